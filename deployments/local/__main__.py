@@ -1,0 +1,81 @@
+"""`python -m deployments.local`: the local stack in the foreground, for use from other shells."""
+
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from deployments.local.stack import DEFAULT_DATA, UNWANTED, LocalStack, Recogniser, ServiceName, StackError
+
+Port = Annotated[int | None, Parameter(show_default=False, validator=Number(gte=1, lte=65535))]
+
+app = App(name="python -m deployments.local", help_format="plaintext", version_flags=[])
+
+
+@app.default
+def serve(
+    *,
+    data: Path = DEFAULT_DATA,
+    recogniser: Recogniser = "ocr",
+    s3_port: Port = None,
+    upstage_port: Port = None,
+    prefect_port: Port = None,
+) -> None:
+    """Start S3, the OCR API's stand-in and Prefect on this machine, and run until interrupted.
+
+    Args:
+        data: folder for everything that is kept: objects, jobs, run history, logs.
+        recogniser: what the stand-in does with a page: "ocr" recognises it, "text" reads its text layer.
+        s3_port: port of the S3 server; a free one if not given.
+        upstage_port: port of the OCR API's stand-in; a free one if not given.
+        prefect_port: port of the Prefect server; a free one if not given.
+    """
+    given: dict[ServiceName, int | None] = {"s3": s3_port, "upstage": upstage_port, "prefect": prefect_port}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        print(f"Starting the local stack in {data} …", file=sys.stderr)
+        ports = {name: port for name, port in given.items() if port is not None}
+        with LocalStack(data, recogniser=recogniser, ports=ports) as stack:
+            print(_instructions(stack), flush=True)
+            while True:
+                stack.check()
+                time.sleep(1)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+    except StackError as error:
+        sys.exit(str(error))
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    # Stopping is bounded; a second signal must not cut it short.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _instructions(stack: LocalStack) -> str:
+    """The addresses, and what to type in another shell."""
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in stack.environment().items()]
+    return "\n".join(
+        [
+            f"# S3       {stack.s3_url}",
+            f"# OCR API  {stack.upstage_url}/v1",
+            f"# Prefect  {stack.prefect_url}",
+            f"# data     {stack.data}",
+            "# To use it from another shell:",
+            f"unset {' '.join(UNWANTED)}",
+            *exports,
+            "# Ctrl-C stops it; the data stays.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,95 @@
+"""Counts the calls that came in, so that a test can say what a client did."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+CONTROL = "/_control"
+API = "/v1/document-digitization"
+STORAGE = "/storage"
+
+_TEMPLATES = [
+    (re.compile(rf"{API}/requests/[^/]+"), f"{API}/requests/{{id}}"),
+    (re.compile(rf"{STORAGE}/[^/]+/[^/]+"), f"{STORAGE}/{{id}}/{{batch}}"),
+    (re.compile(rf"{API}(/async|/requests)?"), None),
+]
+
+
+def is_control(path: str) -> bool:
+    """Say whether a path belongs to the control plane, which is neither counted nor faulted."""
+    return path == CONTROL or path.startswith(CONTROL + "/")
+
+
+def _template(path: str) -> str:
+    for pattern, template in _TEMPLATES:
+        if pattern.fullmatch(path):
+            return template or path
+    return "other"
+
+
+class Calls:
+    """The counts. Used by the event loop's thread alone."""
+
+    def __init__(self) -> None:
+        self._answers: Counter[tuple[str, str]] = Counter()
+        self._leaked = 0
+
+    def note(self, method: str, path: str, outcome: str, leaked: bool) -> None:
+        """Count a call: `outcome` is the status code, or `reset` when the caller got no answer."""
+        self._answers[f"{method} {_template(path)}", outcome] += 1
+        self._leaked += leaked
+
+    def clear(self) -> None:
+        """Start again from nothing."""
+        self._answers.clear()
+        self._leaked = 0
+
+    def report(self) -> dict[str, object]:
+        """All counts, in total and call by call."""
+        calls: Counter[str] = Counter()
+        statuses: Counter[str] = Counter()
+        by_call: dict[str, dict[str, int]] = {}
+        for (call, outcome), count in sorted(self._answers.items()):
+            calls[call] += count
+            statuses[outcome] += count
+            by_call.setdefault(call, {})[outcome] = count
+        return {
+            "calls": dict(calls),
+            "statuses": dict(statuses),
+            "by_call": by_call,
+            "leaked_authorization": self._leaked,
+        }
+
+
+class CallCounter:
+    """Middleware around everything else, so that answers made by fault rules count too."""
+
+    def __init__(self, app: ASGIApp, calls: Calls) -> None:
+        self._app = app
+        self._calls = calls
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a call and count it."""
+        if scope["type"] != "http" or is_control(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        outcome = "reset"
+
+        async def noting_send(message: Message) -> None:
+            nonlocal outcome
+            if message["type"] == "http.response.start":
+                outcome = str(message["status"])
+                self._note(scope, outcome)  # before the caller can ask for the counts
+            await send(message)
+
+        await self._app(scope, receive, noting_send)
+        if outcome == "reset":
+            self._note(scope, outcome)
+
+    def _note(self, scope: Scope, outcome: str) -> None:
+        carries_key = any(name == b"authorization" for name, _ in scope["headers"])
+        leaked = carries_key and scope["path"].startswith(STORAGE + "/")
+        self._calls.note(scope["method"], scope["path"], outcome, leaked)

@@ -1,0 +1,154 @@
+"""Makes chosen calls go wrong in the ways that networks and servers do."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.local.upstage.calls import is_control
+from deployments.local.upstage.settings import FOR_EVER
+from deployments.local.upstage.transport import hang_up, reset
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return text
+
+
+class Fault(BaseModel):
+    """Which calls go wrong, how often, and how."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    action: Literal["status", "reset_before", "reset_after", "delay", "cut", "garbage"] = Field(
+        description=(
+            "status: answer with `status`, `headers` and `body`, handling nothing. "
+            "reset_before: break the connection, handling nothing. "
+            "reset_after: handle the call (a submit is accepted and billed), then break the connection. "
+            "delay: wait for `seconds`, then handle the call. "
+            "cut: handle the call, send the headers and half of the body, then hang up. "
+            "garbage: answer 200 with a body that is no JSON, handling nothing."
+        )
+    )
+    method: str | None = Field(default=None, description="Only calls with this method; null takes any.")
+    path: Annotated[str, AfterValidator(_pattern)] = Field(
+        default="", description="A regular expression, searched in the path (without the query)."
+    )
+    times: int = Field(default=1, ge=FOR_EVER, description="How many calls go wrong; -1 for ever.")
+    skip: int = Field(default=0, ge=0, description="How many matching calls pass before.")
+    status: int = Field(default=500, ge=200, le=599, description="For the action status.")
+    headers: dict[str, str] = Field(default_factory=dict, description="For the action status.")
+    body: object = Field(default="", description="For the action status: text as it is, anything else as JSON.")
+    seconds: float = Field(default=0, ge=0, description="For the action delay.")
+    hits: int = Field(default=0, ge=0, description="How many calls went wrong so far; counted by the server.")
+
+    def claims(self, method: str, path: str) -> bool:
+        """Say whether this call is to go wrong, and count it."""
+        if self.method not in (None, method) or not re.search(self.path, path):
+            return False
+        if self.skip:
+            self.skip -= 1
+            return False
+        if not self.times:
+            return False
+        if self.times != FOR_EVER:
+            self.times -= 1
+        self.hits += 1
+        return True
+
+
+FAULTS = TypeAdapter(list[Fault])
+
+
+class FaultBook:
+    """The rules in force; of several that fit, the first counts. Used by the event loop's thread alone."""
+
+    def __init__(self) -> None:
+        self.rules: list[Fault] = []
+        self._closing = asyncio.Event()
+
+    def let_go(self) -> None:
+        """End all delays, as the server is going down."""
+        self._closing.set()
+
+    async def delay(self, seconds: float) -> bool:
+        """Wait; say whether the server is still there afterwards."""
+        try:
+            await asyncio.wait_for(self._closing.wait(), seconds)
+        except TimeoutError:
+            return True
+        return False
+
+    def take(self, method: str, path: str) -> Fault | None:
+        """The rule that this call falls under."""
+        return next((rule for rule in self.rules if rule.claims(method, path)), None)
+
+
+class FaultMiddleware:
+    """Tries the rules before anything else looks at a call."""
+
+    def __init__(self, app: ASGIApp, book: FaultBook) -> None:
+        self._app = app
+        self._book = book
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a call, or not."""
+        rule = None
+        if scope["type"] == "http" and not is_control(scope["path"]):
+            rule = self._book.take(scope["method"], scope["path"])
+        if rule is None:
+            await self._app(scope, receive, send)
+        elif rule.action == "status":
+            await _answer(rule)(scope, receive, send)
+        elif rule.action == "garbage":
+            page = "<html><body><h1>Welcome</h1></body>"
+            await Response(page, media_type="application/json")(scope, receive, send)
+        elif rule.action == "reset_before":
+            await reset(scope, receive)
+        elif rule.action == "delay":
+            if await self._book.delay(rule.seconds):
+                await self._app(scope, receive, send)
+            else:
+                await reset(scope, receive)
+        elif rule.action == "reset_after":
+            await self._handled(scope, receive)
+            await reset(scope, receive)
+        else:
+            await self._cut(scope, receive, send)
+
+    async def _handled(self, scope: Scope, receive: Receive) -> tuple[Message, bytes]:
+        """Let the application answer, but keep the answer back."""
+        start: Message = {}
+        body = b""
+
+        async def keep(message: Message) -> None:
+            nonlocal start, body
+            if message["type"] == "http.response.start":
+                start = message
+            else:
+                body += message.get("body", b"")
+
+        await self._app(scope, receive, keep)
+        return start, body
+
+    async def _cut(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start, body = await self._handled(scope, receive)
+        headers = [header for header in start["headers"] if header[0] != b"content-length"]
+        await send({**start, "headers": [*headers, (b"content-length", str(len(body)).encode())]})
+        await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+        await hang_up(scope, receive)
+
+
+def _answer(rule: Fault) -> Response:
+    if isinstance(rule.body, str):
+        return Response(rule.body, rule.status, rule.headers)
+    text = TypeAdapter(object).dump_json(rule.body)
+    return Response(text, rule.status, rule.headers, media_type="application/json")

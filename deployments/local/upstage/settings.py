@@ -1,0 +1,192 @@
+"""Everything about the stand-in that can be set, at the start or while it runs."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FOR_EVER = -1
+
+
+class Limits(BaseModel):
+    """What a request may hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sync_pages: int = Field(default=100, ge=0, description="Pages of a sync request; more answer 413.")
+    async_pages: int = Field(default=1000, ge=0, description="Pages of an asynchronous request; more answer 413.")
+    max_bytes: int = Field(default=50 * 1024 * 1024, ge=0, description="Bytes of a document; more answer 413.")
+    page_pixels: int = Field(
+        default=200_000_000, ge=1, description="Pixels of a page, PDF at 150 DPI; more answer 413."
+    )
+    batch_pages: int = Field(default=10, ge=1, description="Pages of a batch.")
+    sync_seconds: float = Field(default=300, ge=0, description="Time a sync request may take before it answers 504.")
+    file_name_chars: int = Field(
+        default=900, ge=1, description="A longer file name leaves the request hanging in started."
+    )
+    result_seconds: float = Field(
+        default=30 * 86400, ge=0, description="Life of a finished request; then it answers 404."
+    )
+
+
+class RequestRule(BaseModel):
+    """Picks requests for a mishap; each is used up after `times` requests."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: str | None = Field(default=None, description="Only documents with this SHA-256; null takes any.")
+    times: int = Field(default=1, ge=FOR_EVER, description="How often the rule applies; -1 for ever.")
+
+    def applies(self, sha256: str, batch: int | None) -> bool:
+        """Say whether the rule is meant for this document (and batch, where the rule names one)."""
+        del batch
+        return self.sha256 in (None, sha256)
+
+
+class BatchRule(RequestRule):
+    """Picks batches for a mishap; each is used up after `times` batches."""
+
+    batch: int | None = Field(default=None, ge=0, description="Only the batch with this index, from 0; null takes any.")
+
+    def applies(self, sha256: str, batch: int | None) -> bool:
+        """Say whether the rule is meant for this batch of this document."""
+        return super().applies(sha256, batch) and self.batch in (None, batch)
+
+
+class Settings(BaseModel):
+    """How the stand-in behaves. Not kept over a restart: then the flags of the command line count again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    api_key: str = Field(min_length=1, description="The key that `Authorization: Bearer` has to carry.")
+    limits: Limits = Limits()
+
+    seconds_per_page: float = Field(
+        default=0, ge=0, description="Time a page takes at least; requests run side by side."
+    )
+    queue_seconds: float = Field(
+        default=0, ge=0, description="Time a request stays submitted; also moves waiting ones."
+    )
+    url_seconds: float = Field(
+        default=900, ge=0, description="Life of a download_url, from the status call that minted it."
+    )
+    storage_base_url: str | None = Field(
+        default=None,
+        description="Base of download_url, e.g. http://localhost:8080; null takes the host the caller used.",
+    )
+
+    shape: Literal["old", "new"] = Field(default="old", description="Answer bodies: old has pixels, new has ratios.")
+    page_ids: Literal["restart", "document", "one"] = Field(
+        default="restart",
+        description="pages[].id: from 0 in each batch, from 0 over the document, or from 1 in each batch.",
+    )
+    nested_errors: list[int] = Field(
+        default_factory=lambda: [400, 401, 403, 429],
+        description='Status codes whose body is {"error": {...}}; the others have {"code", "message"}.',
+    )
+    batch_order: Literal["ordered", "reversed", "shuffled"] = Field(
+        default="ordered", description="Order of the batches in a status answer."
+    )
+    unfinished_batches: Literal["list", "null", "empty", "missing"] = Field(
+        default="null",
+        description="What stands under batches before the work starts; list shows them all as scheduled.",
+    )
+
+    credit_pages: int | None = Field(
+        default=None,
+        ge=0,
+        description="Pages that may be billed over all requests; beyond, submitting answers 403.",
+    )
+    refuse_async: bool = Field(default=False, description="Asynchronous submits answer 400 invalid model name.")
+    hang_on_bad_names: bool = Field(
+        default=True,
+        description="A file name too long or contradicting the content leaves the request in started.",
+    )
+    not_found_polls: int = Field(
+        default=0,
+        ge=0,
+        description="The first N status calls of each request accepted by this process answer 404.",
+    )
+
+    fail_requests: list[RequestRule] = Field(default_factory=list, description="These requests end failed.")
+    hang_requests: list[RequestRule] = Field(default_factory=list, description="These requests stay in started.")
+    fail_batches: list[BatchRule] = Field(default_factory=list, description="These batches end failed.")
+    request_status_on_failed_batch: Literal["completed", "failed"] = Field(
+        default="completed", description="How a request ends that has a failed batch."
+    )
+    duplicate_batches: list[BatchRule] = Field(
+        default_factory=list,
+        description="These batches stand twice: as failed (even index) or retrying (odd), and as completed.",
+    )
+    drop_batches: list[BatchRule] = Field(
+        default_factory=list, description="These batches vanish from the list when they are finished."
+    )
+    short_batches: list[BatchRule] = Field(
+        default_factory=list, description="The downloads of these batches lack their last page."
+    )
+
+
+RuleList = Literal[
+    "fail_requests", "hang_requests", "fail_batches", "duplicate_batches", "drop_batches", "short_batches"
+]
+
+
+class LiveSettings:
+    """The settings in force, which may be replaced at any moment by another thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._used: Counter[tuple[str, int]] = Counter()
+        self._lock = threading.Lock()
+
+    @property
+    def now(self) -> Settings:
+        """The settings as they are at this moment."""
+        return self._settings
+
+    def patch(self, changes: Mapping[str, object]) -> Settings:
+        """Change some settings.
+
+        Args:
+            changes: settings by name; `limits` may hold some of the limits only. A rule list that is given
+                starts afresh.
+
+        Returns:
+            All settings after the change.
+
+        Raises:
+            pydantic.ValidationError: a name is unknown or a value is out of bounds; nothing is changed then.
+        """
+        with self._lock:
+            merged: dict[str, object] = {**self._settings.model_dump(), **changes}
+            limits = changes.get("limits")
+            if isinstance(limits, Mapping):
+                merged["limits"] = {**self._settings.limits.model_dump(), **limits}
+            self._settings = Settings.model_validate(merged)
+            for key in [key for key in self._used if key[0] in changes]:
+                del self._used[key]
+            return self._settings
+
+    def take(self, name: RuleList, sha256: str, batch: int | None = None) -> bool:
+        """Use up one turn of the first rule in the list that applies.
+
+        Args:
+            name: which list of rules.
+            sha256: the document's hash.
+            batch: the batch's index, for lists that are about batches.
+
+        Returns:
+            Whether any rule applied.
+        """
+        with self._lock:
+            rules: list[RequestRule] = list(getattr(self._settings, name))
+            for index, rule in enumerate(rules):
+                left = rule.times == FOR_EVER or self._used[name, index] < rule.times
+                if left and rule.applies(sha256, batch):
+                    self._used[name, index] += 1
+                    return True
+            return False

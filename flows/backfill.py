@@ -1,0 +1,60 @@
+"""Flow `backfill`: passes of submitting and collecting until everything in the source is done or failed."""
+
+import logging
+from typing import Any
+
+from prefect import flow
+
+from flows.run import Run, final_state
+from tasks.options import DEFAULTS, Options, RunSettings
+from tasks.poll import Survey
+
+log = logging.getLogger(__name__)
+
+_LONGEST_PAUSE = 30.0
+_SHORTEST_PAUSE = 0.05
+_LISTINGS = 3
+
+
+@flow(name="backfill", flow_run_name="backfill {source}", persist_result=False)
+def backfill(source: str, destination: str, options: Options = DEFAULTS) -> Any:
+    """Bring every document of the source to a result. Safe to cancel and to start again, at any moment.
+
+    Args:
+        source: Where the documents lie, as s3://bucket/prefix.
+        destination: Where results and ledger go, as s3://bucket/prefix.
+        options: How to work; every setting has a default.
+    """
+    with Run("backfill", RunSettings(source=source, destination=destination, options=options)) as run:
+        run.prepare()
+        documents, listings, listed = run.new_documents(), 1, False
+        open_jobs = run.open_before
+        while True:
+            if not listed and not run.report.stopped:
+                room = max(0, options.window - open_jobs)
+                listed = run.submit(documents, room) < room
+            survey = run.collect()
+            open_jobs = run.still_open(survey)
+            if run.report.refused:  # what was finished at the API has still been collected
+                break
+            if open_jobs:
+                _pause(run, survey)
+            elif run.report.stopped:
+                break
+            elif listed:
+                if not run.left_over() or listings == _LISTINGS:
+                    break
+                # Documents that changed under us, or that something passing kept from being sent.
+                log.info("listing the source again: %d documents were left for later", run.left_over())
+                documents, listings, listed = run.new_documents(), listings + 1, False
+        return final_state(run.close())
+
+
+def _pause(run: Run, survey: Survey) -> None:
+    """Rest until the next job is due."""
+    options, now = run.settings.options, run.session.clock.now()
+    seconds = (survey.next_due - now).total_seconds() if survey.next_due else _LONGEST_PAUSE
+    if survey.due:  # polled just now, and left alone for so long
+        seconds = min(seconds, options.poll_seconds)
+    run.show("waiting for the API")
+    run.session.clock.sleep(min(max(seconds, _SHORTEST_PAUSE), _LONGEST_PAUSE))

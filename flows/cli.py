@@ -1,0 +1,190 @@
+"""The command `bulk-ocr`. Data goes to standard output, progress and complaints to standard error.
+
+Exit status: 0 all done · 1 some documents failed or are not finished · 2 usage or set-up · 3 the account was refused.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from importlib.metadata import version
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from tasks.faults import AccountFault, Fault
+from tasks.options import DEFAULTS, Options
+
+app = App(
+    name="bulk-ocr",
+    help="Bulk OCR of documents in S3: nothing is lost, nothing is paid for twice.",
+    version_flags=["--version"],
+    version=version("bulk-ocr"),
+)
+
+Source = Annotated[str, Parameter(help="Where the documents lie: s3://bucket/prefix")]
+Destination = Annotated[str, Parameter(help="Where results and ledger go: s3://bucket/prefix")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object on standard output.")]
+Verbose = Annotated[bool, Parameter(name=["--verbose", "-v"], negative="", help="Show the run's log as well.")]
+Flags = Annotated[Options, Parameter(name="*")]
+
+
+class ExitStatus(IntEnum):
+    """What the command's exit status means."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    SETUP = 2
+    ACCOUNT_REFUSED = 3
+    INTERRUPTED = 130
+
+
+@app.command
+def run(
+    source: Source,
+    destination: Destination,
+    *,
+    options: Flags = DEFAULTS,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Submit and collect, here and now, until every document is done or failed.
+
+    Safe to interrupt and to start again: what was sent is on record and is not sent again.
+    """
+    return _flow("backfill", {"source": source, "destination": destination, "options": options}, json, verbose)
+
+
+@app.command
+def submit(
+    source: Source,
+    destination: Destination,
+    *,
+    options: Flags = DEFAULTS,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """One pass: send the documents that are new."""
+    return _flow("submit", {"source": source, "destination": destination, "options": options}, json, verbose)
+
+
+@app.command
+def collect(
+    destination: Destination, *, options: Flags = DEFAULTS, json: Json = False, verbose: Verbose = False
+) -> int:
+    """One pass: ask for the open jobs and publish those that are finished."""
+    return _flow("collect", {"destination": destination, "options": options}, json, verbose)
+
+
+@app.command
+def status(destination: Destination, *, json: Json = False) -> int:
+    """Show what is open, done and failed. Reads the ledger only; needs no API key."""
+    from flows.status import read_status
+
+    ledger_status = read_status(destination)
+    if json:
+        print(ledger_status.model_dump_json())
+    else:
+        ledger_status.show(Console())
+    return ExitStatus.SOME_FAILED if ledger_status.failed else ExitStatus.DONE
+
+
+@app.command
+def demo(
+    *,
+    exit_when_done: Annotated[
+        bool, Parameter(name="--exit", negative="", help="Stop at the end instead of keeping the UI up.")
+    ] = False,
+) -> int:
+    """Start the local stack and OCR sample documents for real; shows the results and the Prefect UI."""
+    # A process of its own: the local stack is no part of the product, and may not be installed.
+    command = [sys.executable, "-m", "deployments.local.demo", *(["--exit"] if exit_when_done else [])]
+    return subprocess.call(command)
+
+
+def _flow(name: str, parameters: dict[str, Any], json: bool, verbose: bool) -> int:
+    """Run a flow in this process and print its report."""
+    _prepare_prefect(verbose)
+    from flows import progress
+    from flows.backfill import backfill
+    from flows.collect import collect as collect_flow
+    from flows.submit import submit as submit_flow
+    from tasks.report import RunReport
+
+    flows: dict[str, Callable[..., Any]] = {"backfill": backfill, "submit": submit_flow, "collect": collect_flow}
+    with progress.shown(Console(stderr=True), quiet=verbose):
+        state = flows[name](**parameters, return_state=True)
+    outcome = state.result(raise_on_failure=False)
+    if isinstance(outcome, Fault):
+        raise outcome
+    if not isinstance(outcome, RunReport):
+        raise outcome if isinstance(outcome, BaseException) else RuntimeError(state.message)
+    if json:
+        print(outcome.model_dump_json())
+    else:
+        _show_report(outcome)
+    return outcome.exit_status
+
+
+def _show_report(report: Any) -> None:
+    console = Console()
+    if report.published:
+        table = Table("document", "result", "pages", "words", box=None, header_style="bold", pad_edge=False)
+        for row in report.published:
+            table.add_row(_raw(row.document), _raw(row.result), str(row.pages), str(row.words))
+        console.print(table)
+    for failure in report.failures:
+        console.print(f"failed: {failure.document}: {failure.reason}", markup=False, highlight=False)
+    if report.failed_before:
+        console.print(f"{report.failed_before} documents failed in earlier runs", markup=False)
+    if report.stopped:
+        console.print(f"sent less than there was: {report.stopped}", markup=False)
+    console.print(f"{report.sentence()} ({report.seconds:.1f} s)", markup=False, highlight=False)
+    if report.refused:
+        _complain(report.refused)
+
+
+def _raw(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text, overflow="fold")
+
+
+def _prepare_prefect(verbose: bool) -> None:
+    """Quiet defaults for a command, where the environment says nothing else; must come before Prefect is imported."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    if not verbose:
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    logging.captureWarnings(True)
+
+
+def _complain(message: str) -> None:
+    print(f"bulk-ocr: {message}", file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script."""
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        _complain(f"{error} (see 'bulk-ocr --help')")
+        code = ExitStatus.SETUP
+    except AccountFault as fault:
+        _complain(str(fault))
+        code = ExitStatus.ACCOUNT_REFUSED
+    except Fault as fault:
+        _complain(str(fault))
+        code = ExitStatus.SETUP
+    except KeyboardInterrupt:
+        _complain("interrupted; what was sent is on record, and the same command goes on from here")
+        code = ExitStatus.INTERRUPTED
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

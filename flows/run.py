@@ -1,0 +1,285 @@
+"""What the three flows share: passes of submitting and collecting, counted, shown and reported."""
+
+import logging
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+from prefect import Task
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.client.schemas.objects import State
+from prefect.logging.handlers import APILogHandler
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from tasks.discover import discover
+from tasks.models import Document
+from tasks.options import RunSettings
+from tasks.outcomes import Outcome
+from tasks.poll import OpenJobs, Survey
+from tasks.report import RunReport
+from tasks.session import close_session, open_session
+from tasks.shell import StepResult, collect_step, poll_step, submit_step
+from tasks.store.known import KnownJobs
+from tasks.upstage.client import Cancelled
+
+log = logging.getLogger(__name__)
+
+_ONE_BY_ONE = 500
+_SHORTEST_CHUNK = 50
+_POLL_SECONDS_A_PASS = 60
+_ARTIFACT_SECONDS = 5
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, for whoever watches it."""
+
+    listed: int
+    finished: int
+    open: int
+    pages_sent: int
+    message: str
+
+
+watcher: ContextVar[Callable[[Progress], None] | None] = ContextVar("watcher", default=None)
+
+
+class Run:
+    """One flow run at work. Use as a context manager inside the flow function."""
+
+    def __init__(self, flow: Literal["submit", "collect", "backfill"], settings: RunSettings) -> None:
+        _attach_logs()
+        self.settings = settings
+        self._id = flow_run.id
+        self.session = open_session(settings, self._id)
+        self.report = RunReport(flow=flow, source=settings.source, destination=settings.destination)
+        self._began = self.session.clock.monotonic()
+        self._folder = tempfile.TemporaryDirectory(prefix="bulk-ocr-run-")
+        self.known = KnownJobs(Path(self._folder.name))
+        self._open_jobs = OpenJobs(self.session)
+        self._seen: dict[str, int] = {}
+        self.open_before = 0
+        self._runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=settings.options.workers)
+        self._progress_artifact: Any = None
+        self._progress_at = self._began
+
+    def __enter__(self) -> Self:
+        self.known.__enter__()
+        self._runner.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            # Whatever ends the run ends it for all threads: what they have claimed and not sent is given back.
+            self.session.client.stop_submitting(Cancelled("the run is being ended"))
+        self._runner.__exit__(kind, error, trace)
+        self.known.__exit__(kind, error, trace)
+        self._folder.cleanup()
+        close_session(self.settings, self._id)
+
+    def prepare(self) -> None:
+        """Prove the set-up, and learn what the ledger knows.
+
+        Raises:
+            SetupFault, AccountFault, MomentFault: with what to mend.
+        """
+        self.session.prepare()
+        self.open_before = self.known.load(self.session.ledger)
+        log.info("the ledger at %s holds %d open jobs", self.settings.destination, self.open_before)
+
+    def new_documents(self) -> Iterator[Document]:
+        """The documents of the source that have no job yet, in the order of the listing; counts all on the way."""
+        for found in discover(self.session, self.known):
+            self.known.count(found.job_id, found.state)
+            if found.state is None:
+                yield found.document
+
+    def submit(self, documents: Iterator[Document], most: int) -> int:
+        """Submit up to `most` documents. Returns how many were taken from the listing."""
+        taken = 0
+
+        def limited() -> Iterator[Document]:
+            nonlocal taken
+            while taken < most and not self.report.refused and not self.report.stopped:
+                document = next(documents, None)
+                if document is None:
+                    return
+                taken += 1
+                yield document
+
+        for _ in self._stage("submit", submit_step, limited(), lambda document: document.key):
+            self.show("submitting")
+        return taken
+
+    def collect(self) -> Survey:
+        """Poll the jobs that are due and collect those that are finished. Returns how things stood before."""
+        survey = self._open_jobs.survey()
+        for job_id in survey.open:
+            self._adopt(job_id)
+        ready = list(survey.ready)
+        # So many as the rate limit lets through in about a minute: URLs are fresh when the collecting begins.
+        most = max(
+            self.settings.options.workers,
+            int(_POLL_SECONDS_A_PASS * self.settings.options.requests_per_second),
+        )
+        if due := survey.due[:most]:
+            ready += self._poll(due)
+        for _ in self._stage("collect", collect_step, iter(ready), self._label):
+            self.show("collecting")
+        return survey
+
+    def _adopt(self, job_id: str) -> None:
+        # A job whose document is not listed (any more) is seen to as well: it is paid for.
+        self.known.count(job_id, "open")
+
+    def still_open(self, survey: Survey) -> int:
+        """How many of the jobs that a survey found open are not closed since, as far as we know."""
+        return sum(self.known.state(job_id) == "open" for job_id in survey.open)
+
+    def left_over(self) -> int:
+        """How many documents were listed, but have no job: left for later."""
+        return self.known.unclaimed()
+
+    def _poll(self, due: Sequence[str]) -> list[str]:
+        label = f"{len(due)} jobs" if len(due) > 1 else "1 job"
+        future = self._runner.submit(
+            poll_step, {"settings": self.settings, "flow_run": self._id, "job_ids": list(due), "label": label}
+        )
+        result = future.result(raise_on_failure=False)
+        if isinstance(result, BaseException):
+            log.error("polling failed: %s; the jobs are polled again in the next pass", result)
+            return []
+        ready, refused = result
+        self._refuse(refused)
+        return list(ready)
+
+    def _refuse(self, refused: str | None) -> None:
+        if refused and not self.report.refused:
+            self.report.refused = refused
+            log.error("stopping: %s", refused)
+
+    def _label(self, job_id: str) -> str:
+        held = self.session.ledger.read(job_id)
+        return held.job.document.key if held else job_id
+
+    def _stage(
+        self, name: str, step: Task[Any, Any], items: Iterator[Item], label: Callable[[Item], str]
+    ) -> Iterator[Outcome]:
+        """Run a step over items with a bounded number of task runs under way, and count what comes out."""
+        pending: deque[tuple[Any, list[Item]]] = deque()
+        for chunk in self._chunks(name, items):
+            words = label(chunk[0]) if len(chunk) == 1 else f"{len(chunk)} documents from {label(chunk[0])}"
+            arguments = {"settings": self.settings, "flow_run": self._id, "label": words}
+            arguments["documents" if step is submit_step else "job_ids"] = chunk
+            pending.append((self._runner.submit(step, arguments), chunk))
+            # A chunk brings threads of its own.
+            while len(pending) >= (2 * self.settings.options.workers if len(chunk) == 1 else 2):
+                yield from self._take(*pending.popleft())
+        while pending:
+            yield from self._take(*pending.popleft())
+
+    def _chunks(self, name: str, items: Iterator[Item]) -> Iterator[list[Item]]:
+        """One document a task run for the first several hundred, then chunks of a hundredth of what has been.
+
+        Prefect's server records about 28 task runs a second and drops what comes faster, so a run over a
+        million documents makes about a thousand of them.
+        """
+        chunk: list[Item] = []
+        for item in items:
+            chunk.append(item)
+            seen = self._seen.get(name, 0)
+            if len(chunk) >= (1 if seen < _ONE_BY_ONE else max(_SHORTEST_CHUNK, seen // 100)):
+                self._seen[name] = seen + len(chunk)
+                yield chunk
+                chunk = []
+        if chunk:
+            self._seen[name] = self._seen.get(name, 0) + len(chunk)
+            yield chunk
+
+    def _take(self, future: Any, chunk: list[Item]) -> Iterator[Outcome]:
+        result = future.result(raise_on_failure=False)
+        if not isinstance(result, StepResult):
+            log.error("a step over %d documents died: %s; the next pass takes them up", len(chunk), result)
+            return
+        self._refuse(result.refused)
+        for outcome in result.outcomes:
+            self._book(outcome)
+            yield outcome
+
+    def _book(self, outcome: Outcome) -> None:
+        self.report.add(outcome)
+        if outcome.kind in ("done", "failed", "open"):
+            self.known.count(outcome.job_id, outcome.kind)
+        if outcome.budget_used_up:
+            self.report.stopped = f"{outcome.name}: {outcome.message}"
+
+    def close(self) -> RunReport:
+        """Count, and put the report into the UI."""
+        for job_id in list(self.known.unfinished()):
+            # Another run may have finished it: the ledger knows.
+            if self.session.ledger.done(job_id) is not None:
+                self.known.settle_elsewhere(job_id, "done")
+            elif self.session.ledger.failed(job_id) is not None:
+                self.known.settle_elsewhere(job_id, "failed")
+        census = self.known.census()
+        report = self.report
+        report.done, report.failed, report.open = census.done, census.failed, census.open
+        report.failed_before = census.failed_before
+        report.skipped = census.done_before + census.failed_before
+        report.documents = report.done + report.failed + report.open + report.skipped
+        report.seconds = round(self.session.clock.monotonic() - self._began, 3)
+        self.show("finished", always=True)
+        create_markdown_artifact(report.markdown(), key=f"bulk-ocr-{report.flow}", description=report.sentence())
+        log.info("%s", report.sentence())
+        return report
+
+    def show(self, message: str, *, always: bool = False) -> None:
+        """Tell whoever watches, and the UI from time to time, how far the run is."""
+        census = self.known.census()
+        finished = census.done + census.failed + census.done_before + census.failed_before
+        total = finished + census.open
+        watching = watcher.get()
+        if watching is not None:
+            watching(Progress(total, finished, census.open, self.report.pages_sent, message))
+        now = self.session.clock.monotonic()
+        if self.report.flow != "backfill" or not (always or now - self._progress_at > _ARTIFACT_SECONDS):
+            return
+        self._progress_at = now
+        percent = 100.0 * finished / total if total else 100.0
+        words = f"{finished} of {total} documents finished, {census.open} open"
+        if self._progress_artifact is None:
+            self._progress_artifact = create_progress_artifact(percent, key="bulk-ocr-progress", description=words)
+        else:
+            update_progress_artifact(self._progress_artifact, percent, description=words)
+
+
+def final_state(report: RunReport) -> State[RunReport]:
+    """The flow run's last state, with a name that tells how it ended; the report is its result.
+
+    Documents that failed leave the run completed: it did its work, and their task runs are red.
+    """
+    if report.refused:
+        return Failed(name="Account refused", message=report.refused, data=report)
+    if report.failed:
+        return Completed(name="Some failed", message=report.sentence(), data=report)
+    return Completed(message=report.sentence(), data=report)
+
+
+def _attach_logs() -> None:
+    """Let the steps' ordinary logging appear in the run's log in the UI."""
+    for name in ("tasks", "flows"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
+            logger.addHandler(APILogHandler())

@@ -1,0 +1,25 @@
+"""Flow `submit`: one pass over the source that sends what is new. Scheduled by cron."""
+
+from typing import Any
+
+from prefect import flow
+
+from flows.run import Run, final_state
+from tasks.options import DEFAULTS, Options, RunSettings
+
+
+@flow(name="submit", flow_run_name="submit {source}", persist_result=False)
+def submit(source: str, destination: str, options: Options = DEFAULTS) -> Any:
+    """List the documents and submit the new ones, up to the window of open jobs and the budget of pages.
+
+    Args:
+        source: Where the documents lie, as s3://bucket/prefix.
+        destination: Where results and ledger go, as s3://bucket/prefix.
+        options: How to work; every setting has a default.
+    """
+    with Run("submit", RunSettings(source=source, destination=destination, options=options)) as run:
+        run.prepare()
+        room = max(0, options.window - run.open_before)
+        if run.submit(run.new_documents(), room) >= room and not run.report.stopped:
+            run.report.stopped = f"{options.window} jobs are open, which is the window; collecting makes room"
+        return final_state(run.close())

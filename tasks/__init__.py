@@ -1,0 +1,1 @@
+"""The steps the flows are made of, and under them the rooms they use: upstage, documents and store."""

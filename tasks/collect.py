@@ -1,0 +1,216 @@
+"""Step 4: fetch the batches of a finished job, merge them, publish the result, close the job."""
+
+import logging
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tasks.documents.coverage import Coverage, Piece, Share, cover
+from tasks.documents.merge import BatchUnreadable, merge, read_batch
+from tasks.faults import AccountFault, DocumentFault, MomentFault
+from tasks.models import DoneJob, Job, PageRange
+from tasks.outcomes import Outcome
+from tasks.poll import ask, postpone, without_lease
+from tasks.sending import fail, send_pages
+from tasks.session import Session
+from tasks.store.ledger import Held, Superseded
+from tasks.upstage.answers import RequestStatus
+from tasks.upstage.client import UrlExpired
+
+log = logging.getLogger(__name__)
+
+_BATCH_ATTEMPTS = 4
+_LONGEST_METADATA = 1500  # S3 allows 2 KB of user metadata in all
+
+
+def collect_job(session: Session, job_id: str) -> Outcome:
+    """Bring an open job as far as it goes: publish it, send its missing pages, or leave it open.
+
+    Raises:
+        AccountFault: the account is refused; the job stays open.
+    """
+    held = session.ledger.read(job_id)
+    if held is None or session.held_by_another(held.job):
+        return Outcome("skipped", job_id, held.job.document.uri if held else job_id)
+    name = held.job.document.uri
+    try:
+        # The lease keeps other collectors from downloading the same; it is no condition for being right.
+        job = without_lease(held.job).model_copy(update={"lease": session.lease("collecting")})
+        held = session.ledger.update(held, job)
+    except Superseded:
+        return Outcome("skipped", job_id, name)
+    collector = _Collector(session, held)
+    try:
+        return collector.collect()
+    except Superseded:
+        return Outcome("skipped", job_id, name)
+    except DocumentFault as fault:
+        fail(session, collector.held, "collect", fault)
+        return Outcome("failed", job_id, name, message=str(fault))
+    except MomentFault as fault:
+        postpone(session, collector.held, collector.held.job.model_copy(update={"lease": None}))
+        return Outcome("later", job_id, name, message=str(fault))
+    except AccountFault:
+        postpone(session, collector.held, collector.held.job.model_copy(update={"lease": None}))
+        raise
+
+
+class _Collector:
+    """One job, leased to us."""
+
+    def __init__(self, session: Session, held: Held) -> None:
+        self._session = session
+        self.held = held
+        self._answers: dict[str, RequestStatus] = {}
+        self._unusable: set[tuple[str, PageRange]] = set()
+
+    @property
+    def _job(self) -> Job:
+        return self.held.job
+
+    def collect(self) -> Outcome:
+        asked = ask(self._session, self._job, finished_too=True)
+        self._answers = asked.answers
+        if asked.job.requests != self._job.requests:
+            self._keep(asked.job)
+        if not asked.ready:
+            postpone(self._session, self.held, self._job.model_copy(update={"lease": None}))
+            return Outcome("open", self._job.id, self._job.document.uri)
+        with self._session.scratch() as folder:
+            while True:
+                coverage = self._coverage()
+                if coverage is None or coverage.missing:
+                    return self._send_missing(coverage)
+                try:
+                    return self._publish(coverage, folder)
+                except _PieceUnusable as unusable:
+                    log.warning("%s: pages %s: %s", self._job.document.uri, unusable.piece.pages, unusable)
+                    self._unusable.add((unusable.piece.request, unusable.piece.pages))
+
+    def _keep(self, job: Job) -> None:
+        """Write the record, with a fresh lease."""
+        lease = self._session.lease("collecting")
+        self.held = self._session.ledger.update(self.held, job.model_copy(update={"lease": lease}))
+
+    def _coverage(self) -> Coverage | None:
+        """What the batches cover; None while nobody knows how many pages there are."""
+        pieces: list[Piece] = []
+        total = self._job.pages
+        if total is None:
+            return None
+        for request in self._job.requests:
+            answer = self._answers.get(request.id)
+            if answer is None or request.status != "finished":
+                continue
+            before = request.pages.first - 1 if request.pages else 0
+            expected = len(request.pages) if request.pages else total
+            if answer.total_pages is not None and answer.total_pages != expected:
+                raise DocumentFault(
+                    f"the API counts {answer.total_pages} pages in request {request.id}, and {expected} were sent: "
+                    "the document may be damaged; open it, save it anew and upload it again",
+                    retry_helps=True,
+                )
+            for batch in answer.batches:
+                if batch.completed:
+                    pages = PageRange(first=before + batch.start_page, last=before + batch.end_page)
+                    if (request.id, pages) not in self._unusable:
+                        pieces.append(Piece(request.id, pages))
+        return cover(total, pieces)
+
+    def _send_missing(self, coverage: Coverage | None) -> Outcome:
+        missing = None if coverage is None else coverage.missing
+        if self._job.rounds >= self._session.options.rounds:
+            words = "its pages" if missing is None else "pages " + ", ".join(map(str, missing))
+            said = {request.note for request in self._job.requests if request.note}
+            said |= {batch.failure_message for answer in self._answers.values() for batch in answer.batches}
+            said_words = "; ".join(sorted(words for words in said if words))
+            fault = DocumentFault(
+                f"{words} did not come back after {self._job.rounds} submissions"
+                + (f" (the API says: {said_words})" if said_words else ""),
+                retry_helps=True,
+            )
+            fail(self._session, self.held, "recognise", fault, missing or ())
+            return Outcome("failed", self._job.id, self._job.document.uri, message=str(fault))
+        log.info("%s: sending pages %s", self._job.document.uri, "all" if missing is None else [*map(str, missing)])
+        return send_pages(self._session, self.held, missing)
+
+    def _publish(self, coverage: Coverage, folder: Path) -> Outcome:
+        session, job = self._session, self._job
+        result = folder / "result.json"
+        merged = merge(coverage.shares, lambda share: self._load(share, folder / "batch.json"), result)
+        bucket, _, key = job.result.removeprefix("s3://").partition("/")
+        with result.open("rb") as body:
+            session.objects.put(bucket, key, body, _provenance(job, merged.pages), "application/json")
+        done = DoneJob(
+            job=self._job.model_copy(update={"lease": None}),
+            pages=merged.pages,
+            finished_at=session.clock.now(),
+            flow_run=session.flow_run,
+        )
+        session.ledger.finish(self.held, done)
+        log.info("%s: published %d pages at %s", job.document.uri, merged.pages, job.result)
+        return Outcome("done", job.id, job.document.uri, pages=merged.pages, words=merged.words, result=job.result)
+
+    def _load(self, share: Share, file: Path) -> dict[str, Any]:
+        """Download the batch of a share; a URL that expired, or a cut download, is asked for anew."""
+        piece = share.piece
+        lease = self._job.lease
+        if lease is not None and self._session.age(lease.until) > -self._session.options.lease_seconds / 2:
+            self._keep(self._job)
+        trouble: MomentFault = MomentFault("")
+        for attempt in range(_BATCH_ATTEMPTS):
+            if attempt:
+                self._answers[piece.request] = self._session.client.status(piece.request)
+            url = self._url(piece)
+            if not url:
+                raise _PieceUnusable(piece, "its batch is not offered any more")
+            try:
+                self._session.client.download(url, file)
+                return read_batch(file, len(piece.pages))
+            except (UrlExpired, BatchUnreadable) as fault:
+                trouble = fault
+                log.warning("%s, pages %s: %s; asking for a fresh URL", self._job.document.uri, piece.pages, fault)
+        if isinstance(trouble, BatchUnreadable):
+            raise _PieceUnusable(piece, str(trouble)) from trouble
+        raise trouble
+
+    def _url(self, piece: Piece) -> str:
+        before = next(
+            (
+                request.pages.first - 1
+                for request in self._job.requests
+                if request.id == piece.request and request.pages
+            ),
+            0,
+        )
+        for batch in self._answers[piece.request].batches:
+            if batch.completed and (before + batch.start_page, before + batch.end_page) == (
+                piece.pages.first,
+                piece.pages.last,
+            ):
+                return batch.download_url
+        return ""
+
+
+class _PieceUnusable(Exception):
+    """A batch that says it is completed, but whose pages cannot be had: they count as missing."""
+
+    def __init__(self, piece: Piece, reason: str) -> None:
+        super().__init__(reason)
+        self.piece = piece
+
+
+def _provenance(job: Job, pages: int) -> dict[str, str]:
+    """Where a result came from, as object metadata (ASCII, so the address is percent-encoded)."""
+    metadata = {
+        "bulk-ocr-job": job.id,
+        "source-etag": job.document.etag,
+        "pages": str(pages),
+        "requests": str(len(job.requests)),
+    }
+    source = quote(job.document.uri, safe="/:")
+    if len(source) < _LONGEST_METADATA - 600:  # otherwise the ledger's record has it
+        metadata["source"] = source
+    # The first few; the ledger's record has them all.
+    metadata["request-ids"] = ",".join(quote(request.id)[:64] for request in job.requests[:8])
+    return metadata

@@ -1,0 +1,60 @@
+"""Step 1: list the documents of the source and tell which are new."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tasks.models import Document, job_id
+from tasks.session import Session
+from tasks.store.known import KnownJobs
+from tasks.store.ledger import State
+from tasks.store.location import LEDGER_FOLDER, RESULT_SUFFIX
+from tasks.store.objects import Entry
+
+
+@dataclass(frozen=True)
+class Found:
+    """A document of the source, and how its job stood when the ledger was last listed (None: no job yet)."""
+
+    document: Document
+    job_id: str
+    state: State | None
+
+
+def discover(session: Session, known: KnownJobs) -> Iterator[Found]:
+    """List the source, lazily: memory does not grow with the number of documents."""
+    source = session.source
+    for entry in _objects(session):
+        if _is_ours(session, entry.key) or entry.key.endswith("/"):
+            continue
+        document = Document(
+            bucket=source.bucket,
+            key=entry.key,
+            etag=entry.etag,
+            size=entry.size,
+            last_modified=entry.last_modified,
+        )
+        identity = job_id(document, session.options.model)
+        yield Found(document, identity, known.state(identity))
+
+
+def _objects(session: Session) -> Iterator[Entry]:
+    source = session.source
+    empty = True
+    for entry in session.objects.list(source.bucket, source.prefix):
+        empty = False
+        yield entry
+    if empty and source.prefix:
+        # The source may name one document instead of a folder.
+        single = session.objects.head(source.bucket, source.prefix.rstrip("/"))
+        if single is not None:
+            yield single
+
+
+def _is_ours(session: Session, key: str) -> bool:
+    """Results and ledger records are no documents, where the destination lies within the source."""
+    destination = session.destination
+    if session.source.bucket != destination.bucket or not key.startswith(destination.prefix):
+        return False
+    if destination.prefix.startswith(session.source.prefix) and destination.prefix != session.source.prefix:
+        return True
+    return key.startswith(destination.key(LEDGER_FOLDER)) or key.endswith(RESULT_SUFFIX)

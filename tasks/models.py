@@ -1,0 +1,139 @@
+"""The small frozen types that pass between the rooms, and that the ledger stores."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+RECORD_FORMAT: Literal[1] = 1
+
+
+class Frozen(BaseModel):
+    """A value. Unknown fields are refused, so that a record of a newer format is never half understood."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PageRange(Frozen):
+    """Consecutive pages of a document, counted from 1, both ends included."""
+
+    first: Annotated[int, Field(ge=1)]
+    last: int
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.last < self.first:
+            raise ValueError(f"a page range cannot end ({self.last}) before it begins ({self.first})")
+        return self
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}" if self.last > self.first else f"{self.first}"
+
+
+def page_ranges(pages: Iterable[int], longest: int | None = None) -> list[PageRange]:
+    """Write ascending page numbers as ranges, none longer than `longest` pages."""
+    ranges: list[PageRange] = []
+    first = last = 0
+    for page in pages:
+        if first and page == last + 1 and (longest is None or last - first + 1 < longest):
+            last = page
+            continue
+        if first:
+            ranges.append(PageRange(first=first, last=last))
+        first = last = page
+    if first:
+        ranges.append(PageRange(first=first, last=last))
+    return ranges
+
+
+class Document(Frozen):
+    """One version of one object in the source: a reference, never the bytes."""
+
+    bucket: str
+    key: str
+    etag: str
+    size: int
+    last_modified: datetime
+
+    @property
+    def uri(self) -> str:
+        """The address a person would use."""
+        return f"s3://{self.bucket}/{self.key}"
+
+
+def job_id(document: Document, model: str) -> str:
+    """The name of the job: the same for the same document version and the same options, anywhere, always."""
+    identity = [document.bucket, document.key, document.etag, {"model": model}]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:40]
+
+
+class Request(Frozen):
+    """One submission to the API: which pages it covers and how it stands."""
+
+    id: str
+    pages: PageRange | None = Field(description="None while the document's page count is unknown: all of it")
+    submitted_at: datetime
+    status: Literal["open", "finished", "lost"] = "open"
+    note: str = Field("", description="why it was given up, when it was")
+
+
+class Lease(Frozen):
+    """Who works on the job right now, on what, and until when the others leave it alone."""
+
+    owner: str
+    until: datetime
+    doing: Literal["reading", "posting", "collecting", "closed"]
+    pages: PageRange | None = Field(None, description="the pages being posted")
+
+
+class Job(Frozen):
+    """A document's pages on their way: the record under `_jobs/open/`."""
+
+    format: Literal[1] = RECORD_FORMAT
+    id: str
+    document: Document
+    model: str
+    result: str
+    pages: int | None = Field(None, description="the document's page count; None until somebody counted")
+    claimed_at: datetime
+    lease: Lease | None = None
+    requests: tuple[Request, ...] = ()
+    rounds: int = Field(0, description="how often pages were sent, the first time included")
+    possible_duplicates: int = Field(0, description="submissions whose answer was lost, sent again since")
+    poll_after: datetime | None = None
+    pages_completed: int = Field(0, description="pages the API had finished when it was last asked")
+    flow_run: str | None = None
+
+    @property
+    def open_requests(self) -> tuple[Request, ...]:
+        """The requests that the API is still working on, as far as we know."""
+        return tuple(request for request in self.requests if request.status == "open")
+
+
+class DoneJob(Frozen):
+    """The record under `_jobs/done/`: the result is published."""
+
+    format: Literal[1] = RECORD_FORMAT
+    job: Job
+    pages: int
+    finished_at: datetime
+    flow_run: str | None = None
+
+
+class FailedJob(Frozen):
+    """The record under `_jobs/failed/`: given up, and why."""
+
+    format: Literal[1] = RECORD_FORMAT
+    job: Job
+    stage: Literal["read", "submit", "recognise", "collect"]
+    reason: str
+    retry_helps: bool
+    missing: tuple[PageRange, ...] = ()
+    failed_at: datetime
+    flow_run: str | None = None

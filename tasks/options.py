@@ -1,0 +1,41 @@
+"""Everything that can be set for a run, with bounds: one typed model for the command line, the flows and the UI."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.upstage.limits import Limits
+
+
+class Options(BaseModel):
+    """How a run works. The model is the only option that changes a result, and so makes another job."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field("ocr", min_length=1, description="OCR model: the alias 'ocr', or a snapshot such as ocr-250904")
+    window: int = Field(1000, ge=1, le=100_000, description="Most jobs open at once; more are sent as these are done")
+    page_budget: int | None = Field(None, ge=1, description="Most pages to send in this run; no limit when left out")
+    workers: int = Field(8, ge=1, le=64, description="Documents worked on at once in this process")
+    requests_per_second: float = Field(2, gt=0, description="The account's rate limit, or this process's share of it")
+    pages_per_minute: float = Field(1200, gt=0, description="The account's page limit, or this process's share of it")
+    poll_seconds: float = Field(
+        2, gt=0, description="Shortest wait before a job is asked for again; grows with its age"
+    )
+    longest_poll_seconds: float = Field(600, gt=0, description="Longest wait between two polls of a job")
+    lease_seconds: float = Field(
+        600, ge=1, description="How long a claim holds when its worker dies; longer than an upload takes"
+    )
+    give_up_hours: float = Field(96, gt=0, description="When an unfinished request counts as lost; 72 hours are normal")
+    rounds: int = Field(3, ge=1, le=20, description="How often the missing pages of a document are sent, in all")
+    limits: Limits = Field(default_factory=Limits, description="What the API takes in one request")
+
+
+DEFAULTS = Options()
+
+
+class RunSettings(BaseModel):
+    """What a step needs to know of its run; it travels with every task, so it holds no secret."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str | None = Field(None, description="s3://bucket/prefix of the documents")
+    destination: str = Field(description="s3://bucket/prefix of the results and the ledger")
+    options: Options = DEFAULTS

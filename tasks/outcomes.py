@@ -1,0 +1,35 @@
+"""What became of one document in one step."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One document, one step.
+
+    Attributes:
+        kind: `open` (at the API), `done`, `failed`, `later` (left to a later pass: something passing, or the
+            budget), `skipped` (another worker has it, or it was closed meanwhile).
+        job_id: the job.
+        name: what to call the document to a person: its address.
+        pages: pages published.
+        pages_sent: pages submitted.
+        requests: submissions made.
+        possible_duplicates: submissions that were, or may have been, made twice.
+        words: words in the published result.
+        message: why, for `failed` and `later`.
+        result: where the result lies, for `done`.
+    """
+
+    kind: Literal["open", "done", "failed", "later", "skipped"]
+    job_id: str
+    name: str
+    pages: int = 0
+    pages_sent: int = 0
+    requests: int = 0
+    possible_duplicates: int = 0
+    words: int = 0
+    message: str = ""
+    result: str = ""
+    budget_used_up: bool = False

@@ -1,0 +1,208 @@
+"""Step 3: ask the API how the open jobs stand. Between two polls a job costs nothing."""
+
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from tasks.faults import MomentFault
+from tasks.models import Job, Request
+from tasks.session import Session
+from tasks.store.ledger import Held, RecordUnreadable, Superseded
+from tasks.upstage.answers import RequestStatus
+from tasks.upstage.client import RequestUnknown
+
+log = logging.getLogger(__name__)
+
+_UNKNOWN_SECONDS = 900
+_CLOSED_SECONDS = 900
+
+
+@dataclass
+class Survey:
+    """What a look at the open jobs found.
+
+    Attributes:
+        open: the jobs that are open, in all.
+        due: jobs to poll now.
+        ready: jobs that need no poll: pages are to be sent, or all requests are finished.
+        next_due: when the next of the others wants to be looked at again.
+        unreadable: records that were left alone.
+    """
+
+    open: list[str] = field(default_factory=list)
+    due: list[str] = field(default_factory=list)
+    ready: list[str] = field(default_factory=list)
+    next_due: datetime | None = None
+    unreadable: int = 0
+
+    def wait_until(self, moment: datetime) -> None:
+        """Note when a job wants to be looked at again."""
+        self.next_due = moment if self.next_due is None else min(self.next_due, moment)
+
+
+class OpenJobs:
+    """Looks at the open jobs again and again, and reads only the records that have changed or are due."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._waiting: dict[str, tuple[str, datetime]] = {}
+
+    def survey(self) -> Survey:
+        """List the open jobs and tell which are due."""
+        session, found = self._session, Survey()
+        now = session.clock.now()
+        waiting, self._waiting = self._waiting, {}
+        for entry in session.ledger.entries("open"):
+            seen = waiting.get(entry.id)
+            if seen is not None and seen[0] == entry.etag and seen[1] > now:
+                found.open.append(entry.id)
+                self._wait(found, entry.id, entry.etag, seen[1])
+                continue
+            held = self._read(entry.id, found)
+            if held is not None:
+                self._sort(found, held, now)
+        return found
+
+    def _read(self, job_id: str, found: Survey) -> Held | None:
+        try:
+            return self._session.ledger.read(job_id)
+        except RecordUnreadable as unreadable:
+            found.unreadable += 1
+            log.warning("%s", unreadable)
+            return None
+
+    def _sort(self, found: Survey, held: Held, now: datetime) -> None:
+        job = held.job
+        if job.lease is not None and job.lease.doing == "closed":
+            # Whoever closed it deletes it at once; this one was stopped in between, long ago.
+            if self._session.age(job.lease.until) > _CLOSED_SECONDS:
+                self._session.ledger.sweep(job.id)
+            return
+        found.open.append(job.id)
+        if self._session.held_by_another(job) and job.lease is not None:
+            self._wait(found, job.id, held.etag, job.lease.until)
+        elif job.poll_after is not None and job.poll_after > now:
+            self._wait(found, job.id, held.etag, job.poll_after)
+        elif job.open_requests:
+            found.due.append(job.id)
+        else:
+            found.ready.append(job.id)
+
+    def _wait(self, found: Survey, job_id: str, etag: str, moment: datetime) -> None:
+        self._waiting[job_id] = (etag, moment)
+        found.wait_until(moment)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the API said about the requests of a job.
+
+    Attributes:
+        job: the job with what is new about its requests.
+        answers: by request id, for those that the API knows.
+    """
+
+    job: Job
+    answers: dict[str, RequestStatus]
+
+    @property
+    def ready(self) -> bool:
+        """Whether no request is open any more."""
+        return not self.job.open_requests
+
+
+def ask(session: Session, job: Job, *, finished_too: bool) -> Asked:
+    """Ask for the requests of a job.
+
+    Args:
+        session: the tools.
+        job: the job.
+        finished_too: also ask for those known to be finished, for fresh download URLs.
+
+    Raises:
+        AccountFault: the key is refused.
+        MomentFault: the API could not be asked.
+    """
+    requests: list[Request] = []
+    answers: dict[str, RequestStatus] = {}
+    for request in job.requests:
+        if request.status == "lost" or (request.status == "finished" and not finished_too):
+            requests.append(request)
+            continue
+        try:
+            answer = session.answers.take(request.id) or session.client.status(request.id)
+        except RequestUnknown:
+            requests.append(_unknown(session, request))
+            continue
+        answers[request.id] = answer
+        requests.append(_judged(session, request, answer))
+    completed = sum(answer.completed_pages or 0 for answer in answers.values())
+    return Asked(
+        job.model_copy(update={"requests": tuple(requests), "pages_completed": max(job.pages_completed, completed)}),
+        answers,
+    )
+
+
+def _judged(session: Session, request: Request, answer: RequestStatus) -> Request:
+    if answer.finished:
+        return request.model_copy(update={"status": "finished", "note": answer.failure_message})
+    hours = session.age(request.submitted_at) / 3600
+    if hours > session.options.give_up_hours:
+        note = f"still '{answer.status}' after {hours:.0f} hours"
+        log.warning("request %s is %s: taken for lost", request.id, note)
+        return request.model_copy(update={"status": "lost", "note": note})
+    return request
+
+
+def _unknown(session: Session, request: Request) -> Request:
+    # A fresh request may not have reached every part of the API yet.
+    if session.age(request.submitted_at) < _UNKNOWN_SECONDS:
+        return request
+    log.warning("the API does not know request %s any more: taken for lost", request.id)
+    return request.model_copy(update={"status": "lost", "note": "the API does not know it any more"})
+
+
+def poll_job(session: Session, job_id: str) -> bool:
+    """Ask for the open requests of a job; put on record what is new, unless it can be collected at once.
+
+    Returns:
+        Whether the job is ready to be collected.
+
+    Raises:
+        AccountFault: the key is refused.
+    """
+    held = session.ledger.read(job_id)
+    if held is None or session.held_by_another(held.job):
+        return False
+    try:
+        asked = ask(session, held.job, finished_too=False)
+    except MomentFault as fault:
+        log.warning("%s: %s; asked again later", held.job.document.uri, fault)
+        postpone(session, held, held.job)
+        return False
+    if asked.ready:
+        for request_id, answer in asked.answers.items():
+            session.answers.keep(request_id, answer)
+        return True
+    postpone(session, held, asked.job)
+    return False
+
+
+def postpone(session: Session, held: Held, job: Job) -> None:
+    """Put on record what is known of a job, and when to ask for it again: the later, the older it is."""
+    options = session.options
+    ages = [session.age(request.submitted_at) for request in job.open_requests] or [0.0]
+    wait = min(max(0.3 * min(ages), options.poll_seconds), options.longest_poll_seconds)
+    try:
+        session.ledger.update(
+            held,
+            without_lease(job).model_copy(update={"poll_after": session.clock.now() + timedelta(seconds=wait)}),
+        )
+    except Superseded:
+        log.info("%s: another worker has written the record meanwhile", job.document.uri)
+
+
+def without_lease(job: Job) -> Job:
+    """The job as it stands when a lease is over: what its holder was posting may have been accepted."""
+    posting = job.lease is not None and job.lease.doing == "posting"
+    return job.model_copy(update={"lease": None, "possible_duplicates": job.possible_duplicates + posting})

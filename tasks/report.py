@@ -1,0 +1,143 @@
+"""What a run did, counted and in words: for the terminal, for machines, and as an artifact in the Prefect UI."""
+
+import html
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.outcomes import Outcome
+
+_LISTED = 100
+
+
+class FailedDocument(BaseModel):
+    """A document that was given up in this run."""
+
+    document: str
+    reason: str
+
+
+class PublishedDocument(BaseModel):
+    """A document whose result was published in this run."""
+
+    document: str
+    result: str
+    pages: int
+    words: int
+
+
+class RunReport(BaseModel):
+    """The sums of a run. `documents` is `done + failed + open + skipped`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    flow: Literal["submit", "collect", "backfill"]
+    source: str | None
+    destination: str
+    documents: int = Field(0, description="documents this run looked at")
+    done: int = Field(0, description="results published")
+    failed: int = Field(0, description="given up in this run")
+    open: int = Field(0, description="not finished: at the API, or left to the next pass")
+    skipped: int = Field(0, description="finished before, or by another run; those that failed before included")
+    failed_before: int = Field(0, description="of the skipped, those that failed before: see 'failures'")
+    pages: int = Field(0, description="pages in the results published")
+    pages_sent: int = Field(0, description="pages submitted, and so paid for, in this run")
+    requests: int = Field(0, description="submissions made in this run")
+    possible_duplicates: int = Field(0, description="submissions whose answer was lost: these may be paid for twice")
+    seconds: float = 0
+    stopped: str | None = Field(None, description="why the run sent less than there was: budget, window")
+    refused: str | None = Field(None, description="why the account was refused")
+    failures: list[FailedDocument] = Field([], description=f"the first {_LISTED}")
+    published: list[PublishedDocument] = Field([], description=f"the first {_LISTED}")
+
+    @property
+    def exit_status(self) -> int:
+        """0 all done, 1 some documents failed or were left, 3 the account was refused."""
+        if self.refused:
+            return 3
+        unfinished = self.open if self.flow == "backfill" and not self.stopped else 0
+        return 1 if self.failed or self.failed_before or unfinished else 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Add what an outcome says beyond the state of the document."""
+        self.pages += outcome.pages
+        self.pages_sent += outcome.pages_sent
+        self.requests += outcome.requests
+        self.possible_duplicates += outcome.possible_duplicates
+        if outcome.kind == "failed" and len(self.failures) < _LISTED:
+            self.failures.append(FailedDocument(document=outcome.name, reason=outcome.message))
+        if outcome.kind == "done" and len(self.published) < _LISTED:
+            self.published.append(
+                PublishedDocument(
+                    document=outcome.name, result=outcome.result, pages=outcome.pages, words=outcome.words
+                )
+            )
+
+    def sentence(self) -> str:
+        """The run in one line."""
+        parts = [f"{self.done} done", f"{self.failed} failed", f"{self.open} open", f"{self.skipped} skipped"]
+        line = (
+            f"{self.documents} documents: {', '.join(parts)}; {self.pages_sent} pages sent in {self.requests} requests"
+        )
+        if self.possible_duplicates:
+            line += f", {self.possible_duplicates} of them possibly twice"
+        return line
+
+    def markdown(self) -> str:
+        """The run as a page for the Prefect UI."""
+        lines = [f"# {self.flow.capitalize()} of {_code(self.source or self.destination)}", ""]
+        if self.refused:
+            lines += [f"**Stopped: {_plain(self.refused)}**", ""]
+        if self.stopped:
+            lines += [f"Sent less than there was: {_plain(self.stopped)}", ""]
+        lines += _table(
+            ("documents", "done", "failed", "open", "skipped"),
+            [(str(self.documents), str(self.done), str(self.failed), str(self.open), str(self.skipped))],
+        )
+        lines += _table(
+            ("pages published", "pages sent", "requests", "possibly paid twice", "seconds"),
+            [
+                (
+                    str(self.pages),
+                    str(self.pages_sent),
+                    str(self.requests),
+                    str(self.possible_duplicates),
+                    f"{self.seconds:.1f}",
+                )
+            ],
+        )
+        if self.failures:
+            lines += [f"## Failed{_first(self.failures, self.failed)}", ""]
+            lines += _table(("document", "reason"), [(_code(f.document), _plain(f.reason)) for f in self.failures])
+        if self.failed_before:
+            lines += [f"{self.failed_before} more failed in earlier runs.", ""]
+        if self.published:
+            lines += [f"## Published{_first(self.published, self.done)}", ""]
+            lines += _table(
+                ("document", "result", "pages", "words"),
+                [(_code(p.document), _code(p.result), str(p.pages), str(p.words)) for p in self.published],
+            )
+        lines += [f"Results and ledger: {_code(self.destination)}"]
+        return "\n".join(lines)
+
+
+def _first(shown: list[FailedDocument] | list[PublishedDocument], total: int) -> str:
+    return f" (the first {len(shown)} of {total})" if total > len(shown) else ""
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    columns = list(header)
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return [*lines, ""]
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown and HTML leave alone: keys and messages come from strangers."""
+    text = html.escape(" ".join(text.split()), quote=False)
+    return "".join(f"\\{char}" if char in "\\`*_{}[]()#|~!<" else char for char in text)
+
+
+def _code(text: str) -> str:
+    return f"<code>{_plain(text)}</code>" if "`" in text or "|" in text else f"`{' '.join(text.split())}`"

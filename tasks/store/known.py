@@ -1,0 +1,102 @@
+"""Which jobs the ledger knows already, for lookups by the million without a million reads or a growing memory."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tasks.store.ledger import Ledger, State
+
+
+@dataclass(frozen=True)
+class Census:
+    """How many jobs of a run are in which state; `_before`: they were when it began."""
+
+    open: int
+    done: int
+    failed: int
+    done_before: int
+    failed_before: int
+
+
+class KnownJobs:
+    """The ledger's ids as they were when the run began, and what the run has learned since, in a temporary file.
+
+    It only saves work: a claim is what decides, so an entry that is out of date costs a call, never money.
+    For one thread.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "known-jobs.sqlite"
+        self._database = sqlite3.connect(self._path)
+        self._database.execute("PRAGMA synchronous=OFF")
+        self._database.execute("PRAGMA journal_mode=OFF")
+        self._database.execute(
+            "CREATE TABLE known (id TEXT PRIMARY KEY, state TEXT, before INTEGER, counted INTEGER) WITHOUT ROWID"
+        )
+
+    def load(self, ledger: Ledger) -> int:
+        """Take the snapshot. Returns how many jobs are open.
+
+        Open first: a job that is closed while we list is then found as open or as closed, never missed.
+        """
+        states: tuple[State, ...] = ("open", "done", "failed")
+        for state in states:
+            for entry in ledger.entries(state):
+                self._database.execute(
+                    "INSERT INTO known VALUES (?, ?, ?, 0) "
+                    "ON CONFLICT (id) DO UPDATE SET state = excluded.state, before = excluded.before",
+                    (entry.id, state, state != "open"),
+                )
+        self._database.commit()
+        row = self._database.execute("SELECT count(*) FROM known WHERE state = 'open'").fetchone()
+        return int(row[0])
+
+    def state(self, job_id: str) -> State | None:
+        """How the job stands as far as the run knows; None when it is new."""
+        row = self._database.execute("SELECT state FROM known WHERE id = ?", (job_id,)).fetchone()
+        return None if row is None else row[0]
+
+    def count(self, job_id: str, state: State | None) -> None:
+        """Count the job as one of this run's, in its latest state (None: not claimed by anybody yet)."""
+        self._database.execute(
+            "INSERT INTO known VALUES (?, ?, 0, 1) "
+            "ON CONFLICT (id) DO UPDATE SET state = coalesce(excluded.state, state), counted = 1",
+            (job_id, state),
+        )
+
+    def settle_elsewhere(self, job_id: str, state: State) -> None:
+        """Note that another run has closed the job."""
+        self._database.execute("UPDATE known SET state = ?, before = 1 WHERE id = ?", (state, job_id))
+
+    def unfinished(self) -> Iterator[str]:
+        """This run's jobs that are neither done nor failed, as far as the run knows."""
+        rows = self._database.execute(
+            "SELECT id FROM known WHERE counted AND (state IS NULL OR state = 'open')"
+        ).fetchall()
+        return (row[0] for row in rows)
+
+    def unclaimed(self) -> int:
+        """How many of this run's documents have no job."""
+        row = self._database.execute("SELECT count(*) FROM known WHERE counted AND state IS NULL").fetchone()
+        return int(row[0])
+
+    def census(self) -> Census:
+        """Count this run's jobs."""
+        counts = dict.fromkeys(Census.__dataclass_fields__, 0)
+        for state, before, number in self._database.execute(
+            "SELECT coalesce(state, 'open'), before, count(*) FROM known WHERE counted GROUP BY 1, 2"
+        ):
+            counts[f"{state}_before" if before else state] += number
+        return Census(**counts)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.close()
+        self._path.unlink(missing_ok=True)

@@ -1,0 +1,63 @@
+"""Addresses in S3: `s3://bucket/prefix`."""
+
+import re
+from dataclasses import dataclass
+
+from tasks.faults import DocumentFault, SetupFault
+
+# AWS: 3 to 63 characters. Other stores allow capitals and underscores, so only what can't be a bucket is refused.
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
+_LONGEST_KEY = 1024
+RESULT_SUFFIX = ".ocr.json"
+LEDGER_FOLDER = "_jobs/"
+
+
+@dataclass(frozen=True)
+class Location:
+    """A bucket and a prefix in it. The prefix is a folder: empty, or ending with a slash."""
+
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def parse(cls, uri: str) -> "Location":
+        """Read `s3://bucket/prefix`; the prefix may be left out.
+
+        Raises:
+            SetupFault: it is no such address.
+        """
+        scheme, separator, rest = uri.partition("://")
+        bucket, _, prefix = rest.partition("/")
+        if scheme.lower() != "s3" or not separator or not _BUCKET.fullmatch(bucket):
+            raise SetupFault(f"'{uri}' is no S3 address; write it as s3://bucket/prefix")
+        prefix = prefix.strip("/")
+        return cls(bucket, f"{prefix}/" if prefix else "")
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def key(self, relative: str) -> str:
+        """The key of something in this folder."""
+        return f"{self.prefix}{relative}"
+
+    def relative(self, key: str) -> str:
+        """A key as seen from this folder; a document named directly as the source is just its own name."""
+        if self.prefix and key == self.prefix.rstrip("/"):
+            return key.rpartition("/")[2]
+        return key.removeprefix(self.prefix)
+
+
+def result_key(source: Location, destination: Location, key: str) -> str:
+    """Where the result of a document lies.
+
+    Raises:
+        DocumentFault: the key would be longer than S3 allows (1,024 bytes).
+    """
+    result = destination.key(source.relative(key) + RESULT_SUFFIX)
+    length = len(result.encode())
+    if length > _LONGEST_KEY:
+        raise DocumentFault(
+            f"its result would need a key of {length} bytes, and S3 allows {_LONGEST_KEY}: "
+            "shorten the document's key or choose a shorter destination"
+        )
+    return result

@@ -1,0 +1,246 @@
+"""S3 objects with conditional writes: the only primitive the ledger needs.
+
+Only conditional PutObject is relied on: stores differ in conditional delete, copy and multipart completion.
+The ETag is sent without quotes, which Ceph compares literally. A PUT that is answered with an error is read
+again before the error is believed, since botocore's own retries may have written it the first time.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import unquote
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
+
+from tasks.faults import DocumentMoved, Fault, MomentFault, SetupFault
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+_LOST = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409", "OperationAborted"}
+_GONE = {"NoSuchKey", "404", "NotFound"}
+_DENIED = {"AccessDenied", "403", "Forbidden"}
+_BAD_CREDENTIALS = {
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "TokenRefreshRequired",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a listing."""
+
+    key: str
+    etag: str
+    size: int
+    last_modified: datetime
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object's bytes with the ETag they were read at."""
+
+    body: bytes
+    etag: str
+
+
+def connect(endpoint: str | None = None, connections: int = 32) -> "S3Client":
+    """An S3 client from boto3's own chain (environment, profile, role).
+
+    Raises:
+        SetupFault: boto3 cannot be set up as configured.
+    """
+    # Checksums that not every store knows (trailing CRC) are left out unless an operation demands them.
+    config = Config(
+        retries={"mode": "standard", "max_attempts": 6},
+        max_pool_connections=connections,
+        connect_timeout=10,
+        read_timeout=60,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    try:
+        session = boto3.Session()
+        if session.region_name is None and not os.environ.get("AWS_REGION"):
+            return session.client("s3", endpoint_url=endpoint, config=config, region_name="us-east-1")
+        return session.client("s3", endpoint_url=endpoint, config=config)
+    except (ProfileNotFound, BotoCoreError, ValueError) as error:
+        raise SetupFault(f"S3 cannot be set up: {error}. Check the AWS_* variables and your profile") from error
+
+
+class Objects:
+    """Reads and writes objects; every failure becomes one of this project's faults."""
+
+    def __init__(self, client: "S3Client") -> None:
+        self._client = client
+
+    def get(self, bucket: str, key: str) -> Stored | None:
+        """An object's bytes, or None when it isn't there."""
+        try:
+            answer = self._client.get_object(Bucket=bucket, Key=key)
+            return Stored(answer["Body"].read(), answer["ETag"].strip('"'))
+        except (ClientError, BotoCoreError) as error:
+            if _code(error) in _GONE:
+                return None
+            raise explained(error, f"read s3://{bucket}/{key}", bucket) from error
+
+    def exists(self, bucket: str, key: str) -> bool:
+        """Whether the object is there."""
+        return self.head(bucket, key) is not None
+
+    def head(self, bucket: str, key: str) -> Entry | None:
+        """An object's line as in a listing, or None when it isn't there."""
+        try:
+            answer = self._client.head_object(Bucket=bucket, Key=key)
+        except (ClientError, BotoCoreError) as error:
+            if _code(error) in _GONE:
+                return None
+            raise explained(error, f"look at s3://{bucket}/{key}", bucket) from error
+        return Entry(key, answer["ETag"].strip('"'), answer["ContentLength"], answer["LastModified"])
+
+    def create(self, bucket: str, key: str, body: bytes) -> str | None:
+        """Write an object that must not exist yet. Returns its ETag, or None when another was first."""
+        return self._put_if(bucket, key, body, None)
+
+    def replace(self, bucket: str, key: str, body: bytes, etag: str) -> str | None:
+        """Write over exactly the version read before. Returns the new ETag, or None when it had changed."""
+        return self._put_if(bucket, key, body, etag)
+
+    def _put_if(self, bucket: str, key: str, body: bytes, etag: str | None) -> str | None:
+        try:
+            if etag is None:
+                answer = self._client.put_object(
+                    Bucket=bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*"
+                )
+            else:
+                answer = self._client.put_object(
+                    Bucket=bucket, Key=key, Body=body, ContentType="application/json", IfMatch=etag
+                )
+            return answer["ETag"].strip('"')
+        except (ClientError, BotoCoreError) as error:
+            code = _code(error)
+            if etag is not None and code in _GONE:
+                return None
+            if code not in _LOST and not _passing(error):
+                raise explained(error, f"write s3://{bucket}/{key}", bucket) from error
+            # The answer may speak of a retry of a write that had gone through: what is stored decides.
+            stored = self.get(bucket, key)
+            if stored is not None and stored.body == body:
+                return stored.etag
+            if code in _LOST:
+                return None
+            raise explained(error, f"write s3://{bucket}/{key}", bucket) from error
+
+    def put(self, bucket: str, key: str, body: bytes | BinaryIO, metadata: Mapping[str, str], media_type: str) -> None:
+        """Write an object, whatever was there. A file is streamed."""
+        try:
+            self._client.put_object(Bucket=bucket, Key=key, Body=body, Metadata=dict(metadata), ContentType=media_type)
+        except (ClientError, BotoCoreError) as error:
+            raise explained(error, f"write s3://{bucket}/{key}", bucket) from error
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Delete an object; one that isn't there is fine."""
+        try:
+            self._client.delete_object(Bucket=bucket, Key=key)
+        except (ClientError, BotoCoreError) as error:
+            raise explained(error, f"delete s3://{bucket}/{key}", bucket) from error
+
+    def list(self, bucket: str, prefix: str) -> Iterator[Entry]:
+        """The objects under a prefix, in key order, a thousand a call, as lazily as they are taken."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, EncodingType="url")
+        try:
+            for page in pages:
+                for item in page.get("Contents", []):
+                    key = item["Key"]
+                    if page.get("EncodingType") == "url":
+                        key = unquote(key)
+                    yield Entry(key, item["ETag"].strip('"'), item["Size"], item["LastModified"])
+        except (ClientError, BotoCoreError) as error:
+            raise explained(error, f"list s3://{bucket}/{prefix}", bucket) from error
+
+    def fetch(self, bucket: str, key: str, etag: str, to: Path) -> None:
+        """Download exactly the listed version into a file, in pieces.
+
+        Raises:
+            DocumentMoved: the object changed or vanished since.
+        """
+        try:
+            body = self._client.get_object(Bucket=bucket, Key=key, IfMatch=etag)["Body"]
+            with to.open("wb") as file:
+                for piece in body.iter_chunks(1 << 20):
+                    file.write(piece)
+        except (ClientError, BotoCoreError) as error:
+            if _code(error) in _GONE | _LOST:
+                raise DocumentMoved(f"s3://{bucket}/{key} changed or vanished since it was listed") from error
+            raise explained(error, f"read s3://{bucket}/{key}", bucket) from error
+
+    def prove_conditional_writes(self, bucket: str, folder: str) -> None:
+        """Find out, with a small object of our own, whether the store honours conditional writes.
+
+        Raises:
+            SetupFault: it doesn't, so it could not tell two submitters apart; or we may not write there.
+        """
+        key = f"{folder}check-{uuid.uuid4().hex}"
+        first = self.create(bucket, key, b'{"check":1}')
+        try:
+            again = self.create(bucket, key, b'{"check":2}')
+            stale = self.replace(bucket, key, b'{"check":3}', "0" * 32)
+            renewed = self.replace(bucket, key, b'{"check":4}', first or "")
+        finally:
+            self.delete(bucket, key)
+        if first is None or again is not None or stale is not None or renewed is None:
+            raise SetupFault(
+                f"the S3 store behind bucket '{bucket}' ignores conditional writes (If-None-Match, If-Match): "
+                "two runs could pay for the same document twice. Use a store that honours them, such as AWS S3, "
+                "or a current MinIO or Ceph"
+            )
+
+
+def _code(error: Exception) -> str:
+    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
+
+
+def _passing(error: Exception) -> bool:
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status >= 500 or status == 429 or _code(error) in {"SlowDown", "RequestTimeout", "Throttling"}
+    return isinstance(error, BotoConnectionError | HTTPClientError)
+
+
+def explained(error: Exception, attempt: str, bucket: str) -> Fault:
+    """The fault that an S3 error means, in words to act on."""
+    code = _code(error)
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return SetupFault(
+            "no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or use a role"
+        )
+    if code == "NoSuchBucket":
+        return SetupFault(f"there is no bucket '{bucket}': create it, or correct the address")
+    if code in _BAD_CREDENTIALS:
+        return SetupFault(f"S3 refuses the credentials ({code}): check the AWS_* variables or your profile")
+    if code in _DENIED:
+        return SetupFault(f"no permission to {attempt}: allow it for these credentials, or use others")
+    if code in {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}:
+        return SetupFault(f"bucket '{bucket}' is in another region: set AWS_DEFAULT_REGION to the bucket's region")
+    if _passing(error):
+        return MomentFault(f"could not {attempt}: {error}")
+    return SetupFault(f"could not {attempt}: {error}")

@@ -1,0 +1,38 @@
+"""Step 2: claim a new document and send it."""
+
+from tasks.faults import DocumentFault
+from tasks.models import Document, Job, job_id
+from tasks.outcomes import Outcome
+from tasks.sending import fail, send_pages
+from tasks.session import Session
+from tasks.store.location import result_key
+
+
+def submit_document(session: Session, document: Document) -> Outcome:
+    """Claim a document and submit its pages, unless somebody else has, or it is done or failed already.
+
+    Raises:
+        AccountFault: the account is refused; the claim is given back.
+    """
+    identity = job_id(document, session.options.model)
+    try:
+        result = result_key(session.source, session.destination, document.key)
+        unusable = None
+    except DocumentFault as fault:
+        result, unusable = "", fault
+    job = Job(
+        id=identity,
+        document=document,
+        model=session.options.model,
+        result=f"s3://{session.destination.bucket}/{result}",
+        claimed_at=session.clock.now(),
+        lease=session.lease("reading"),
+        flow_run=session.flow_run,
+    )
+    held = session.ledger.claim(job)
+    if held is None:
+        return Outcome("skipped", identity, document.uri)
+    if unusable is not None:
+        fail(session, held, "read", unusable)
+        return Outcome("failed", identity, document.uri, message=str(unusable))
+    return send_pages(session, held)

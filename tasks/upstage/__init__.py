@@ -1,0 +1,1 @@
+"""The Upstage OCR API: client, answers, errors and limits. Knows nothing of Prefect or S3."""

@@ -1,0 +1,73 @@
+"""What the API answers about a request. Unknown fields and words are tolerated; what is relied on is checked."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from tasks.faults import MomentFault
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def _text(value: Any) -> Any:
+    return "" if value is None else value
+
+
+def _list(value: Any) -> Any:
+    return () if value is None else value
+
+
+class Batch(_Answer):
+    """Up to ten pages of a request. Pages count from 1 over what was sent, both ends included."""
+
+    status: Annotated[str, BeforeValidator(_text)] = ""
+    start_page: Annotated[int, Field(ge=1)]
+    end_page: Annotated[int, Field(ge=1)]
+    download_url: Annotated[str, BeforeValidator(_text)] = Field("", repr=False)  # a credential: never logged
+    failure_message: Annotated[str, BeforeValidator(_text)] = ""
+
+    @property
+    def completed(self) -> bool:
+        """Whether its pages can be downloaded."""
+        return self.status == "completed" and bool(self.download_url) and self.end_page >= self.start_page
+
+
+class RequestStatus(_Answer):
+    """How a request stands."""
+
+    status: Annotated[str, BeforeValidator(_text)] = ""
+    total_pages: int | None = None
+    completed_pages: int | None = None
+    failure_message: Annotated[str, BeforeValidator(_text)] = ""
+    batches: Annotated[tuple[Batch, ...], BeforeValidator(_list)] = ()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the API has ended with it, well or badly; an unknown word counts as still running."""
+        return self.status in ("completed", "failed")
+
+
+class Submitted(_Answer):
+    """The receipt of an asynchronous submission."""
+
+    request_id: Annotated[str, Field(min_length=1)]
+
+
+def parse_status(body: bytes) -> RequestStatus:
+    """Read a status answer.
+
+    Raises:
+        MomentFault: it cannot be understood; asking again costs nothing.
+    """
+    try:
+        return RequestStatus.model_validate_json(body)
+    except ValidationError as error:
+        raise MomentFault(f"the API's status answer cannot be understood ({_first(error.errors())})") from error
+
+
+def _first(errors: Iterable[Any]) -> str:
+    error = next(iter(errors))
+    return f"{'.'.join(map(str, error['loc'])) or 'body'}: {error['msg']}"

@@ -1,0 +1,305 @@
+"""The API client: one place that talks HTTP to Upstage, and the only one that retries faults of the moment."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote, urlsplit
+
+import requests
+from pydantic import ValidationError
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from requests_toolbelt import MultipartEncoder, MultipartEncoderMonitor
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from tasks.clock import Clock
+from tasks.faults import AccountFault, AnswerLost, Fault, MomentFault, SetupFault
+from tasks.upstage.answers import RequestStatus, Submitted, parse_status
+from tasks.upstage.errors import fault_of
+from tasks.upstage.throttle import Throttle
+
+log = logging.getLogger(__name__)
+
+DEFAULT_BASE_URL = "https://api.upstage.ai/v1"
+ATTEMPTS = 8
+_CONNECT_SECONDS = 10
+_READ_SECONDS = 60
+_UPLOAD_SECONDS = 300
+_LONGEST_WAIT = 30.0
+_LONGEST_RETRY_AFTER = 300.0
+_LONGEST_ANSWER = 32 << 20
+_LONGEST_BATCH = 1 << 30
+_PIECE = 1 << 16
+
+Answer = TypeVar("Answer")
+
+
+class RequestUnknown(MomentFault):
+    """The API does not know the request (404). Right after a submission that can pass."""
+
+
+class Cancelled(MomentFault):
+    """The run is being ended: nothing more is sent."""
+
+
+class UrlExpired(MomentFault):
+    """A download URL was refused (403, 404, 410): a fresh one is to be asked for, now."""
+
+
+class _Bearer(AuthBase):
+    """The key, as an auth object: with a plain header, requests would let a ~/.netrc entry replace it."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
+def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """No credentials at all, not even from ~/.netrc: download URLs are credentials themselves."""
+    return request
+
+
+class UpstageClient:
+    """Submits documents, asks for their status and downloads batches. Safe to share between threads.
+
+    Args:
+        base_url: the API's address up to and with the version.
+        key: the account's key; sent to the API's own host only.
+        throttle: the rate limit to keep.
+        clock: the time to go by.
+        connections: how many threads will use it at once.
+    """
+
+    def __init__(self, base_url: str, key: str, throttle: Throttle, clock: Clock, connections: int = 16) -> None:
+        address = urlsplit(base_url)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise SetupFault(f"UPSTAGE_BASE_URL '{base_url}' is no web address; the usual one is {DEFAULT_BASE_URL}")
+        if not key.strip():
+            raise SetupFault("no API key: set UPSTAGE_API_KEY to the key from the Upstage console")
+        if not key.strip().isascii() or not key.strip().isprintable():
+            raise SetupFault("UPSTAGE_API_KEY holds characters that no API key has; copy it again")
+        self._documents = f"{base_url.rstrip('/')}/document-digitization"
+        self._auth = _Bearer(key.strip())
+        self._throttle = throttle
+        self._clock = clock
+        self._connections = connections
+        self._api = self._session()
+        self._storage = self._session()
+        self._stopped: Fault | None = None
+
+    def _session(self) -> requests.Session:
+        session = requests.Session()
+        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=self._connections)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        return session
+
+    def probe(self) -> None:
+        """One cheap call that shows whether the account is accepted, before anything is claimed or sent.
+
+        Raises:
+            AccountFault: the key is refused.
+            MomentFault: the API cannot be reached.
+        """
+        try:
+            self._patiently(lambda: self._get(f"{self._documents}/requests"), "reach the API")
+        except RequestUnknown:
+            log.debug("the API does not list requests; the first submission will show whether the key is accepted")
+
+    def submit(self, file: Path, name: str, media_type: str, model: str, pages: int) -> str:
+        """Send a document as an asynchronous job. The file is streamed.
+
+        Args:
+            file: what to send.
+            name: the file name to tell the API; it must match the content.
+            media_type: the content's MIME type.
+            model: the model's name or alias.
+            pages: how many pages it has, for the rate limit.
+
+        Returns:
+            The request's id.
+
+        Raises:
+            AnswerLost: it may have been accepted, and billed; not sent again by this call.
+            AccountFault, DocumentFault, MomentFault: as the API answered.
+        """
+        return self._patiently(lambda: self._submit_once(file, name, media_type, model, pages), f"submit {name}")
+
+    def stop_submitting(self, fault: Fault) -> None:
+        """Let no thread send anything from now on: the account was refused, or the run is being cancelled."""
+        self._stopped = fault
+
+    def _submit_once(self, file: Path, name: str, media_type: str, model: str, pages: int) -> str:
+        self._throttle.take(pages)
+        if self._stopped is not None:  # asked after the wait, so that no thread sends after another was refused
+            raise self._stopped
+        with file.open("rb") as content:
+            fields = {"model": model, "document": (name, content, media_type)}
+            body = MultipartEncoderMonitor(MultipartEncoder(fields))
+            try:
+                response = self._api.post(
+                    f"{self._documents}/async",
+                    data=body,
+                    headers={"Content-Type": body.content_type},
+                    auth=self._auth,
+                    timeout=(_CONNECT_SECONDS, _UPLOAD_SECONDS),
+                    allow_redirects=False,
+                    stream=True,
+                )
+                answer = _content(response)
+            except requests.RequestException as error:
+                if body.bytes_read < body.encoder.len:  # an upload that was cut short cannot have been accepted
+                    raise MomentFault(f"could not send {name}: {_words(error)}") from error
+                raise AnswerLost(f"{name} was sent, but the answer was lost: {_words(error)}") from error
+        if response.status_code not in (200, 201, 202):
+            fault = fault_of(response.status_code, answer, response.headers, self._clock.now(), submitting=True)
+            if isinstance(fault, AccountFault):
+                self.stop_submitting(fault)
+            self._rest(response.status_code, fault)
+            raise fault
+        try:
+            return Submitted.model_validate_json(answer).request_id
+        except ValidationError as error:
+            raise AnswerLost(f"{name} was accepted, but the answer holds no request id") from error
+
+    def status(self, request_id: str) -> RequestStatus:
+        """How a request stands, with download URLs that live 15 minutes from now.
+
+        Raises:
+            RequestUnknown: the API does not know it.
+            AccountFault, MomentFault: as the API answered.
+        """
+        address = f"{self._documents}/requests/{quote(request_id, safe='')}"
+        return self._patiently(lambda: parse_status(self._get(address)), f"ask for request {request_id}")
+
+    def _get(self, address: str) -> bytes:
+        self._throttle.take()
+        try:
+            response = self._api.get(
+                address,
+                auth=self._auth,
+                timeout=(_CONNECT_SECONDS, _READ_SECONDS),
+                allow_redirects=False,
+                stream=True,
+            )
+            answer = _content(response)
+        except requests.RequestException as error:
+            raise MomentFault(f"the API cannot be reached: {_words(error)}") from error
+        if response.status_code == 200:
+            return answer
+        if response.status_code == 404:
+            raise RequestUnknown("the API does not know the request (404)")
+        fault = fault_of(response.status_code, answer, response.headers, self._clock.now(), submitting=False)
+        self._rest(response.status_code, fault)
+        raise fault
+
+    def download(self, url: str, to: Path) -> None:
+        """Fetch a finished batch into a file, in pieces, without the API key.
+
+        Raises:
+            UrlExpired: the URL is over; a fresh one comes with the next status call.
+            MomentFault: the download failed otherwise.
+        """
+        self._patiently(lambda: self._download_once(url, to), f"download {redacted(url)}")
+
+    def _download_once(self, url: str, to: Path) -> None:
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise MomentFault(f"the download URL {redacted(url)} is no web address")
+        try:
+            with self._storage.get(
+                url,
+                auth=_nobody,
+                timeout=(_CONNECT_SECONDS, _READ_SECONDS),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                if response.status_code in (403, 404, 410):
+                    raise UrlExpired(f"the download URL {redacted(url)} is refused ({response.status_code})")
+                if response.status_code != 200:
+                    raise MomentFault(
+                        f"the download of {redacted(url)} was answered {response.status_code}",
+                        # Storage hosts name their own pace; the account's limits are not theirs.
+                        None,
+                    )
+                received = 0
+                with to.open("wb") as file:
+                    for piece in response.iter_content(_PIECE):
+                        received += len(piece)
+                        if received > _LONGEST_BATCH:
+                            raise MomentFault(f"the download of {redacted(url)} does not end")
+                        file.write(piece)
+        except requests.RequestException as error:
+            raise MomentFault(f"the download of {redacted(url)} failed: {type(error).__name__}") from error
+
+    def _rest(self, status: int, fault: Exception) -> None:
+        if status == 429 and isinstance(fault, MomentFault) and fault.retry_after:
+            self._throttle.pause(min(fault.retry_after, _LONGEST_RETRY_AFTER))
+
+    def _patiently(self, call: Callable[[], Answer], what: str) -> Answer:
+        """Retry faults of the moment: exponential backoff with full jitter, or what Retry-After asks for."""
+        backoff = wait_random_exponential(multiplier=1, max=_LONGEST_WAIT)
+
+        def wait(state: RetryCallState) -> float:
+            fault = _fault(state)
+            return backoff(state) if fault.retry_after is None else fault.retry_after
+
+        def give_up(state: RetryCallState) -> bool:
+            fault = _fault(state)
+            hopeless = isinstance(fault, RequestUnknown | UrlExpired | Cancelled)
+            return hopeless or (fault.retry_after or 0) > _LONGEST_RETRY_AFTER or stop_after_attempt(ATTEMPTS)(state)
+
+        def tell(state: RetryCallState) -> None:
+            seconds = state.next_action.sleep if state.next_action else 0
+            log.warning(
+                "could not %s, attempt %d of %d: %s; trying again in %.1f s",
+                what, state.attempt_number, ATTEMPTS, _fault(state), seconds,
+            )  # fmt: skip
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(MomentFault),
+            wait=wait,
+            stop=give_up,
+            sleep=self._clock.sleep,
+            before_sleep=tell,
+            reraise=True,
+        )
+        return retrying(call)
+
+
+def redacted(url: str) -> str:
+    """A download URL as it may be shown: without its query, which is the credential."""
+    address = urlsplit(url)
+    return f"{address.scheme}://{address.hostname or ''}{address.path}" + ("?…" if address.query else "")
+
+
+def _fault(state: RetryCallState) -> MomentFault:
+    error = state.outcome.exception() if state.outcome else None
+    return error if isinstance(error, MomentFault) else MomentFault("")
+
+
+def _content(response: requests.Response) -> bytes:
+    """The body of an API answer, which is small; an endless one is cut off."""
+    received = bytearray()
+    with response:
+        for piece in response.iter_content(_PIECE):
+            received += piece
+            if len(received) > _LONGEST_ANSWER:
+                raise requests.exceptions.ContentDecodingError("the answer does not end")
+    return bytes(received)
+
+
+def _words(error: requests.RequestException) -> str:
+    """An error in a few words; requests' own text can hold whole URLs."""
+    cause = error.args[0] if error.args else error
+    reason = getattr(cause, "reason", cause)
+    return f"{type(error).__name__} ({type(reason).__name__})"

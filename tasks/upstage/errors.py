@@ -1,0 +1,77 @@
+"""What an error answer of the API means: for the moment, for the document, or for the account."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+from tasks.faults import AccountFault, AnswerLost, DocumentFault, Fault, MomentFault
+
+_LONGEST_MESSAGE = 300
+
+
+def message_of(body: bytes) -> str:
+    """The API's own words, from either of its two error bodies, or from whatever else came."""
+    try:
+        data = json.loads(body)
+    except ValueError:
+        data = None
+    words: object = None
+    if isinstance(data, dict):
+        error = data.get("error")
+        words = error.get("message") if isinstance(error, dict) else data.get("message") or error
+    text = words if isinstance(words, str) and words else body[:_LONGEST_MESSAGE].decode("utf-8", "replace")
+    return " ".join(text.split())[:_LONGEST_MESSAGE]
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """The seconds that a Retry-After header asks for; it may hold seconds or a date."""
+    value = headers.get("Retry-After", "").strip()
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def fault_of(status: int, body: bytes, headers: Mapping[str, str], now: datetime, *, submitting: bool) -> Fault:
+    """The fault that an answer other than 2xx means.
+
+    Args:
+        status: the HTTP status.
+        body: the answer's body.
+        headers: the answer's headers, case-insensitive.
+        now: the time, for a Retry-After that is a date.
+        submitting: whether the call sent a document. A gateway's 502 or 504 then says nothing about whether
+            the API behind it took the document.
+    """
+    said = message_of(body)
+    words = f"the API answered {status}" + (f" ({said})" if said else "")
+    if status == 401:
+        return AccountFault(f"{words}: the API key is refused; check UPSTAGE_API_KEY")
+    if status == 403:
+        return AccountFault(f"{words}: the account has no credit or no permission; top it up or use another key")
+    if status == 405:
+        return AccountFault(f"{words}: check UPSTAGE_BASE_URL; it must begin with https://")
+    if status == 400 and "model" in said.lower():
+        return AccountFault(f"{words}: the account cannot use this model; choose another with --model")
+    if submitting and status in (502, 504):
+        return AnswerLost(f"{words}, which leaves open whether the document was accepted")
+    if status == 429 or status >= 500 or status in (408, 425):
+        return MomentFault(words, retry_after(headers, now))
+    if 300 <= status < 400:
+        return AccountFault(f"{words}, a redirect, which is not followed with a key: correct UPSTAGE_BASE_URL")
+    if not submitting:
+        return MomentFault(words)
+    if status == 404:
+        return AccountFault(f"{words}: there is no such endpoint; check UPSTAGE_BASE_URL")
+    if status == 413:
+        return DocumentFault(f"{words}: too many bytes or pages for one request; lower --pages-per-request")
+    if status == 415:
+        return DocumentFault(f"{words}: the API does not take this format; convert the document")
+    if status == 422:
+        return DocumentFault(f"{words}: the API finds the document corrupted; repair or replace it")
+    return DocumentFault(f"{words}: the API does not take this document", retry_helps=True)

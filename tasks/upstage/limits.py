@@ -1,0 +1,18 @@
+"""What the API takes. The vendor moves these numbers, so they are settings; the defaults are the published ones."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Limits(BaseModel):
+    """Limits of one asynchronous request."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pages: int = Field(1000, ge=1, description="Most pages in one request; longer documents are sent in parts")
+    megabytes: float = Field(50, gt=0, description="Largest file in one request, in MB (1,000,000 bytes)")
+    pixels: int = Field(200_000_000, ge=1, description="Most pixels on one page of an image")
+
+    @property
+    def bytes(self) -> int:
+        """The largest file in bytes."""
+        return int(self.megabytes * 1_000_000)
