@@ -37,7 +37,11 @@ class StandIn:
         command += ["--data-dir", str(data_dir), "--api-key", KEY, *flags]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        until(self._answers)
+        try:
+            until(self._answers)
+        except BaseException:
+            self.process.kill()
+            raise
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
