@@ -1,6 +1,7 @@
 """What a run did, counted and in words: for the terminal, for machines, and as an artifact in the Prefect UI."""
 
 import html
+import re
 from collections.abc import Iterable
 from typing import Literal
 
@@ -140,4 +141,7 @@ def _plain(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    return f"<code>{_plain(text)}</code>" if "`" in text or "|" in text else f"`{' '.join(text.split())}`"
+    """Text as a code span of a table, whatever it holds."""
+    text = " ".join(text.split()).replace("|", "\\|")
+    fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
+    return f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}"

@@ -1,0 +1,83 @@
+"""The real parts that tests run against: an S3 server, the API's stand-in and a Prefect server, once a session."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY, UNWANTED, UPSTAGE_KEY, LocalStack
+from tasks.store.objects import Objects
+from tests.fakes import FakeClock
+from tests.stand_in import StandInControl
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+# Derandomised: a test that fails on one machine fails on every machine.
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _only_loopback() -> None:
+    """Nothing of the user's environment reaches a test, and no test reaches beyond this machine."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "UPSTAGE_", "PREFECT_")) or name in UNWANTED or name.lower().endswith("_proxy"):
+            del os.environ[name]
+    os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+    os.environ["DO_NOT_TRACK"] = "1"
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, _only_loopback: None) -> Iterator[LocalStack]:
+    """S3 and the stand-in in its fast mode, without Prefect: enough for everything but flows."""
+    with LocalStack(tmp_path_factory.mktemp("stack"), recogniser="text", services=("s3", "upstage")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def s3(stack: LocalStack) -> "S3Client":
+    """A plain client, for arranging and asserting."""
+    import boto3
+
+    return boto3.client(
+        "s3",
+        endpoint_url=stack.s3_url,
+        region_name=REGION,
+        aws_access_key_id=S3_ACCESS_KEY,
+        aws_secret_access_key=S3_SECRET_KEY,
+    )
+
+
+@pytest.fixture
+def bucket(s3: "S3Client") -> str:
+    """A bucket of the test's own."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    s3.create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def objects(s3: "S3Client") -> Objects:
+    """The product's view of the S3 server."""
+    return Objects(s3)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock that only moves when somebody sleeps or a test says so."""
+    return FakeClock()
+
+
+@pytest.fixture
+def api(stack: LocalStack) -> Iterator[StandInControl]:
+    """The stand-in's control plane; settings and faults are back to normal after the test."""
+    control = StandInControl(stack.upstage_url, UPSTAGE_KEY)
+    control.reset()
+    yield control
+    control.reset()

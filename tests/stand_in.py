@@ -1,0 +1,49 @@
+"""The test's hand on the API's stand-in: its settings, its faults, its bill."""
+
+from typing import Any
+
+import requests
+
+
+class StandInControl:
+    """Talks to the control plane of a running stand-in."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.url = url
+        self.base_url = f"{url}/v1"
+        self.key = key
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._normal = self._call("GET", "settings")
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        answer = self._session.request(method, f"{self.url}/_control/{path}", json=body, timeout=30)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def reset(self) -> None:
+        """Back to normal: no faults, the first settings, counts at zero."""
+        self._call("POST", "faults", [])
+        self._call("PATCH", "settings", self._normal)
+        self._call("DELETE", "calls")
+
+    def set(self, **settings: Any) -> None:
+        """Change settings; see `deployments.local.upstage.settings`."""
+        self._call("PATCH", "settings", settings)
+
+    def fail(self, *rules: dict[str, Any]) -> None:
+        """Inject faults at the network; see `deployments.local.upstage.faults`."""
+        self._call("POST", "faults", list(rules))
+
+    def billed(self, *sha256: str) -> list[dict[str, Any]]:
+        """What was billed, for the given documents or for all."""
+        documents: list[dict[str, Any]] = self._call("GET", "bill")["documents"]
+        return [each for each in documents if not sha256 or each["sha256"] in sha256]
+
+    def calls(self) -> dict[str, int]:
+        """How often each call was made since the last reset."""
+        return dict(self._call("GET", "calls")["calls"])
+
+    def leaked_keys(self) -> int:
+        """How often the API key was sent to the storage host."""
+        return int(self._call("GET", "calls")["leaked_authorization"])
