@@ -13,11 +13,13 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from tasks.faults import AccountFault, Fault
+from tasks.faults import AccountFault, Fault, SetupFault
 from tasks.options import DEFAULTS, Options
+from tasks.store.location import Location
 
 app = App(
     name="bulk-ocr",
@@ -31,6 +33,9 @@ Destination = Annotated[str, Parameter(help="Where results and ledger go: s3://b
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object on standard output.")]
 Verbose = Annotated[bool, Parameter(name=["--verbose", "-v"], negative="", help="Show the run's log as well.")]
 Flags = Annotated[Options, Parameter(name="*")]
+
+
+_PIPE_WIDTH = 200
 
 
 class ExitStatus(IntEnum):
@@ -108,7 +113,12 @@ def demo(
 
 def _flow(name: str, parameters: dict[str, Any], json: bool, verbose: bool) -> int:
     """Run a flow in this process and print its report."""
+    for place in ("source", "destination"):
+        if place in parameters:
+            Location.parse(parameters[place])
     _prepare_prefect(verbose)
+    from prefect import tags
+
     from flows import progress
     from flows.backfill import backfill
     from flows.collect import collect as collect_flow
@@ -116,8 +126,17 @@ def _flow(name: str, parameters: dict[str, Any], json: bool, verbose: bool) -> i
     from tasks.report import RunReport
 
     flows: dict[str, Callable[..., Any]] = {"backfill": backfill, "submit": submit_flow, "collect": collect_flow}
-    with progress.shown(Console(stderr=True), quiet=verbose):
-        state = flows[name](**parameters, return_state=True)
+    try:
+        with progress.shown(Console(stderr=True), quiet=verbose), tags("bulk-ocr"):
+            state = flows[name](**parameters, return_state=True)
+    except RuntimeError as error:
+        if "Failed to reach API" not in str(error):
+            raise
+        address = os.environ.get("PREFECT_API_URL", "the address in its profile")
+        raise SetupFault(
+            f"no Prefect server answers at {address}: start it, correct PREFECT_API_URL, "
+            "or unset it to run with a temporary server"
+        ) from error
     outcome = state.result(raise_on_failure=False)
     if isinstance(outcome, Fault):
         raise outcome
@@ -127,11 +146,15 @@ def _flow(name: str, parameters: dict[str, Any], json: bool, verbose: bool) -> i
         print(outcome.model_dump_json())
     else:
         _show_report(outcome)
+    if outcome.refused:
+        _complain(outcome.refused)
     return outcome.exit_status
 
 
 def _show_report(report: Any) -> None:
-    console = Console()
+    console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
     if report.published:
         table = Table("document", "result", "pages", "words", box=None, header_style="bold", pad_edge=False)
         for row in report.published:
@@ -144,8 +167,6 @@ def _show_report(report: Any) -> None:
     if report.stopped:
         console.print(f"sent less than there was: {report.stopped}", markup=False)
     console.print(f"{report.sentence()} ({report.seconds:.1f} s)", markup=False, highlight=False)
-    if report.refused:
-        _complain(report.refused)
 
 
 def _raw(text: str) -> Any:
@@ -167,12 +188,20 @@ def _complain(message: str) -> None:
     print(f"bulk-ocr: {message}", file=sys.stderr)
 
 
+def _usage(error: CycloptsError) -> str:
+    """What is wrong with the arguments, in one line."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, ValidationError):
+        return "; ".join(f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg']}" for e in cause.errors())
+    return " ".join(str(error).split())
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script."""
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        _complain(f"{error} (see 'bulk-ocr --help')")
+        _complain(f"{_usage(error)} (see 'bulk-ocr --help')")
         code = ExitStatus.SETUP
     except AccountFault as fault:
         _complain(str(fault))

@@ -18,6 +18,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.chunks import Seen, chunks
 from tasks.discover import discover
 from tasks.models import Document
 from tasks.options import RunSettings
@@ -31,8 +32,6 @@ from tasks.upstage.client import Cancelled
 
 log = logging.getLogger(__name__)
 
-_ONE_BY_ONE = 500
-_SHORTEST_CHUNK = 50
 _POLL_SECONDS_A_PASS = 60
 _ARTIFACT_SECONDS = 5
 
@@ -66,7 +65,7 @@ class Run:
         self._folder = tempfile.TemporaryDirectory(prefix="bulk-ocr-run-")
         self.known = KnownJobs(Path(self._folder.name))
         self._open_jobs = OpenJobs(self.session)
-        self._seen: dict[str, int] = {}
+        self._seen = {"submit": Seen(), "collect": Seen()}
         self.open_before = 0
         self._runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=settings.options.workers)
         self._progress_artifact: Any = None
@@ -178,7 +177,7 @@ class Run:
     ) -> Iterator[Outcome]:
         """Run a step over items with a bounded number of task runs under way, and count what comes out."""
         pending: deque[tuple[Any, list[Item]]] = deque()
-        for chunk in self._chunks(name, items):
+        for chunk in chunks(items, self._seen[name]):
             words = label(chunk[0]) if len(chunk) == 1 else f"{len(chunk)} documents from {label(chunk[0])}"
             arguments = {"settings": self.settings, "flow_run": self._id, "label": words}
             arguments["documents" if step is submit_step else "job_ids"] = chunk
@@ -188,24 +187,6 @@ class Run:
                 yield from self._take(*pending.popleft())
         while pending:
             yield from self._take(*pending.popleft())
-
-    def _chunks(self, name: str, items: Iterator[Item]) -> Iterator[list[Item]]:
-        """One document a task run for the first several hundred, then chunks of a hundredth of what has been.
-
-        Prefect's server records about 28 task runs a second and drops what comes faster, so a run over a
-        million documents makes about a thousand of them.
-        """
-        chunk: list[Item] = []
-        for item in items:
-            chunk.append(item)
-            seen = self._seen.get(name, 0)
-            if len(chunk) >= (1 if seen < _ONE_BY_ONE else max(_SHORTEST_CHUNK, seen // 100)):
-                self._seen[name] = seen + len(chunk)
-                yield chunk
-                chunk = []
-        if chunk:
-            self._seen[name] = self._seen.get(name, 0) + len(chunk)
-            yield chunk
 
     def _take(self, future: Any, chunk: list[Item]) -> Iterator[Outcome]:
         result = future.result(raise_on_failure=False)

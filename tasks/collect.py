@@ -33,6 +33,9 @@ def collect_job(session: Session, job_id: str) -> Outcome:
     if held is None or session.held_by_another(held.job):
         return Outcome("skipped", job_id, held.job.document.uri if held else job_id)
     name = held.job.document.uri
+    if session.ledger.settled(held.job):
+        session.ledger.close(held)
+        return Outcome("skipped", job_id, name)
     try:
         # The lease keeps other collectors from downloading the same; it is no condition for being right.
         job = without_lease(held.job).model_copy(update={"lease": session.lease("collecting")})

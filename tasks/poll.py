@@ -157,7 +157,8 @@ def _judged(session: Session, request: Request, answer: RequestStatus) -> Reques
 def _unknown(session: Session, request: Request) -> Request:
     # A fresh request may not have reached every part of the API yet.
     if session.age(request.submitted_at) < _UNKNOWN_SECONDS:
-        return request
+        # Open again if it was finished: without an answer its pages would count as missing, and be paid again.
+        return request.model_copy(update={"status": "open"})
     log.warning("the API does not know request %s any more: taken for lost", request.id)
     return request.model_copy(update={"status": "lost", "note": "the API does not know it any more"})
 

@@ -46,7 +46,7 @@ def send_pages(session: Session, held: Held, missing: Sequence[PageRange] | None
     except Superseded:
         return sender.outcome("skipped", "another worker took it over")
     except DocumentMoved as moved:
-        if not sender.job.requests:
+        if not sender.job.requests and not sender.job.possible_duplicates:
             sender.release()
             return sender.outcome("later", f"{moved}: the next pass sees it as it is then")
         fault = DocumentFault(f"{moved}, so its missing pages cannot be sent; its new version is a job of its own")
@@ -136,6 +136,7 @@ class _Sender:
         self.sent = _Sent()
         self._to_send = 0
         self._rounds_before = held.job.rounds
+        self._unrecorded = False  # whether pages may have been accepted and the record does not say so
 
     @property
     def job(self) -> Job:
@@ -186,19 +187,31 @@ class _Sender:
             # may be paid for. Renews the lease, and proves that we still own the job.
             self._update(lease=session.lease("posting", pages), **news)
             news.clear()
+            self._unrecorded = False
+
+            def still_ours(pages: PageRange = pages) -> None:
+                # The rate limit and retries can take longer than the lease: by now another may be sending this.
+                lease = self.job.lease
+                if lease is None or session.age(lease.until) > -session.options.lease_seconds / 2:
+                    self._update(lease=session.lease("posting", pages))
+
             try:
-                request_id = session.client.submit(part, name, media_type, self.job.model, len(pages))
+                request_id = session.client.submit(part, name, media_type, self.job.model, len(pages), still_ours)
             except AnswerLost as lost:
+                self._unrecorded = True
                 self.sent.lost += 1
                 log.error("%s, pages %s: %s; it may be paid for twice", self.job.document.uri, pages, lost)
                 news["possible_duplicates"] = self.job.possible_duplicates + 1
                 if attempt == _LOST_ANSWERS:
                     self._update(**news)
+                    self._unrecorded = False
                     raise
                 continue
+            self._unrecorded = True
             self.sent.requests += 1
             self.sent.pages += len(pages)
             self._record(Request(id=request_id, pages=pages, submitted_at=session.clock.now()))
+            self._unrecorded = False
             return
 
     def _record(self, request: Request) -> None:
@@ -209,6 +222,8 @@ class _Sender:
         def add(job: Job) -> Job:
             nonlocal taken_over
             taken_over = job.lease is None or job.lease.owner != session.owner
+            if request in job.requests:  # written before, though the answer to that was lost
+                return job
             return job.model_copy(
                 update={
                     "requests": (*job.requests, request),
@@ -232,7 +247,13 @@ class _Sender:
         log.info("%s: sent pages %s as request %s", self.job.document.uri, request.pages, request.id)
 
     def release(self) -> None:
-        """Give the job back: a later pass takes it up. One that has nothing at the API is not even claimed."""
+        """Give the job back: a later pass takes it up. One that has nothing at the API is not even claimed.
+
+        Where pages may have been accepted and that could not be recorded, the lease is left to run out: it says
+        "posting", so whoever takes the job over counts the possible duplicate.
+        """
+        if self._unrecorded:
+            return
         try:
             if not self.job.requests and not self.job.possible_duplicates:
                 self._session.ledger.close(self.held)

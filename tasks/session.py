@@ -121,8 +121,10 @@ class Session:
         return Lease.model_validate({"owner": self.owner, "until": until, "doing": doing, "pages": pages})
 
     def held_by_another(self, job: Job) -> bool:
-        """Whether somebody else works on the job, and its lease is not over."""
-        return job.lease is not None and job.lease.owner != self.owner and job.lease.until > self.clock.now()
+        """Whether somebody else works on the job and its lease is not over, or is about to delete its record."""
+        if job.lease is None or job.lease.owner == self.owner:
+            return False
+        return job.lease.doing == "closed" or job.lease.until > self.clock.now()
 
     def age(self, since: datetime) -> float:
         """Seconds since then."""

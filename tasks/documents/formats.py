@@ -1,4 +1,4 @@
-"""What a file is, told by its content; its name only has a say where the content leaves a choice."""
+"""What a file is, told by its content alone: names lie."""
 
 import re
 import unicodedata
@@ -45,13 +45,14 @@ def format_of(file: Path, name: str) -> Format:
     if file.stat().st_size == 0:
         raise DocumentFault("the document is empty (0 bytes): upload it again")
     try:
-        matches = puremagic.magic_file(file)
+        with file.open("rb") as content:  # the stream, not the file: puremagic would believe the file's name
+            matches = puremagic.magic_stream(content)
     except (puremagic.PureError, ValueError, OSError):
         matches = []
     for match in matches:
         if match.extension in _BY_EXTENSION:
             return _BY_EXTENSION[match.extension]
-    seen = matches[0].extension.lstrip(".").upper() if matches else "unknown"
+    seen = (matches[0].extension.lstrip(".").upper() if matches else "") or "unknown"
     supported = ", ".join(sorted({known.name for known in _BY_EXTENSION.values()}))
     raise DocumentFault(f"unsupported format: the content of '{name}' is {seen}, and {supported} can be sent")
 

@@ -5,6 +5,7 @@ spooled to disk on the way, so memory does not grow with the document.
 """
 
 import json
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -33,15 +34,24 @@ def read_batch(file: Path, pages: int) -> dict[str, Any]:
         BatchUnreadable: it is cut or garbled.
     """
     try:
-        answer = json.loads(file.read_bytes())
+        answer = json.loads(file.read_bytes(), parse_constant=_number, parse_float=_number)
     except (ValueError, RecursionError) as error:
         raise BatchUnreadable(f"a batch is no JSON: {type(error).__name__}") from error
     found = answer.get("pages") if isinstance(answer, dict) else None
     if not isinstance(found, list) or not all(isinstance(page, dict) for page in found):
         raise BatchUnreadable("a batch holds no list of pages")
+    if not all(isinstance(page.get("words") or [], list) for page in found):
+        raise BatchUnreadable("a page of a batch holds no list of words")
     if len(found) != pages:
         raise BatchUnreadable(f"a batch holds {len(found)} pages instead of {pages}")
     return dict(answer)
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):  # Python reads NaN and 1e999, and would write what is no JSON
+        raise ValueError(text)
+    return number
 
 
 def shape_of(answer: dict[str, Any]) -> str:
@@ -110,7 +120,9 @@ class _Writer:
         if not self._shape:
             self._shape, self._head = shape, {key: value for key, value in answer.items() if key != "pages"}
             self._out.write('{"pages": [')
-        elif shape != self._shape:
+        elif self._shape == "unknown":  # nothing but blank pages so far
+            self._shape = shape
+        elif shape not in (self._shape, "unknown"):
             raise DocumentFault(
                 f"pages {share.pages} came in the API's {shape} answer shape and the pages before in its "
                 f"{self._shape} one: they cannot be one result, and nothing was published",
@@ -131,7 +143,7 @@ class _Writer:
             # Escaped piece by piece, so that the full text never has to be in memory.
             self._text.write(_json(page_text if first else "\n" + page_text)[1:-1])
         confidence = page.get("confidence")
-        if self._confidence is not None and isinstance(confidence, int | float):
+        if self._confidence is not None and isinstance(confidence, int | float) and 0 <= confidence <= 100:
             self._confidence += confidence
         else:
             self._confidence = None

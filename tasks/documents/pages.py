@@ -1,5 +1,6 @@
 """Pages of a document on disk: how many there are, whether they can be sent, and some as a file of their own."""
 
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,12 @@ from tasks.models import PageRange
 
 # The limit on pixels is the API's and is checked below, from the header alone, before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
+
+# What the libraries were seen to raise over damaged documents; qpdf's errors that are no PdfError are RuntimeErrors.
+_BROKEN_PDF = (pikepdf.PdfError, RuntimeError, ValueError, TypeError, LookupError)
+_BROKEN_IMAGE = (
+    OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, struct.error,
+)  # fmt: skip
 
 
 def count_pages(file: Path, form: Format, most_pixels: int) -> int:
@@ -79,7 +86,7 @@ def _opened_pdf(file: Path) -> Iterator[pikepdf.Pdf]:
             yield pdf
     except pikepdf.PasswordError as error:
         raise DocumentFault("the PDF is encrypted with a password: remove the password first") from error
-    except pikepdf.PdfError as error:
+    except _BROKEN_PDF as error:
         raise DocumentFault(f"the PDF is broken ({_first_line(error)}): repair or replace it") from error
 
 
@@ -90,7 +97,11 @@ def _opened_image(file: Path, form: Format) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")  # damaged metadata is no reason not to recognise the picture
             with Image.open(file, formats=["JPEG" if form.name == "JPEG" else form.name]) as image:
                 yield image
-    except (UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError) as error:
+    except UnidentifiedImageError as error:
+        raise DocumentFault(f"the {form.name} is broken (it has no readable header): repair or replace it") from error
+    except _BROKEN_IMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the machine's (a full disk), not the picture's
         raise DocumentFault(f"the {form.name} is broken ({_first_line(error)}): repair or replace it") from error
 
 

@@ -5,6 +5,7 @@ conditional write before its open record is deleted, so of several collectors ex
 can delete the record of a later claim.
 """
 
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -79,6 +80,16 @@ class Ledger:
             return None
         return held
 
+    def settled(self, job: Job) -> bool:
+        """Whether an open record is a leftover of somebody who was stopped between two writes.
+
+        Either the closer of a finished job, or a claimer that came late and did not get to look at done and
+        failed. A failed job with requests is none: it may have been put back to collect what they hold.
+        """
+        if self._objects.exists(self._bucket, self._key("done", job.id)):
+            return True
+        return not job.requests and self._objects.exists(self._bucket, self._key("failed", job.id))
+
     def read(self, job_id: str) -> Held | None:
         """An open job, or None when it is not open any more."""
         stored = self._objects.get(self._bucket, self._key("open", job_id))
@@ -113,7 +124,8 @@ class Ledger:
 
     def close(self, held: Held) -> None:
         """Delete the open record, if it is still the one we know."""
-        lease = Lease(owner="", until=held.job.claimed_at, doing="closed")
+        # A mark of our own: two closers that write the same bytes would both take themselves for the winner.
+        lease = Lease(owner=uuid.uuid4().hex, until=held.job.claimed_at, doing="closed")
         etag = self._objects.replace(
             self._bucket,
             self._key("open", held.job.id),

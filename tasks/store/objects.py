@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import unquote
 
 import boto3
 from botocore.config import Config
@@ -166,14 +165,12 @@ class Objects:
 
     def list(self, bucket: str, prefix: str) -> Iterator[Entry]:
         """The objects under a prefix, in key order, a thousand a call, as lazily as they are taken."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, EncodingType="url")
+        # botocore asks for encoded keys by itself, and knows that S3 writes a space as "+".
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         try:
             for page in pages:
                 for item in page.get("Contents", []):
-                    key = item["Key"]
-                    if page.get("EncodingType") == "url":
-                        key = unquote(key)
-                    yield Entry(key, item["ETag"].strip('"'), item["Size"], item["LastModified"])
+                    yield Entry(item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"])
         except (ClientError, BotoCoreError) as error:
             raise explained(error, f"list s3://{bucket}/{prefix}", bucket) from error
 
@@ -222,6 +219,8 @@ def _code(error: Exception) -> str:
 def _passing(error: Exception) -> bool:
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if status == 501:  # an operation or header that the store will never know
+            return False
         return status >= 500 or status == 429 or _code(error) in {"SlowDown", "RequestTimeout", "Throttling"}
     return isinstance(error, BotoConnectionError | HTTPClientError)
 

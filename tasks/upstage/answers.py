@@ -9,7 +9,7 @@ from tasks.faults import MomentFault
 
 
 class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)  # inputs hold URLs
 
 
 def _text(value: Any) -> Any:

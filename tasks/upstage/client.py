@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_BASE_URL = "https://api.upstage.ai/v1"
 ATTEMPTS = 8
+_PROBE_ATTEMPTS = 3
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 _UPLOAD_SECONDS = 300
@@ -81,8 +82,7 @@ class UpstageClient:
     """
 
     def __init__(self, base_url: str, key: str, throttle: Throttle, clock: Clock, connections: int = 16) -> None:
-        address = urlsplit(base_url)
-        if address.scheme not in ("http", "https") or not address.hostname:
+        if not _is_web_address(base_url):
             raise SetupFault(f"UPSTAGE_BASE_URL '{base_url}' is no web address; the usual one is {DEFAULT_BASE_URL}")
         if not key.strip():
             raise SetupFault("no API key: set UPSTAGE_API_KEY to the key from the Upstage console")
@@ -112,11 +112,14 @@ class UpstageClient:
             MomentFault: the API cannot be reached.
         """
         try:
-            self._patiently(lambda: self._get(f"{self._documents}/requests"), "reach the API")
+            self._patiently(lambda: self._get(f"{self._documents}/requests"), "reach the API", _PROBE_ATTEMPTS)
         except RequestUnknown:
+            # Listing is documented for another model's endpoint only.
             log.debug("the API does not list requests; the first submission will show whether the key is accepted")
 
-    def submit(self, file: Path, name: str, media_type: str, model: str, pages: int) -> str:
+    def submit(
+        self, file: Path, name: str, media_type: str, model: str, pages: int, ready: Callable[[], None] = lambda: None
+    ) -> str:
         """Send a document as an asynchronous job. The file is streamed.
 
         Args:
@@ -125,6 +128,8 @@ class UpstageClient:
             media_type: the content's MIME type.
             model: the model's name or alias.
             pages: how many pages it has, for the rate limit.
+            ready: called right before every attempt, after the waiting; what it raises keeps the attempt from
+                being made.
 
         Returns:
             The request's id.
@@ -133,16 +138,19 @@ class UpstageClient:
             AnswerLost: it may have been accepted, and billed; not sent again by this call.
             AccountFault, DocumentFault, MomentFault: as the API answered.
         """
-        return self._patiently(lambda: self._submit_once(file, name, media_type, model, pages), f"submit {name}")
+        return self._patiently(lambda: self._submit_once(file, name, media_type, model, pages, ready), f"submit {name}")
 
     def stop_submitting(self, fault: Fault) -> None:
         """Let no thread send anything from now on: the account was refused, or the run is being cancelled."""
         self._stopped = fault
 
-    def _submit_once(self, file: Path, name: str, media_type: str, model: str, pages: int) -> str:
+    def _submit_once(
+        self, file: Path, name: str, media_type: str, model: str, pages: int, ready: Callable[[], None]
+    ) -> str:
         self._throttle.take(pages)
         if self._stopped is not None:  # asked after the wait, so that no thread sends after another was refused
             raise self._stopped
+        ready()
         with file.open("rb") as content:
             fields = {"model": model, "document": (name, content, media_type)}
             body = MultipartEncoderMonitor(MultipartEncoder(fields))
@@ -161,7 +169,7 @@ class UpstageClient:
                 if body.bytes_read < body.encoder.len:  # an upload that was cut short cannot have been accepted
                     raise MomentFault(f"could not send {name}: {_words(error)}") from error
                 raise AnswerLost(f"{name} was sent, but the answer was lost: {_words(error)}") from error
-        if response.status_code not in (200, 201, 202):
+        if response.status_code // 100 != 2:
             fault = fault_of(response.status_code, answer, response.headers, self._clock.now(), submitting=True)
             if isinstance(fault, AccountFault):
                 self.stop_submitting(fault)
@@ -194,7 +202,8 @@ class UpstageClient:
             )
             answer = _content(response)
         except requests.RequestException as error:
-            raise MomentFault(f"the API cannot be reached: {_words(error)}") from error
+            message = f"the API cannot be reached ({_words(error)}): check the network and UPSTAGE_BASE_URL"
+            raise MomentFault(message) from error
         if response.status_code == 200:
             return answer
         if response.status_code == 404:
@@ -213,7 +222,7 @@ class UpstageClient:
         self._patiently(lambda: self._download_once(url, to), f"download {redacted(url)}")
 
     def _download_once(self, url: str, to: Path) -> None:
-        if urlsplit(url).scheme not in ("http", "https"):
+        if not _is_web_address(url):
             raise MomentFault(f"the download URL {redacted(url)} is no web address")
         try:
             with self._storage.get(
@@ -239,30 +248,31 @@ class UpstageClient:
                             raise MomentFault(f"the download of {redacted(url)} does not end")
                         file.write(piece)
         except requests.RequestException as error:
-            raise MomentFault(f"the download of {redacted(url)} failed: {type(error).__name__}") from error
+            # Not "from error": its text holds the whole URL, and a traceback would show it.
+            raise MomentFault(f"the download of {redacted(url)} failed: {type(error).__name__}") from None
 
     def _rest(self, status: int, fault: Exception) -> None:
         if status == 429 and isinstance(fault, MomentFault) and fault.retry_after:
             self._throttle.pause(min(fault.retry_after, _LONGEST_RETRY_AFTER))
 
-    def _patiently(self, call: Callable[[], Answer], what: str) -> Answer:
+    def _patiently(self, call: Callable[[], Answer], what: str, attempts: int = ATTEMPTS) -> Answer:
         """Retry faults of the moment: exponential backoff with full jitter, or what Retry-After asks for."""
         backoff = wait_random_exponential(multiplier=1, max=_LONGEST_WAIT)
 
         def wait(state: RetryCallState) -> float:
             fault = _fault(state)
-            return backoff(state) if fault.retry_after is None else fault.retry_after
+            return fault.retry_after or backoff(state)  # "0 seconds" would be all attempts in one burst
 
         def give_up(state: RetryCallState) -> bool:
             fault = _fault(state)
             hopeless = isinstance(fault, RequestUnknown | UrlExpired | Cancelled)
-            return hopeless or (fault.retry_after or 0) > _LONGEST_RETRY_AFTER or stop_after_attempt(ATTEMPTS)(state)
+            return hopeless or (fault.retry_after or 0) > _LONGEST_RETRY_AFTER or stop_after_attempt(attempts)(state)
 
         def tell(state: RetryCallState) -> None:
             seconds = state.next_action.sleep if state.next_action else 0
             log.warning(
                 "could not %s, attempt %d of %d: %s; trying again in %.1f s",
-                what, state.attempt_number, ATTEMPTS, _fault(state), seconds,
+                what, state.attempt_number, attempts, _fault(state), seconds,
             )  # fmt: skip
 
         retrying = Retrying(
@@ -276,9 +286,32 @@ class UpstageClient:
         return retrying(call)
 
 
+class _Redacting(logging.Filter):
+    """Cuts the query off the URLs that urllib3 logs, at DEBUG and in some of its warnings."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(str(part).partition("?")[0] if "?" in str(part) else part for part in record.args)
+        return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_Redacting())
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        address = urlsplit(url)
+        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+    except ValueError:
+        return False
+
+
 def redacted(url: str) -> str:
     """A download URL as it may be shown: without its query, which is the credential."""
-    address = urlsplit(url)
+    try:
+        address = urlsplit(url)
+    except ValueError:
+        return "…"
     return f"{address.scheme}://{address.hostname or ''}{address.path}" + ("?…" if address.query else "")
 
 

@@ -14,14 +14,16 @@ def message_of(body: bytes) -> str:
     """The API's own words, from either of its two error bodies, or from whatever else came."""
     try:
         data = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         data = None
     words: object = None
     if isinstance(data, dict):
         error = data.get("error")
         words = error.get("message") if isinstance(error, dict) else data.get("message") or error
     text = words if isinstance(words, str) and words else body[:_LONGEST_MESSAGE].decode("utf-8", "replace")
-    return " ".join(text.split())[:_LONGEST_MESSAGE]
+    # Lone surrogates cannot be stored as UTF-8, and control characters would reach the reader's terminal.
+    printable = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * _LONGEST_MESSAGE])
+    return " ".join(printable.split())[:_LONGEST_MESSAGE]
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -52,7 +54,7 @@ def fault_of(status: int, body: bytes, headers: Mapping[str, str], now: datetime
     words = f"the API answered {status}" + (f" ({said})" if said else "")
     if status == 401:
         return AccountFault(f"{words}: the API key is refused; check UPSTAGE_API_KEY")
-    if status == 403:
+    if status in (402, 403):
         return AccountFault(f"{words}: the account has no credit or no permission; top it up or use another key")
     if status == 405:
         return AccountFault(f"{words}: check UPSTAGE_BASE_URL; it must begin with https://")

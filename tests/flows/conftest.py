@@ -1,0 +1,145 @@
+"""A real Prefect server, and flows that run against it with the stack's S3 and stand-in."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from deployments.local.stack import LocalStack
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+FAST = ("--requests-per-second", "500", "--pages-per-minute", "1000000", "--poll-seconds", "0.05")
+
+
+@pytest.fixture(scope="session")
+def prefect(tmp_path_factory: pytest.TempPathFactory, _only_loopback: None) -> Iterator[LocalStack]:
+    """A Prefect server of the session's own."""
+    with LocalStack(tmp_path_factory.mktemp("prefect"), services=("prefect",)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def environment(stack: LocalStack, prefect: LocalStack) -> dict[str, str]:
+    """The environment of a process that uses all of it."""
+    return prefect.process_environment(stack.process_environment())
+
+
+@pytest.fixture
+def command(environment: dict[str, str]) -> Command:
+    """Runs `bulk-ocr …` as a process and waits for it."""
+
+    def run(*arguments: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
+        given = {name: value for name, value in {**environment, **variables}.items() if value is not None}
+        return subprocess.run(
+            [sys.executable, "-m", "flows.cli", *arguments],
+            env=given,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+
+    return run
+
+
+def report_of(process: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The one JSON object that `--json` promises on standard output."""
+    assert process.stdout.count("\n") == 1, process.stdout + process.stderr
+    return dict(json.loads(process.stdout))
+
+
+@dataclass
+class Place:
+    """A source and a destination of the test's own."""
+
+    bucket: str
+    s3: "S3Client"
+
+    @property
+    def source(self) -> str:
+        return f"s3://{self.bucket}/in"
+
+    @property
+    def destination(self) -> str:
+        return f"s3://{self.bucket}/out"
+
+    def put(self, documents: Mapping[str, bytes]) -> None:
+        """Put documents into the source."""
+        for key, body in documents.items():
+            self.s3.put_object(Bucket=self.bucket, Key=f"in/{key}", Body=body)
+
+    def keys(self, prefix: str = "out/") -> set[str]:
+        """What lies in the bucket under a prefix, without the prefix."""
+        found: set[str] = set()
+        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+            found |= {item["Key"].removeprefix(prefix) for item in page.get("Contents", [])}
+        return found
+
+    def results(self) -> dict[str, bytes]:
+        """The results, by key."""
+        return {
+            key: self.s3.get_object(Bucket=self.bucket, Key=f"out/{key}")["Body"].read()
+            for key in self.keys()
+            if not key.startswith("_jobs/")
+        }
+
+    def records(self, state: str) -> list[dict[str, Any]]:
+        """The ledger's records in a state."""
+        return [
+            json.loads(self.s3.get_object(Bucket=self.bucket, Key=f"out/_jobs/{state}/{key}")["Body"].read())
+            for key in sorted(self.keys(f"out/_jobs/{state}/"))
+        ]
+
+
+@pytest.fixture
+def place(bucket: str, s3: "S3Client") -> Place:
+    return Place(bucket, s3)
+
+
+@dataclass
+class History:
+    """What the Prefect server has recorded."""
+
+    url: str
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.post(f"{self.url}/api/{path}", json=body, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def flow_run(self, name: str) -> dict[str, Any]:
+        """The one flow run of that name."""
+        (found,) = self._post("flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}})
+        return dict(found)
+
+    def task_runs(self, flow_run_id: str) -> dict[str, dict[str, Any]]:
+        """The task runs of a flow run, by name."""
+        found = self._post("task_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})
+        return {each["name"]: each for each in found}
+
+    def logs(self, flow_run_id: str) -> list[str]:
+        """The messages in a flow run's log, its task runs' included."""
+        found = self._post("logs/filter", {"logs": {"flow_run_id": {"any_": [flow_run_id]}}})
+        return [each["message"] for each in found]
+
+    def artifacts(self, flow_run_id: str) -> dict[str, Any]:
+        """The artifacts of a flow run, by key."""
+        found = self._post("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}}})
+        return {each["key"]: each["data"] for each in found}
+
+
+@pytest.fixture
+def history(prefect: LocalStack) -> History:
+    return History(prefect.prefect_url)

@@ -1,0 +1,1 @@
+"""Tests of the steps, over a real S3 server and the API's stand-in."""

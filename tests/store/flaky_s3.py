@@ -1,0 +1,190 @@
+"""An HTTP proxy in front of the S3 server that makes chosen calls go wrong, in the ways networks and stores do."""
+
+import contextlib
+import http.client
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+from urllib.parse import unquote, urlsplit
+
+import boto3
+from botocore.config import Config
+
+from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY
+from tasks.store.objects import Objects
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+_CONDITIONS = {"if-match", "if-none-match"}
+
+
+@dataclass
+class Rule:
+    """Which calls go wrong, how often, and how.
+
+    Attributes:
+        action: `refuse` answers `status` and `code` and forwards nothing. `lose` forwards the call and answers
+            `status` and `code` all the same. `hang_up` forwards it and cuts the connection. `cut` forwards it and
+            cuts the connection in the middle of the answer's body. `strip` forwards it without its conditions.
+            `pass` forwards it.
+        path: a regular expression, searched in the decoded path and query.
+        method: only calls with this method.
+        times: how many calls go wrong; -1 for ever.
+        skip: how many matching calls pass before.
+        before: called before the call is forwarded; somebody else acts at that moment.
+        after: called after the call was forwarded, before the answer.
+        rewrite: changes the answer's body.
+    """
+
+    action: Literal["refuse", "lose", "hang_up", "cut", "strip", "pass"]
+    path: str = ""
+    method: str | None = None
+    times: int = 1
+    skip: int = 0
+    status: int = 503
+    code: str = "SlowDown"
+    before: Callable[[], object] | None = None
+    after: Callable[[], object] | None = None
+    rewrite: Callable[[bytes], bytes] | None = None
+    hits: int = 0
+
+    def claims(self, method: str, path: str) -> bool:
+        """Say whether this call is to go wrong, and count it."""
+        if self.method not in (None, method) or not re.search(self.path, path):
+            return False
+        if self.skip:
+            self.skip -= 1
+            return False
+        if not self.times:
+            return False
+        self.times -= self.times > 0
+        self.hits += 1
+        return True
+
+
+class FlakyS3:
+    """The proxy. Use as a context manager; `client` and `objects` talk to S3 through it.
+
+    Args:
+        url: the S3 server.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.target = urlsplit(url).netloc
+        self.rules: list[Rule] = []
+        self.seen: list[tuple[str, str]] = []
+        self._lock = threading.Lock()
+        flaky = self
+
+        class Handler(_Handler):
+            proxy = flaky
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def fail(self, rule: Rule) -> Rule:
+        """Add a rule; of several that fit a call, the first counts."""
+        self.rules.append(rule)
+        return rule
+
+    def client(self, attempts: int = 1) -> "S3Client":
+        """A client through the proxy that makes so many attempts, the first included."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id=S3_ACCESS_KEY,
+            aws_secret_access_key=S3_SECRET_KEY,
+            config=Config(retries={"mode": "standard", "total_max_attempts": attempts}),
+        )
+
+    def objects(self, attempts: int = 1) -> Objects:
+        """The product's view of the store behind the proxy."""
+        return Objects(self.client(attempts))
+
+    def calls(self, method: str, path: str = "") -> int:
+        """How many such calls came in."""
+        with self._lock:
+            return sum(method == seen[0] and bool(re.search(path, seen[1])) for seen in self.seen)
+
+    def take(self, method: str, path: str) -> Rule:
+        """The rule that a call falls under."""
+        with self._lock:
+            self.seen.append((method, path))
+            return next((rule for rule in self.rules if rule.claims(method, path)), Rule("pass"))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    proxy: FlakyS3
+
+    def _handle(self) -> None:
+        rule = self.proxy.take(self.command, unquote(self.path))
+        # An upload may announce itself and wait to be asked for the body; the base class has asked.
+        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if rule.before:
+            rule.before()
+        if rule.action == "refuse":
+            self._refuse(rule)
+            return
+        left_out = {"host", "expect", "connection"} | (_CONDITIONS if rule.action == "strip" else set())
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in left_out}
+        upstream = http.client.HTTPConnection(self.proxy.target, timeout=30)
+        try:
+            upstream.request(self.command, self.path, sent, {**headers, "Host": self.proxy.target})
+            answer = upstream.getresponse()
+            body = answer.read()
+        finally:
+            upstream.close()
+        if rule.after:
+            rule.after()
+        if rule.action == "lose":
+            self._refuse(rule)
+        elif rule.action == "hang_up":
+            self.close_connection = True
+        else:
+            length = answer.headers.get("Content-Length", "0") if self.command == "HEAD" else None
+            self._answer(answer, rule.rewrite(body) if rule.rewrite else body, length, cut=rule.action == "cut")
+
+    def _answer(self, answer: http.client.HTTPResponse, body: bytes, length: str | None, *, cut: bool) -> None:
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", length if length is not None else str(len(body)))
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(body[: len(body) // 2] if cut else body)
+        self.close_connection = self.close_connection or cut
+
+    def _refuse(self, rule: Rule) -> None:
+        body = f"<Error><Code>{rule.code}</Code><Message>as the test says</Message></Error>".encode()
+        self.send_response(rule.status)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _handle  # noqa: N815 - the base class names them so
+
+    def log_message(self, *_args: object) -> None:
+        """Say nothing."""
