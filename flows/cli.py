@@ -3,9 +3,9 @@
 Exit status: 0 all done · 1 some documents failed or are not finished · 2 usage or set-up · 3 the account was refused.
 """
 
+import importlib.util
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum
@@ -106,9 +106,11 @@ def demo(
     ] = False,
 ) -> int:
     """Start the local stack and OCR sample documents for real; shows the results and the Prefect UI."""
-    # A process of its own: the local stack is no part of the product, and may not be installed.
-    command = [sys.executable, "-m", "deployments.local.demo", *(["--exit"] if exit_when_done else [])]
-    return subprocess.call(command)
+    # The local stack is no part of the product, and may not be installed: this process becomes the demo.
+    if importlib.util.find_spec("deployments.local.demo") is None or importlib.util.find_spec("ministack") is None:
+        raise SetupFault("the demo needs the local stack: pip install 'bulk-ocr[local]'")
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "deployments.local.demo", *(["--exit"] if exit_when_done else [])])
 
 
 def _flow(name: str, parameters: dict[str, Any], json: bool, verbose: bool) -> int:

@@ -1,16 +1,15 @@
 """`python -m deployments.local`: the local stack in the foreground, for use from other shells."""
 
 import shlex
-import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from deployments.local.signals import stop_on_signals
 from deployments.local.stack import DEFAULT_DATA, UNWANTED, LocalStack, Recogniser, ServiceName, StackError
 
 Port = Annotated[int | None, Parameter(show_default=False, validator=Number(gte=1, lte=65535))]
@@ -37,8 +36,7 @@ def serve(
         prefect_port: port of the Prefect server; a free one if not given.
     """
     given: dict[ServiceName, int | None] = {"s3": s3_port, "upstage": upstage_port, "prefect": prefect_port}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    stop_on_signals()
     try:
         print(f"Starting the local stack in {data} …", file=sys.stderr)
         ports = {name: port for name, port in given.items() if port is not None}
@@ -51,13 +49,6 @@ def serve(
         print("Stopped.", file=sys.stderr)
     except StackError as error:
         sys.exit(str(error))
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    # Stopping is bounded; a second signal must not cut it short.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _instructions(stack: LocalStack) -> str:

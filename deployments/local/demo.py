@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deployments.local.samples import make_samples
+from deployments.local.signals import stop_on_signals
 from deployments.local.stack import DEFAULT_DATA, REGION, S3_ACCESS_KEY, S3_SECRET_KEY, LocalStack, StackError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def demo(
         exit_when_done: stop at the end; so it does when standard input is no terminal.
         data: folder for everything that is kept.
     """
+    stop_on_signals()
     console.print(f"Starting S3, a stand-in for the OCR API and Prefect on this machine; data in [bold]{data}[/] …")
     try:
         with LocalStack(data) as stack:

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from tasks.faults import DocumentFault, SetupFault
 from tasks.store.location import Location, result_key
 
-_segment = st.text(st.characters(exclude_characters="/", exclude_categories=("Cs",)), min_size=1, max_size=8)
+_segment = st.text(st.characters(exclude_characters="/", codec="utf-8"), min_size=1, max_size=8)
 _prefix = st.lists(_segment, max_size=4).map("/".join)
 _bucket = st.from_regex(r"[a-z0-9][a-z0-9.-]{1,20}[a-z0-9]", fullmatch=True)
-_key = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20)
+_key = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 
 
 @given(bucket=_bucket, prefix=_prefix, slash=st.sampled_from(["", "/"]))

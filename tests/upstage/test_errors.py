@@ -132,7 +132,9 @@ def test_the_apis_own_words_are_found_in_whatever_body_came(body: bytes, words: 
 
 
 def test_a_message_can_be_stored_and_shown_whatever_is_in_it() -> None:
-    message = message_of(json.dumps({"message": "\ud800 lone, \x1b[31mred\x1b[0m,\nlines\x00 " + "x" * 10_000}).encode())
+    message = message_of(
+        json.dumps({"message": "\ud800 lone, \x1b[31mred\x1b[0m,\nlines\x00 " + "x" * 10_000}).encode()
+    )
     message.encode("utf-8")
     assert message.isprintable()
     assert message.startswith("lone, [31mred [0m, lines")
@@ -143,8 +145,9 @@ bodies = st.one_of(
     st.binary(),
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
-        lambda inner: st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["error", "message", "code", "x"]), inner),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["error", "message", "code", "x"]), inner)
+        ),
         max_leaves=8,
     ).map(lambda value: json.dumps(value).encode()),
 )

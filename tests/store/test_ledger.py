@@ -1,0 +1,330 @@
+"""The ledger: one owner for every job, whatever races, and no news lost, whatever the store answers."""
+
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from functools import partial
+
+import pytest
+
+from tasks.faults import MomentFault
+from tasks.models import DoneJob, FailedJob, Job, Lease, PageRange, Request
+from tasks.store.ledger import Held, Ledger, RecordUnreadable, Superseded
+from tasks.store.location import Location
+from tasks.store.objects import Objects
+from tests.store.conftest import NOON, job
+from tests.store.flaky_s3 import FlakyS3, Rule
+
+
+def leased(owner: str, key: str = "a.pdf", until: datetime = NOON) -> Job:
+    """A job claimed by somebody."""
+    return job(key).model_copy(update={"lease": Lease(owner=owner, until=until, doing="reading")})
+
+
+def request(number: int) -> Request:
+    """A request about one page."""
+    return Request(id=f"r{number}", pages=PageRange(first=number, last=number), submitted_at=NOON)
+
+
+def with_request(number: int, current: Job) -> Job:
+    """The job with one request more."""
+    return current.model_copy(update={"requests": (*current.requests, request(number))})
+
+
+def done(of: Job) -> DoneJob:
+    """The record of a published result."""
+    return DoneJob(job=of, pages=1, finished_at=NOON)
+
+
+def failed(of: Job) -> FailedJob:
+    """The record of a job given up."""
+    return FailedJob(job=of, stage="read", reason="broken", retry_helps=False, failed_at=NOON)
+
+
+def open_ids(ledger: Ledger) -> list[str]:
+    """The jobs that lie open."""
+    return [entry.id for entry in ledger.entries("open")]
+
+
+def test_a_record_comes_back_as_it_was_written(ledger: Ledger) -> None:
+    written = with_request(1, leased("me", "ümlaut/日本 \n|`<b>.pdf"))
+    held = ledger.claim(written)
+    assert held is not None
+    assert ledger.read(written.id) == held
+    assert held.job == written
+
+
+def test_exactly_one_of_many_claims_the_job(ledger: Ledger) -> None:
+    ready = threading.Barrier(8)
+
+    def claim(number: int) -> bool:
+        ready.wait()
+        return ledger.claim(leased(f"worker {number}")) is not None
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(claim, range(8))) == 1
+    assert len(open_ids(ledger)) == 1
+
+
+def test_a_finished_job_is_not_claimed_again_and_nothing_stays_open(ledger: Ledger) -> None:
+    held = ledger.claim(leased("me"))
+    assert held is not None
+    ledger.finish(held, done(held.job))
+    assert ledger.claim(leased("other")) is None
+    assert open_ids(ledger) == []
+    assert ledger.done(held.job.id) == done(held.job)
+
+
+def test_a_failed_job_is_not_claimed_again_and_nothing_stays_open(ledger: Ledger) -> None:
+    held = ledger.claim(leased("me"))
+    assert held is not None
+    ledger.fail(held, failed(held.job))
+    assert ledger.claim(leased("other")) is None
+    assert open_ids(ledger) == []
+    assert ledger.failed(held.job.id) == failed(held.job)
+
+
+def test_a_claim_that_slips_in_while_the_job_is_finished_is_given_back(
+    flaky: FlakyS3, ledger: Ledger, destination: Location
+) -> None:
+    """The claimer wins the empty place of the open record just deleted, and must then see that it is done."""
+    held = ledger.claim(leased("closer"))
+    assert held is not None
+    claims: list[object] = []
+    late = flaky.fail(Rule("pass", "_jobs/open/", "DELETE", after=lambda: claims.append(ledger.claim(leased("late")))))
+    Ledger(flaky.objects(), destination).finish(held, done(held.job))
+    assert (late.hits, claims) == (1, [None])
+    assert open_ids(ledger) == []
+
+
+def test_a_job_given_back_can_be_claimed_again(ledger: Ledger) -> None:
+    held = ledger.claim(leased("me"))
+    assert held is not None
+    ledger.close(held)
+    assert ledger.claim(leased("other")) is not None
+
+
+def test_of_two_who_close_the_same_job_one_deletes(flaky: FlakyS3, ledger: Ledger, destination: Location) -> None:
+    """The second comes between the first one's two writes; were it to delete too, it could hit a later claim."""
+    held = ledger.claim(leased("me"))
+    assert held is not None
+    through = Ledger(flaky.objects(), destination)
+    flaky.fail(Rule("pass", "_jobs/open/", "DELETE", before=lambda: through.close(held)))
+    through.close(held)
+    assert flaky.calls("DELETE", "_jobs/open/") == 1
+    assert open_ids(ledger) == []
+
+
+def test_of_two_who_finish_at_once_one_deletes(flaky: FlakyS3, ledger: Ledger, destination: Location) -> None:
+    through, ready = Ledger(flaky.objects(), destination), threading.Barrier(2)
+
+    def finish(held: Held) -> None:
+        ready.wait()
+        through.finish(held, done(held.job))
+
+    for number in range(5):
+        held = ledger.claim(leased("me", f"{number}.pdf"))
+        assert held is not None
+        with ThreadPoolExecutor(2) as pool:
+            for _ in range(2):
+                pool.submit(finish, held)
+    assert flaky.calls("DELETE", "_jobs/open/") == 5
+    assert open_ids(ledger) == []
+
+
+def test_a_closer_who_comes_late_does_not_delete_a_later_claim(ledger: Ledger) -> None:
+    first = ledger.claim(leased("me"))
+    assert first is not None
+    ledger.close(first)
+    second = ledger.claim(leased("other"))
+    assert second is not None
+    ledger.close(first)
+    assert ledger.read(second.job.id) == second
+
+
+def test_a_closer_who_was_overtaken_leaves_the_job_open(ledger: Ledger) -> None:
+    held = ledger.claim(leased("me"))
+    assert held is not None
+    taken = ledger.update(held, leased("other"))
+    ledger.close(held)
+    assert ledger.read(held.job.id) == taken
+
+
+def test_a_record_that_another_wrote_is_superseded(ledger: Ledger) -> None:
+    held = ledger.claim(leased("me"))
+    assert held is not None
+    theirs = ledger.update(held, leased("other"))
+    with pytest.raises(Superseded):
+        ledger.update(held, with_request(1, held.job))
+    assert ledger.read(held.job.id) == theirs
+
+
+def test_a_record_that_was_closed_is_superseded_not_written_anew(ledger: Ledger) -> None:
+    held = ledger.claim(leased("me"))
+    assert held is not None
+    ledger.close(held)
+    with pytest.raises(Superseded):
+        ledger.update(held, with_request(1, held.job))
+    assert open_ids(ledger) == []
+
+
+def test_no_request_is_lost_when_many_record_theirs_at_once(ledger: Ledger) -> None:
+    held = ledger.claim(leased("me"))
+    assert held is not None
+    ready = threading.Barrier(4)
+
+    def record(worker: int) -> None:
+        ready.wait()
+        for number in range(5):
+            # All from the same old copy: what the others wrote meanwhile has to be read again.
+            assert ledger.amend(held, partial(with_request, worker * 5 + number + 1)) is not None
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(record, range(4)))
+    stored = ledger.read(held.job.id)
+    assert stored is not None
+    assert sorted(each.id for each in stored.job.requests) == sorted(f"r{number}" for number in range(1, 21))
+
+
+def test_news_of_a_closed_job_have_nowhere_to_go(flaky: FlakyS3, ledger: Ledger, destination: Location) -> None:
+    held = ledger.claim(leased("me"))
+    assert held is not None
+    ledger.finish(held, done(held.job))
+    assert ledger.amend(held, lambda current: with_request(1, current)) is None
+
+    other = ledger.claim(leased("me", "b.pdf"))
+    assert other is not None
+    flaky.fail(Rule("refuse", "_jobs/open/", "DELETE", status=403, code="AccessDenied"))
+    with pytest.raises(Exception, match="permission"):
+        Ledger(flaky.objects(), destination).finish(other, done(other.job))
+    assert ledger.amend(other, lambda current: with_request(1, current)) is None
+    assert open_ids(ledger) == [other.job.id], "closed, but not deleted"
+    ledger.sweep(other.job.id)
+    assert open_ids(ledger) == []
+
+
+@pytest.mark.parametrize("action", ["lose", "hang_up"])
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_an_answer_lost_does_not_lose_the_job(
+    flaky: FlakyS3, ledger: Ledger, destination: Location, action: str, attempts: int
+) -> None:
+    def lose() -> None:
+        flaky.fail(Rule("lose" if action == "lose" else "hang_up", "_jobs/open/", "PUT", status=500, code="Internal"))
+
+    unsure = Ledger(flaky.objects(attempts), destination)
+    lose()
+    held = unsure.claim(leased("me"))
+    assert held is not None
+    lose()
+    held = unsure.update(held, with_request(1, held.job))
+    lose()
+    amended = unsure.amend(held, lambda current: with_request(2, current))
+    assert amended is not None
+    assert [each.id for each in amended.job.requests] == ["r1", "r2"]
+    assert ledger.read(held.job.id) == amended
+    lose()
+    unsure.close(amended)
+    assert open_ids(ledger) == []
+
+
+def test_an_answer_lost_while_another_overtakes_is_a_defeat_and_loses_no_news(
+    flaky: FlakyS3, ledger: Ledger, destination: Location
+) -> None:
+    held = ledger.claim(leased("me"))
+    assert held is not None
+
+    def overtake() -> None:
+        current = ledger.read(held.job.id)
+        assert current is not None
+        ledger.update(current, with_request(9, current.job))
+
+    flaky.fail(Rule("hang_up", "_jobs/open/", "PUT", after=overtake))
+    written = Ledger(flaky.objects(attempts=2), destination).amend(
+        held,
+        lambda current: current if request(1) in current.requests else with_request(1, current),
+    )
+    assert written is not None
+    assert [each.id for each in written.job.requests] == ["r1", "r9"]
+
+
+def test_a_store_that_is_down_is_not_taken_for_a_lost_race(flaky: FlakyS3, destination: Location) -> None:
+    down = Ledger(flaky.objects(), destination)
+    flaky.fail(Rule("refuse", times=-1))
+    with pytest.raises(MomentFault):
+        down.claim(leased("me"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b"[]",
+        b"{}",
+        b'{"format": 2}',
+        b"\xff\xfe",
+        job().model_dump_json().replace('"format":1', '"format":2').encode(),
+        job().model_dump_json().replace('"rounds":0', '"rounds":0,"news":1').encode(),
+        job().model_dump_json().encode()[:-20],
+    ],
+)
+def test_a_record_nobody_understands_is_left_as_it_is(
+    ledger: Ledger, objects: Objects, destination: Location, body: bytes
+) -> None:
+    identity = job().id
+    for state in ("open", "done", "failed"):
+        objects.put(destination.bucket, f"{ledger.folder}{state}/{identity}.json", body, {}, "application/json")
+    for read in (ledger.read, ledger.done, ledger.failed):
+        with pytest.raises(RecordUnreadable, match=f"{identity}.*left alone"):
+            read(identity)
+    assert ledger.claim(leased("me")) is None
+    stored = objects.get(destination.bucket, f"{ledger.folder}open/{identity}.json")
+    assert stored is not None
+    assert stored.body == body
+
+
+def test_a_claimer_stopped_before_it_saw_that_the_job_is_finished_leaves_a_settled_job(
+    flaky: FlakyS3, ledger: Ledger, destination: Location
+) -> None:
+    first = ledger.claim(leased("me"))
+    assert first is not None
+    ledger.finish(first, done(first.job))
+    flaky.fail(Rule("refuse", "_jobs/done/", "HEAD"))
+    with pytest.raises(MomentFault):
+        Ledger(flaky.objects(), destination).claim(leased("late"))
+    left = ledger.read(first.job.id)
+    assert left is not None
+    assert ledger.settled(left.job)
+
+
+def test_a_failed_job_put_back_with_its_requests_is_not_settled(ledger: Ledger) -> None:
+    held = ledger.claim(leased("me"))
+    assert held is not None
+    assert not ledger.settled(held.job)
+    ledger.fail(held, failed(held.job))
+    assert ledger.settled(held.job)
+    assert not ledger.settled(with_request(1, held.job))
+
+
+def test_a_listing_tells_the_states_apart(ledger: Ledger) -> None:
+    ends = {"open": None, "done": ledger.finish, "failed": ledger.fail}
+    for state in ends:
+        held = ledger.claim(leased("me", f"{state}-{uuid.uuid4().hex}.pdf"))
+        assert held is not None
+        if state == "done":
+            ledger.finish(held, done(held.job))
+        elif state == "failed":
+            ledger.fail(held, failed(held.job))
+    listed = [[entry.id for entry in ledger.entries(state)] for state in ("open", "done", "failed")]
+    assert [len(ids) for ids in listed] == [1, 1, 1]
+    assert len({ids[0] for ids in listed}) == 3
+
+
+def test_a_record_says_when_its_lease_is_over(ledger: Ledger) -> None:
+    until = NOON + timedelta(minutes=10)
+    held = ledger.claim(leased("me", until=until))
+    assert held is not None
+    stored = ledger.read(held.job.id)
+    assert stored is not None
+    assert stored.job.lease == Lease(owner="me", until=until, doing="reading")
