@@ -6,6 +6,7 @@ from typing import Any
 from prefect import flow
 
 from flows.run import Run, final_state
+from tasks.faults import MomentFault
 from tasks.options import DEFAULTS, Options, RunSettings
 from tasks.poll import Survey
 
@@ -14,6 +15,7 @@ log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 30.0
 _SHORTEST_PAUSE = 0.05
 _LISTINGS = 3
+_TROUBLES = 20
 
 
 @flow(name="backfill", flow_run_name="backfill {source}", persist_result=False)
@@ -29,11 +31,22 @@ def backfill(source: str, destination: str, options: Options = DEFAULTS) -> Any:
         run.prepare()
         documents, listings, listed = run.new_documents(), 1, False
         open_jobs = run.open_before
+        troubles = 0
         while True:
-            if not listed and not run.report.stopped:
-                room = max(0, options.window - open_jobs)
-                listed = run.submit(documents, room) < room
-            survey = run.collect()
+            try:
+                if not listed and not run.report.stopped:
+                    room = max(0, options.window - open_jobs)
+                    listed = run.submit(documents, room) < room
+                survey = run.collect()
+                troubles = 0
+            except MomentFault as fault:
+                troubles += 1
+                if troubles == _TROUBLES:
+                    raise
+                log.warning("%s; going on in %g s", fault, _LONGEST_PAUSE)
+                run.session.clock.sleep(_LONGEST_PAUSE)
+                documents = run.new_documents()  # a listing that failed cannot be gone on with
+                continue
             open_jobs = run.still_open(survey)
             if run.report.refused:  # what was finished at the API has still been collected
                 break

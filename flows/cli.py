@@ -6,10 +6,12 @@ Exit status: 0 all done · 1 some documents failed or are not finished · 2 usag
 import importlib.util
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from importlib.metadata import version
+from types import FrameType
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
@@ -26,6 +28,7 @@ app = App(
     help="Bulk OCR of documents in S3: nothing is lost, nothing is paid for twice.",
     version_flags=["--version"],
     version=version("bulk-ocr"),
+    suppress_keyboard_interrupt=False,  # it is answered below, with what it means
 )
 
 Source = Annotated[str, Parameter(help="Where the documents lie: s3://bucket/prefix")]
@@ -94,8 +97,49 @@ def status(destination: Destination, *, json: Json = False) -> int:
     if json:
         print(ledger_status.model_dump_json())
     else:
-        ledger_status.show(Console())
+        ledger_status.show(_console())
     return ExitStatus.SOME_FAILED if ledger_status.failed else ExitStatus.DONE
+
+
+@app.command
+def failures(
+    destination: Destination,
+    *,
+    everything: Annotated[bool, Parameter(name="--all", negative="", help="List every document.")] = False,
+    json: Json = False,
+) -> int:
+    """Show why documents failed, grouped by kind. Needs no API key."""
+    from flows.failures import read_failures
+
+    found = read_failures(destination, everything=everything)
+    if json:
+        print(found.model_dump_json())
+    else:
+        found.show(_console())
+    return ExitStatus.SOME_FAILED if found.failed else ExitStatus.DONE
+
+
+@app.command
+def retry(
+    destination: Destination,
+    *,
+    reason: Annotated[list[str] | None, Parameter(negative="", help="Only this kind of failure; repeatable.")] = None,
+    key: Annotated[list[str] | None, Parameter(negative="", help="Only this document; repeatable.")] = None,
+    json: Json = False,
+) -> int:
+    """Put failed documents back; the next run or collect goes on with them.
+
+    Pages that came before the failure are not paid for again.
+    """
+    from flows.failures import put_back
+
+    report = put_back(destination, reason or (), key or ())
+    if json:
+        print(report.model_dump_json())
+    else:
+        line = f"{report.put_back} put back, {report.left} left; {report.pages_kept} pages are here already"
+        print(f"{line}. Go on with: bulk-ocr run, or wait for the next collect")
+    return ExitStatus.DONE
 
 
 @app.command
@@ -154,9 +198,7 @@ def _flow(name: str, parameters: dict[str, Any], json: bool, verbose: bool) -> i
 
 
 def _show_report(report: Any) -> None:
-    console = Console(soft_wrap=True)
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
+    console = _console()
     if report.published:
         table = Table("document", "result", "pages", "words", box=None, header_style="bold", pad_edge=False)
         for row in report.published:
@@ -169,6 +211,13 @@ def _show_report(report: Any) -> None:
     if report.stopped:
         console.print(f"sent less than there was: {report.stopped}", markup=False)
     console.print(f"{report.sentence()} ({report.seconds:.1f} s)", markup=False, highlight=False)
+
+
+def _console() -> Console:
+    console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    return console
 
 
 def _raw(text: str) -> Any:
@@ -190,6 +239,11 @@ def _complain(message: str) -> None:
     print(f"bulk-ocr: {message}", file=sys.stderr)
 
 
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    # Like Ctrl-C: what is being sent at this moment is still put on record.
+    raise KeyboardInterrupt
+
+
 def _usage(error: CycloptsError) -> str:
     """What is wrong with the arguments, in one line."""
     cause = error.__cause__ or error.__context__
@@ -200,6 +254,7 @@ def _usage(error: CycloptsError) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script."""
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:

@@ -124,6 +124,8 @@ class Run:
     def collect(self) -> Survey:
         """Poll the jobs that are due and collect those that are finished. Returns how things stood before."""
         survey = self._open_jobs.survey()
+        if survey.expiring:
+            log.warning("the API soon forgets the results of %d open jobs; they are collected first", survey.expiring)
         for job_id in survey.open:
             self._adopt(job_id)
         ready = list(survey.ready)

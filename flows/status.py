@@ -10,9 +10,11 @@ from rich.text import Text
 
 from tasks.clock import Clock
 from tasks.models import Job
+from tasks.poll import expires_soon
 from tasks.store.ledger import Ledger, RecordUnreadable
 from tasks.store.location import Location
 from tasks.store.objects import Objects, connect
+from tasks.upstage.limits import RESULT_DAYS
 
 _SHOWN = 20
 _READERS = 16
@@ -39,11 +41,19 @@ class LedgerStatus(BaseModel):
     open: int
     possible_duplicates: int = Field(description="of the open jobs")
     unreadable: int = Field(0, description="records of another version of this program")
+    expiring: int = Field(description=f"open jobs whose results the API forgets within days ({RESULT_DAYS} in all)")
     oldest: list[OpenJob] = Field(description=f"the open jobs that have waited longest, {_SHOWN} at most")
 
     def show(self, console: Console) -> None:
         """Print for a person."""
         console.print(f"{self.done} done, {self.failed} failed, {self.open} open at {self.destination}", markup=False)
+        if self.expiring:
+            console.print(
+                f"warning: the API soon forgets the results of {self.expiring} open jobs; "
+                f"run 'bulk-ocr collect {self.destination}' now",
+                markup=False,
+                style="bold red",
+            )
         if self.unreadable:
             console.print(f"{self.unreadable} records are of another version of this program and were left alone")
         if self.possible_duplicates:
@@ -91,6 +101,7 @@ def read_status(destination: str) -> LedgerStatus:
         open=len(jobs),
         possible_duplicates=sum(job.possible_duplicates for job in jobs),
         unreadable=unreadable,
+        expiring=sum(expires_soon(job, now) for job in jobs),
         oldest=[_open_job(job, now) for job in oldest],
     )
 

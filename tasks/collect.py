@@ -1,16 +1,18 @@
 """Step 4: fetch the batches of a finished job, merge them, publish the result, close the job."""
 
+import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from tasks.documents.coverage import Coverage, Piece, Share, cover
 from tasks.documents.merge import BatchUnreadable, merge, read_batch
 from tasks.faults import AccountFault, DocumentFault, MomentFault
-from tasks.models import DoneJob, Job, PageRange
+from tasks.models import Job, PageRange
 from tasks.outcomes import Outcome
 from tasks.poll import ask, postpone, without_lease
+from tasks.publish import publish
 from tasks.sending import fail, send_pages
 from tasks.session import Session
 from tasks.store.ledger import Held, Superseded
@@ -20,7 +22,6 @@ from tasks.upstage.client import UrlExpired
 log = logging.getLogger(__name__)
 
 _BATCH_ATTEMPTS = 4
-_LONGEST_METADATA = 1500  # S3 allows 2 KB of user metadata in all
 
 
 def collect_job(session: Session, job_id: str) -> Outcome:
@@ -39,9 +40,16 @@ def collect_job(session: Session, job_id: str) -> Outcome:
     try:
         # The lease keeps other collectors from downloading the same; it is no condition for being right.
         job = without_lease(held.job).model_copy(update={"lease": session.lease("collecting")})
+        taken_over = job.possible_duplicates - held.job.possible_duplicates
         held = session.ledger.update(held, job)
     except Superseded:
         return Outcome("skipped", job_id, name)
+    outcome = _collect(session, held)
+    return replace(outcome, possible_duplicates=outcome.possible_duplicates + taken_over)
+
+
+def _collect(session: Session, held: Held) -> Outcome:
+    job_id, name = held.job.id, held.job.document.uri
     collector = _Collector(session, held)
     try:
         return collector.collect()
@@ -97,10 +105,10 @@ class _Collector:
 
     def _coverage(self) -> Coverage | None:
         """What the batches cover; None while nobody knows how many pages there are."""
-        pieces: list[Piece] = []
         total = self._job.pages
         if total is None:
             return None
+        pieces = [Piece(_kept(pages), pages) for pages in self._job.kept]
         for request in self._job.requests:
             answer = self._answers.get(request.id)
             if answer is None or request.status != "finished":
@@ -109,6 +117,7 @@ class _Collector:
             expected = len(request.pages) if request.pages else total
             if answer.total_pages is not None and answer.total_pages != expected:
                 raise DocumentFault(
+                    "wrong-answer",
                     f"the API counts {answer.total_pages} pages in request {request.id}, and {expected} were sent: "
                     "the document may be damaged; open it, save it anew and upload it again",
                     retry_helps=True,
@@ -128,31 +137,38 @@ class _Collector:
             said |= {batch.failure_message for answer in self._answers.values() for batch in answer.batches}
             said_words = "; ".join(sorted(words for words in said if words))
             fault = DocumentFault(
+                "missing-pages",
                 f"{words} did not come back after {self._job.rounds} submissions"
                 + (f" (the API says: {said_words})" if said_words else ""),
                 retry_helps=True,
             )
+            if coverage is not None:
+                self._keep_what_came(coverage)
             fail(self._session, self.held, "recognise", fault, missing or ())
             return Outcome("failed", self._job.id, self._job.document.uri, message=str(fault))
         log.info("%s: sending pages %s", self._job.document.uri, "all" if missing is None else [*map(str, missing)])
         return send_pages(self._session, self.held, missing)
 
     def _publish(self, coverage: Coverage, folder: Path) -> Outcome:
-        session, job = self._session, self._job
         result = folder / "result.json"
         merged = merge(coverage.shares, lambda share: self._load(share, folder / "batch.json"), result)
-        bucket, _, key = job.result.removeprefix("s3://").partition("/")
-        with result.open("rb") as body:
-            session.objects.put(bucket, key, body, _provenance(job, merged.pages), "application/json")
-        done = DoneJob(
-            job=self._job.model_copy(update={"lease": None}),
-            pages=merged.pages,
-            finished_at=session.clock.now(),
-            flow_run=session.flow_run,
-        )
-        session.ledger.finish(self.held, done)
-        log.info("%s: published %d pages at %s", job.document.uri, merged.pages, job.result)
-        return Outcome("done", job.id, job.document.uri, pages=merged.pages, words=merged.words, result=job.result)
+        return publish(self._session, self.held, result, merged.pages, merged.words)
+
+    def _keep_what_came(self, coverage: Coverage) -> None:
+        """Keep the pages that were paid for and came: the API forgets them after 30 days."""
+        kept = list(self._job.kept)
+        with self._session.scratch() as folder:
+            for piece in dict.fromkeys(share.piece for share in coverage.shares):
+                if piece.pages in kept:
+                    continue
+                try:
+                    answer = self._load(Share(piece, piece.pages), folder / "batch.json")
+                except (_PieceUnusable, MomentFault) as fault:
+                    log.warning("%s: pages %s cannot be kept: %s", self._job.document.uri, piece.pages, fault)
+                    continue
+                self._session.ledger.keep_pages(self._job.id, piece.pages, json.dumps(answer).encode())
+                kept.append(piece.pages)
+        self._keep(self._job.model_copy(update={"kept": tuple(kept)}))
 
     def _load(self, share: Share, file: Path) -> dict[str, Any]:
         """Download the batch of a share; a URL that expired, or a cut download, is asked for anew."""
@@ -160,6 +176,8 @@ class _Collector:
         lease = self._job.lease
         if lease is not None and self._session.age(lease.until) > -self._session.options.lease_seconds / 2:
             self._keep(self._job)
+        if piece.request == _kept(piece.pages):
+            return self._load_kept(piece, file)
         trouble: MomentFault = MomentFault("")
         for attempt in range(_BATCH_ATTEMPTS):
             if attempt:
@@ -176,6 +194,14 @@ class _Collector:
         if isinstance(trouble, BatchUnreadable):
             raise _PieceUnusable(piece, str(trouble)) from trouble
         raise trouble
+
+    def _load_kept(self, piece: Piece, file: Path) -> dict[str, Any]:
+        body = self._session.ledger.kept_pages(self._job.id, piece.pages)
+        try:
+            file.write_bytes(body or b"")
+            return read_batch(file, len(piece.pages))
+        except BatchUnreadable as fault:
+            raise _PieceUnusable(piece, f"what was kept of them cannot be read: {fault}") from fault
 
     def _url(self, piece: Piece) -> str:
         before = next(
@@ -195,25 +221,14 @@ class _Collector:
         return ""
 
 
+def _kept(pages: PageRange) -> str:
+    """The name under which a kept batch stands among the requests."""
+    return f"kept {pages}"
+
+
 class _PieceUnusable(Exception):
     """A batch that says it is completed, but whose pages cannot be had: they count as missing."""
 
     def __init__(self, piece: Piece, reason: str) -> None:
         super().__init__(reason)
         self.piece = piece
-
-
-def _provenance(job: Job, pages: int) -> dict[str, str]:
-    """Where a result came from, as object metadata (ASCII, so the address is percent-encoded)."""
-    metadata = {
-        "bulk-ocr-job": job.id,
-        "source-etag": job.document.etag,
-        "pages": str(pages),
-        "requests": str(len(job.requests)),
-    }
-    source = quote(job.document.uri, safe="/:")
-    if len(source) < _LONGEST_METADATA - 600:  # otherwise the ledger's record has it
-        metadata["source"] = source
-    # The first few; the ledger's record has them all.
-    metadata["request-ids"] = ",".join(quote(request.id)[:64] for request in job.requests[:8])
-    return metadata

@@ -37,12 +37,14 @@ class DocumentFault(Fault):
     """One document cannot be done. It ends `failed` with this reason, and the others go on.
 
     Args:
+        code: the kind of fault, in a word or two, to group and to select by.
         reason: what is wrong with the document, and what to do about it.
         retry_helps: whether putting the same document back, unchanged, has a chance.
     """
 
-    def __init__(self, reason: str, *, retry_helps: bool = False) -> None:
+    def __init__(self, code: str, reason: str, *, retry_helps: bool = False) -> None:
         super().__init__(reason)
+        self.code = code
         self.retry_helps = retry_helps
 
 

@@ -107,6 +107,9 @@ class Job(Frozen):
     rounds: int = Field(0, description="how often pages were sent, the first time included")
     possible_duplicates: int = Field(0, description="submissions whose answer was lost, sent again since")
     poll_after: datetime | None = None
+    content: str | None = Field(None, description="SHA-256 of the document's bytes, once they were read")
+    kept: tuple[PageRange, ...] = Field((), description="pages that came before the job failed, kept in the ledger")
+    retries: int = Field(0, description="how often the job was put back after it had failed")
     pages_completed: int = Field(0, description="pages the API had finished when it was last asked")
     flow_run: str | None = None
 
@@ -123,6 +126,8 @@ class DoneJob(Frozen):
     job: Job
     pages: int
     finished_at: datetime
+    superseded: bool = Field(False, description="a newer version of the document had been published already")
+    copied_from: str | None = Field(None, description="the job whose result was copied: identical content")
     flow_run: str | None = None
 
 
@@ -132,6 +137,7 @@ class FailedJob(Frozen):
     format: Literal[1] = RECORD_FORMAT
     job: Job
     stage: Literal["read", "submit", "recognise", "collect"]
+    code: str
     reason: str
     retry_helps: bool
     missing: tuple[PageRange, ...] = ()

@@ -25,6 +25,9 @@ class Options(BaseModel):
     )
     give_up_hours: float = Field(96, gt=0, description="When an unfinished request counts as lost; 72 hours are normal")
     rounds: int = Field(3, ge=1, le=20, description="How often the missing pages of a document are sent, in all")
+    reuse_identical: bool = Field(
+        False, description="Copy the result of a document with the same bytes instead of paying for it again"
+    )
     limits: Limits = Field(default_factory=Limits, description="What the API takes in one request")
 
 

@@ -10,21 +10,24 @@ from tasks.session import Session
 from tasks.store.ledger import Held, RecordUnreadable, Superseded
 from tasks.upstage.answers import RequestStatus
 from tasks.upstage.client import RequestUnknown
+from tasks.upstage.limits import RESULT_DAYS
 
 log = logging.getLogger(__name__)
 
 _UNKNOWN_SECONDS = 900
 _CLOSED_SECONDS = 900
+_WARNING_DAYS = 5
 
 
 @dataclass
 class Survey:
-    """What a look at the open jobs found.
+    """What a look at the open jobs found, the oldest first: the API keeps results for 30 days only.
 
     Attributes:
         open: the jobs that are open, in all.
         due: jobs to poll now.
-        ready: jobs that need no poll: pages are to be sent, or all requests are finished.
+        ready: jobs that need no poll: pages are to be sent, all requests are finished, or a lease is over.
+        expiring: jobs with a request so old that the API will soon forget its result.
         next_due: when the next of the others wants to be looked at again.
         unreadable: records that were left alone.
     """
@@ -32,6 +35,7 @@ class Survey:
     open: list[str] = field(default_factory=list)
     due: list[str] = field(default_factory=list)
     ready: list[str] = field(default_factory=list)
+    expiring: int = 0
     next_due: datetime | None = None
     unreadable: int = 0
 
@@ -46,6 +50,7 @@ class OpenJobs:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._waiting: dict[str, tuple[str, datetime]] = {}
+        self._since: dict[str, datetime] = {}
 
     def survey(self) -> Survey:
         """List the open jobs and tell which are due."""
@@ -61,7 +66,13 @@ class OpenJobs:
             held = self._read(entry.id, found)
             if held is not None:
                 self._sort(found, held, now)
+        found.due.sort(key=self._oldest)
+        found.ready.sort(key=self._oldest)
+        self._since.clear()
         return found
+
+    def _oldest(self, job_id: str) -> datetime:
+        return self._since[job_id]
 
     def _read(self, job_id: str, found: Survey) -> Held | None:
         try:
@@ -79,11 +90,13 @@ class OpenJobs:
                 self._session.ledger.sweep(job.id)
             return
         found.open.append(job.id)
+        self._since[job.id] = min((request.submitted_at for request in job.requests), default=job.claimed_at)
+        found.expiring += expires_soon(job, now)
         if self._session.held_by_another(job) and job.lease is not None:
             self._wait(found, job.id, held.etag, job.lease.until)
         elif job.poll_after is not None and job.poll_after > now:
             self._wait(found, job.id, held.etag, job.poll_after)
-        elif job.open_requests:
+        elif job.open_requests and job.lease is None:
             found.due.append(job.id)
         else:
             found.ready.append(job.id)
@@ -163,6 +176,12 @@ def _unknown(session: Session, request: Request) -> Request:
     return request.model_copy(update={"status": "lost", "note": "the API does not know it any more"})
 
 
+def expires_soon(job: Job, now: datetime) -> bool:
+    """Whether a result of the job may be forgotten by the API within days."""
+    age = timedelta(days=RESULT_DAYS - _WARNING_DAYS)
+    return any(request.status != "lost" and now - request.submitted_at > age for request in job.requests)
+
+
 def poll_job(session: Session, job_id: str) -> bool:
     """Ask for the open requests of a job; put on record what is new, unless it can be collected at once.
 
@@ -175,6 +194,8 @@ def poll_job(session: Session, job_id: str) -> bool:
     held = session.ledger.read(job_id)
     if held is None or session.held_by_another(held.job):
         return False
+    if held.job.lease is not None:  # somebody died over it: collecting takes it over, and counts what that may cost
+        return True
     try:
         asked = ask(session, held.job, finished_too=False)
     except MomentFault as fault:

@@ -4,6 +4,7 @@ Used for a new document (all pages), for one over the limits (several requests),
 come back (those only): one rule, not three.
 """
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from tasks.documents.pages import count_pages, extract_pages
 from tasks.faults import AccountFault, AnswerLost, DocumentFault, DocumentMoved, MomentFault
 from tasks.models import FailedJob, Job, PageRange, Request, page_ranges
 from tasks.outcomes import Outcome
+from tasks.publish import reuse_identical
 from tasks.session import Session
 from tasks.store.ledger import Held, Superseded
 
@@ -49,7 +51,9 @@ def send_pages(session: Session, held: Held, missing: Sequence[PageRange] | None
         if not sender.job.requests and not sender.job.possible_duplicates:
             sender.release()
             return sender.outcome("later", f"{moved}: the next pass sees it as it is then")
-        fault = DocumentFault(f"{moved}, so its missing pages cannot be sent; its new version is a job of its own")
+        fault = DocumentFault(
+            "changed", f"{moved}, so its missing pages cannot be sent; its new version is a job of its own"
+        )
         fail(session, sender.held, "submit", fault, missing or ())
         return sender.outcome("failed", str(fault))
     except DocumentFault as fault:
@@ -74,6 +78,7 @@ def fail(
     failed = FailedJob(
         job=held.job.model_copy(update={"lease": None}),
         stage=stage,
+        code=fault.code,
         reason=str(fault),
         retry_helps=fault.retry_helps,
         missing=tuple(missing),
@@ -108,7 +113,8 @@ def _parts(
             ]
         else:
             raise DocumentFault(
-                f"page {pages} alone is {size / 1e6:.1f} MB, and the API takes {limits.megabytes:g} MB: compress it"
+                "too-large",
+                f"page {pages} alone is {size / 1e6:.1f} MB, and the API takes {limits.megabytes:g} MB: compress it",
             )
         if file is not document:
             file.unlink(missing_ok=True)
@@ -159,16 +165,21 @@ class _Sender:
         with session.scratch() as folder:
             document = folder / "document"
             session.objects.fetch(source.bucket, source.key, source.etag, document)
+            content = _sha256(document)
             form = format_of(document, source.key)
             total = count_pages(document, form, session.options.limits.pixels)
             wanted = list(missing) if missing is not None else [PageRange(first=1, last=total)]
+            if missing is None and session.options.reuse_identical and not self.job.requests:
+                copied = reuse_identical(session, self.held, content, folder)
+                if copied is not None:
+                    return copied
             self._to_send = count = sum(map(len, wanted))
             if not session.budget.take(count):
                 self.release()
                 message = f"its {count} pages are more than is left of the page budget"
                 return self.outcome("later", message, budget_used_up=True)
             # Written together with the first "posting", to save a write.
-            news: dict[str, object] = {"rounds": self.job.rounds + 1, "pages": total}
+            news: dict[str, object] = {"rounds": self.job.rounds + 1, "pages": total, "content": content}
             try:
                 for part, pages in _parts(session, document, form, total, wanted, folder):
                     self._post(part, upload_name(source.key, form), form.media_type, pages, news)
@@ -263,6 +274,11 @@ class _Sender:
                 self._update(lease=None, rounds=rounds)
         except Superseded:
             log.info("%s: another worker took it over", self.job.document.uri)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _insist(session: Session, call: Callable[[], Value]) -> Value:

@@ -77,6 +77,7 @@ def _consistent(total: int, pieces: Iterable[Piece]) -> None:
     for piece in pieces:
         if piece.pages.last > total:
             raise DocumentFault(
+                "wrong-answer",
                 f"the API returned pages {piece.pages} of a document of {total}: nothing was published",
                 retry_helps=True,
             )
@@ -86,6 +87,7 @@ def _consistent(total: int, pieces: Iterable[Piece]) -> None:
         for first, last in sorted(ranges):
             if first <= end:
                 raise DocumentFault(
+                    "wrong-answer",
                     f"request {request} returned overlapping batches around page {first}: nothing was published",
                     retry_helps=True,
                 )

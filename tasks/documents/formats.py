@@ -43,7 +43,7 @@ def format_of(file: Path, name: str) -> Format:
         DocumentFault: it is empty, or of no format that can be sent.
     """
     if file.stat().st_size == 0:
-        raise DocumentFault("the document is empty (0 bytes): upload it again")
+        raise DocumentFault("empty", "the document is empty (0 bytes): upload it again")
     try:
         with file.open("rb") as content:  # the stream, not the file: puremagic would believe the file's name
             matches = puremagic.magic_stream(content)
@@ -54,7 +54,9 @@ def format_of(file: Path, name: str) -> Format:
             return _BY_EXTENSION[match.extension]
     seen = (matches[0].extension.lstrip(".").upper() if matches else "") or "unknown"
     supported = ", ".join(sorted({known.name for known in _BY_EXTENSION.values()}))
-    raise DocumentFault(f"unsupported format: the content of '{name}' is {seen}, and {supported} can be sent")
+    raise DocumentFault(
+        "unsupported-format", f"unsupported format: the content of '{name}' is {seen}, and {supported} can be sent"
+    )
 
 
 def upload_name(key: str, form: Format) -> str:

@@ -99,9 +99,14 @@ def merge(shares: Sequence[Share], load: Callable[[Share], dict[str, Any]], to: 
         tempfile.TemporaryFile("w+", encoding="utf-8") as sizes,
     ):
         writer = _Writer(out, text, sizes)
-        for share in shares:
-            writer.add(share, load(share))
-        return writer.end()
+        try:
+            for share in shares:
+                writer.add(share, load(share))
+            return writer.end()
+        except RecursionError as error:  # writing bears a little less than reading did
+            raise DocumentFault(
+                "wrong-answer", "a batch is nested too deeply to be written", retry_helps=True
+            ) from error
 
 
 class _Writer:
@@ -115,7 +120,9 @@ class _Writer:
 
     def add(self, share: Share, answer: dict[str, Any]) -> None:
         if share.pages.first != self._pages + 1:
-            raise DocumentFault(f"page {self._pages + 1} is not covered: nothing was published", retry_helps=True)
+            raise DocumentFault(
+                "wrong-answer", f"page {self._pages + 1} is not covered: nothing was published", retry_helps=True
+            )
         shape = shape_of(answer)
         if not self._shape:
             self._shape, self._head = shape, {key: value for key, value in answer.items() if key != "pages"}
@@ -124,6 +131,7 @@ class _Writer:
             self._shape = shape
         elif shape not in (self._shape, "unknown"):
             raise DocumentFault(
+                "wrong-answer",
                 f"pages {share.pages} came in the API's {shape} answer shape and the pages before in its "
                 f"{self._shape} one: they cannot be one result, and nothing was published",
                 retry_helps=True,
@@ -152,7 +160,7 @@ class _Writer:
 
     def end(self) -> Merged:
         if not self._pages:
-            raise DocumentFault("there is no page to publish", retry_helps=True)
+            raise DocumentFault("wrong-answer", "there is no page to publish", retry_helps=True)
         self._out.write("\n]")
         for key, value in self._head.items():
             if key not in _TOTALS:

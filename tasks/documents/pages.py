@@ -1,10 +1,12 @@
 """Pages of a document on disk: how many there are, whether they can be sent, and some as a file of their own."""
 
+import io
 import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import pikepdf
 from PIL import Image, ImageSequence, UnidentifiedImageError
@@ -38,7 +40,7 @@ def count_pages(file: Path, form: Format, most_pixels: int) -> int:
         with _opened_pdf(file) as pdf:
             pages = len(pdf.pages)
             if pages == 0:
-                raise DocumentFault("the PDF holds no pages: repair or replace it")
+                raise DocumentFault("no-pages", "the PDF holds no pages: repair or replace it")
             return pages
     with _opened_image(file, form) as image:
         frames = getattr(image, "n_frames", 1) if form is TIFF else 1
@@ -48,7 +50,8 @@ def count_pages(file: Path, form: Format, most_pixels: int) -> int:
             width, height = image.size
             if width * height > most_pixels:
                 raise DocumentFault(
-                    f"page {frame + 1} has {width * height:,} pixels, and the API takes {most_pixels:,}: scale it down"
+                    "too-many-pixels",
+                    f"page {frame + 1} has {width * height:,} pixels, and the API takes {most_pixels:,}: scale it down",
                 )
         return frames
 
@@ -64,7 +67,11 @@ def extract_pages(file: Path, form: Format, pages: PageRange, to: Path) -> None:
             for page in range(pages.first - 1, pages.last):
                 part.pages.append(pdf.pages[page])
             part.remove_unreferenced_resources()
-            part.save(to, deterministic_id=True)
+            with to.open("wb") as out:
+                keeper = _FailureKeeper(out)
+                part.save(cast(BinaryIO, keeper), deterministic_id=True)
+                if keeper.failure is not None:
+                    raise keeper.failure
         return
     with _opened_image(file, form) as image:
         # An iterator, so that one frame is decoded at a time.
@@ -78,6 +85,26 @@ def extract_pages(file: Path, form: Format, pages: PageRange, to: Path) -> None:
         first.save(to, format="TIFF", save_all=True, append_images=frames, compression="tiff_adobe_deflate")
 
 
+class _FailureKeeper(io.RawIOBase):
+    """Keeps a failed write for later: qpdf ends the whole process when it meets one (a full disk)."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self.failure: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        length = len(data)
+        if self.failure is None:
+            try:
+                self._out.write(data)
+            except OSError as error:
+                self.failure = error
+        return length
+
+
 @contextmanager
 def _opened_pdf(file: Path) -> Iterator[pikepdf.Pdf]:
     try:
@@ -85,9 +112,9 @@ def _opened_pdf(file: Path) -> Iterator[pikepdf.Pdf]:
         with pikepdf.open(file, access_mode=pikepdf.AccessMode.mmap) as pdf:
             yield pdf
     except pikepdf.PasswordError as error:
-        raise DocumentFault("the PDF is encrypted with a password: remove the password first") from error
+        raise DocumentFault("encrypted", "the PDF is encrypted with a password: remove the password first") from error
     except _BROKEN_PDF as error:
-        raise DocumentFault(f"the PDF is broken ({_first_line(error)}): repair or replace it") from error
+        raise DocumentFault("broken", f"the PDF is broken ({_first_line(error)}): repair or replace it") from error
 
 
 @contextmanager
@@ -98,11 +125,15 @@ def _opened_image(file: Path, form: Format) -> Iterator[Image.Image]:
             with Image.open(file, formats=["JPEG" if form.name == "JPEG" else form.name]) as image:
                 yield image
     except UnidentifiedImageError as error:
-        raise DocumentFault(f"the {form.name} is broken (it has no readable header): repair or replace it") from error
+        raise DocumentFault(
+            "broken", f"the {form.name} is broken (it has no readable header): repair or replace it"
+        ) from error
     except _BROKEN_IMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the machine's (a full disk), not the picture's
-        raise DocumentFault(f"the {form.name} is broken ({_first_line(error)}): repair or replace it") from error
+        raise DocumentFault(
+            "broken", f"the {form.name} is broken ({_first_line(error)}): repair or replace it"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -63,7 +63,8 @@ class KnownJobs:
         """Count the job as one of this run's, in its latest state (None: not claimed by anybody yet)."""
         self._database.execute(
             "INSERT INTO known VALUES (?, ?, 0, 1) "
-            "ON CONFLICT (id) DO UPDATE SET state = coalesce(excluded.state, state), counted = 1",
+            "ON CONFLICT (id) DO UPDATE SET counted = 1, state = coalesce(excluded.state, state), "
+            "before = before AND coalesce(excluded.state, state) = state",
             (job_id, state),
         )
 

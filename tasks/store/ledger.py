@@ -5,6 +5,8 @@ conditional write before its open record is deleted, so of several collectors ex
 can delete the record of a later claim.
 """
 
+import hashlib
+import json
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from tasks.faults import Fault
-from tasks.models import DoneJob, FailedJob, Job, Lease
+from tasks.models import RECORD_FORMAT, DoneJob, FailedJob, Job, Lease, PageRange
 from tasks.store.location import LEDGER_FOLDER, Location
 from tasks.store.objects import Objects
 
@@ -84,11 +86,12 @@ class Ledger:
         """Whether an open record is a leftover of somebody who was stopped between two writes.
 
         Either the closer of a finished job, or a claimer that came late and did not get to look at done and
-        failed. A failed job with requests is none: it may have been put back to collect what they hold.
+        failed. A job that was put back since it failed is none.
         """
         if self._objects.exists(self._bucket, self._key("done", job.id)):
             return True
-        return not job.requests and self._objects.exists(self._bucket, self._key("failed", job.id))
+        failed = self.failed(job.id)
+        return failed is not None and failed.job.retries >= job.retries
 
     def read(self, job_id: str) -> Held | None:
         """An open job, or None when it is not open any more."""
@@ -142,12 +145,66 @@ class Ledger:
     def finish(self, held: Held, done: DoneJob) -> None:
         """Say that the result is published, and close the job."""
         self._objects.put(self._bucket, self._key("done", held.job.id), _bytes(done), {}, "application/json")
+        for pages in held.job.kept:
+            self._objects.delete(self._bucket, self._kept_key(held.job.id, pages))
+        if held.job.retries:  # left behind, if whoever put the job back was stopped in between
+            self._objects.delete(self._bucket, self._key("failed", held.job.id))
         self.close(held)
 
     def fail(self, held: Held, failed: FailedJob) -> None:
         """Say why the job was given up, and close it."""
         self._objects.put(self._bucket, self._key("failed", held.job.id), _bytes(failed), {}, "application/json")
         self.close(held)
+
+    def put_back(self, failed: FailedJob) -> bool:
+        """Open a failed job again, with all that is known of its requests and pages.
+
+        The open record is written before the failed one is deleted: stopped in between, the job is open, and
+        its failed record is written over or deleted when the job ends.
+
+        Returns:
+            False when the job is open already (it is being closed, or somebody else put it back).
+        """
+        job = failed.job.model_copy(
+            update={"lease": None, "rounds": 0, "poll_after": None, "retries": failed.job.retries + 1}
+        )
+        if self._objects.create(self._bucket, self._key("open", job.id), _bytes(job)) is None:
+            return False
+        self._objects.delete(self._bucket, self._key("failed", job.id))
+        return True
+
+    def keep_pages(self, job_id: str, pages: PageRange, body: bytes) -> None:
+        """Keep a downloaded batch of a job that failed, for when it is put back."""
+        self._objects.put(self._bucket, self._kept_key(job_id, pages), body, {}, "application/json")
+
+    def kept_pages(self, job_id: str, pages: PageRange) -> bytes | None:
+        """A batch kept before; None when it is gone."""
+        stored = self._objects.get(self._bucket, self._kept_key(job_id, pages))
+        return None if stored is None else stored.body
+
+    def _kept_key(self, job_id: str, pages: PageRange) -> str:
+        return f"{self._folder}pages/{job_id}/{pages.first}-{pages.last}.json"
+
+    def claim_content(self, content: str, model: str, job_id: str) -> str:
+        """Say that a job recognises this content. Returns the job that does: this one, or one before it."""
+        key = self._content_key(content, model)
+        body = json.dumps({"format": RECORD_FORMAT, "job": job_id}).encode()
+        if self._objects.create(self._bucket, key, body) is not None:
+            return job_id
+        stored = self._objects.get(self._bucket, key)
+        return job_id if stored is None else str(json.loads(stored.body)["job"])
+
+    def take_content(self, content: str, model: str, job_id: str, instead_of: str) -> bool:
+        """Become the job for this content instead of one that has no result. False when another was first."""
+        key = self._content_key(content, model)
+        stored = self._objects.get(self._bucket, key)
+        if stored is None or json.loads(stored.body)["job"] != instead_of:
+            return False
+        body = json.dumps({"format": RECORD_FORMAT, "job": job_id}).encode()
+        return self._objects.replace(self._bucket, key, body, stored.etag) is not None
+
+    def _content_key(self, content: str, model: str) -> str:
+        return f"{self._folder}content/{content}-{hashlib.sha256(model.encode()).hexdigest()[:16]}.json"
 
     def entries(self, state: State) -> Iterator[RecordEntry]:
         """The records in one state, as listed; costs no reads."""

@@ -57,7 +57,8 @@ def result_key(source: Location, destination: Location, key: str) -> str:
     length = len(result.encode())
     if length > _LONGEST_KEY:
         raise DocumentFault(
+            "key-too-long",
             f"its result would need a key of {length} bytes, and S3 allows {_LONGEST_KEY}: "
-            "shorten the document's key or choose a shorter destination"
+            "shorten the document's key or choose a shorter destination",
         )
     return result

@@ -32,6 +32,7 @@ from tasks.faults import DocumentMoved, Fault, MomentFault, SetupFault
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
+_JSON = "application/json"
 _LOST = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409", "OperationAborted"}
 _GONE = {"NoSuchKey", "404", "NotFound"}
 _DENIED = {"AccessDenied", "403", "Forbidden"}
@@ -52,6 +53,13 @@ class Entry:
     etag: str
     size: int
     last_modified: datetime
+
+
+@dataclass(frozen=True)
+class Described(Entry):
+    """What a look at one object tells: its line in a listing, and the metadata written with it."""
+
+    metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -106,15 +114,16 @@ class Objects:
         """Whether the object is there."""
         return self.head(bucket, key) is not None
 
-    def head(self, bucket: str, key: str) -> Entry | None:
-        """An object's line as in a listing, or None when it isn't there."""
+    def head(self, bucket: str, key: str) -> Described | None:
+        """What is known of an object without reading it, or None when it isn't there."""
         try:
             answer = self._client.head_object(Bucket=bucket, Key=key)
         except (ClientError, BotoCoreError) as error:
             if _code(error) in _GONE:
                 return None
             raise explained(error, f"look at s3://{bucket}/{key}", bucket) from error
-        return Entry(key, answer["ETag"].strip('"'), answer["ContentLength"], answer["LastModified"])
+        etag = answer["ETag"].strip('"')
+        return Described(key, etag, answer["ContentLength"], answer["LastModified"], answer["Metadata"])
 
     def create(self, bucket: str, key: str, body: bytes) -> str | None:
         """Write an object that must not exist yet. Returns its ETag, or None when another was first."""
@@ -127,13 +136,9 @@ class Objects:
     def _put_if(self, bucket: str, key: str, body: bytes, etag: str | None) -> str | None:
         try:
             if etag is None:
-                answer = self._client.put_object(
-                    Bucket=bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*"
-                )
+                answer = self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=_JSON, IfNoneMatch="*")
             else:
-                answer = self._client.put_object(
-                    Bucket=bucket, Key=key, Body=body, ContentType="application/json", IfMatch=etag
-                )
+                answer = self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=_JSON, IfMatch=etag)
             return answer["ETag"].strip('"')
         except (ClientError, BotoCoreError) as error:
             code = _code(error)
@@ -148,6 +153,28 @@ class Objects:
             if code in _LOST:
                 return None
             raise explained(error, f"write s3://{bucket}/{key}", bucket) from error
+
+    def put_file(self, bucket: str, key: str, file: Path, metadata: Mapping[str, str], over: str | None) -> bool:
+        """Write a file over nothing (`over` is None), or over exactly the version with that ETag; streamed.
+
+        Returns:
+            Whether it was written by this call; after a False, look whether a retry of it was.
+        """
+        try:
+            with file.open("rb") as body:
+                if over is None:
+                    self._client.put_object(
+                        Bucket=bucket, Key=key, Body=body, Metadata=dict(metadata), ContentType=_JSON, IfNoneMatch="*"
+                    )
+                else:
+                    self._client.put_object(
+                        Bucket=bucket, Key=key, Body=body, Metadata=dict(metadata), ContentType=_JSON, IfMatch=over
+                    )
+        except (ClientError, BotoCoreError) as error:
+            if _code(error) in _LOST | _GONE:
+                return False
+            raise explained(error, f"write s3://{bucket}/{key}", bucket) from error
+        return True
 
     def put(self, bucket: str, key: str, body: bytes | BinaryIO, metadata: Mapping[str, str], media_type: str) -> None:
         """Write an object, whatever was there. A file is streamed."""

@@ -71,9 +71,11 @@ def fault_of(status: int, body: bytes, headers: Mapping[str, str], now: datetime
     if status == 404:
         return AccountFault(f"{words}: there is no such endpoint; check UPSTAGE_BASE_URL")
     if status == 413:
-        return DocumentFault(f"{words}: too many bytes or pages for one request; lower --pages-per-request")
+        return DocumentFault(
+            "too-large", f"{words}: too many bytes or pages for one request; lower --limits.pages or --limits.megabytes"
+        )
     if status == 415:
-        return DocumentFault(f"{words}: the API does not take this format; convert the document")
+        return DocumentFault("unsupported-format", f"{words}: the API does not take this format; convert the document")
     if status == 422:
-        return DocumentFault(f"{words}: the API finds the document corrupted; repair or replace it")
-    return DocumentFault(f"{words}: the API does not take this document", retry_helps=True)
+        return DocumentFault("broken", f"{words}: the API finds the document corrupted; repair or replace it")
+    return DocumentFault("refused-by-api", f"{words}: the API does not take this document", retry_helps=True)

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+RESULT_DAYS = 30  # how long the API keeps a finished request's result
+
 
 class Limits(BaseModel):
     """Limits of one asynchronous request."""

@@ -1,8 +1,8 @@
 """Pages are counted and taken out exactly; what is damaged is one document's fault and never the run's."""
 
-import errno
 import io
 import random
+import resource
 import struct
 import zlib
 from collections.abc import Sequence
@@ -92,7 +92,7 @@ def no_pages() -> bytes:
         (jpeg("a")[:20], JPEG, "the JPEG is broken"),
         (b"BMW owner's manual", BMP, "the BMP is broken"),
         (b"II*\x00", TIFF, "the TIFF is broken"),
-        (tiff(["a", "b"])[:-40], TIFF, "the TIFF is broken"),
+        (tiff(["a", "b"])[:20], TIFF, "the TIFF is broken"),
         (png("a"), JPEG, "the JPEG is broken"),
     ],
 )
@@ -159,9 +159,9 @@ def test_a_part_does_not_carry_what_belongs_to_the_other_pages(tmp_path: Path) -
     with pikepdf.new() as pdf:
         for number in range(4):
             page = pdf.add_blank_page()
-            page.Resources = pikepdf.Dictionary(
-                XObject=pikepdf.Dictionary(Picture=pdf.make_stream(random.Random(number).randbytes(100_000)))
-            )
+            picture = pdf.make_stream(random.Random(number).randbytes(100_000))
+            page.Resources = pikepdf.Dictionary(XObject=pikepdf.Dictionary(Picture=picture))
+            page.Contents = pdf.make_stream(b"/Picture Do")
         pdf.save(tmp_path / "document")
     extract_pages(tmp_path / "document", PDF, PageRange(first=2, last=2), tmp_path / "part")
     assert 100_000 < (tmp_path / "part").stat().st_size < 150_000
@@ -206,7 +206,13 @@ def test_no_damage_is_anything_but_the_documents_fault(tmp_path: Path, content: 
 
 
 @pytest.mark.parametrize(("content", "form"), [(tiff(["a", "b"]), TIFF), (text_pdf(["a", "b"]), PDF)])
-def test_a_full_disk_is_not_blamed_on_the_document(tmp_path: Path, content: bytes, form: Format) -> None:
-    with pytest.raises(OSError, match="No space left") as caught:
-        extract_pages(written(tmp_path, content), form, PageRange(first=1, last=1), Path("/dev/full"))
-    assert caught.value.errno == errno.ENOSPC
+def test_a_disk_that_takes_no_more_is_not_blamed_on_the_document(tmp_path: Path, content: bytes, form: Format) -> None:
+    file = written(tmp_path, content)
+    normal = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, normal[1]))
+    try:
+        with pytest.raises(OSError):  # noqa: PT011  # any will do that is not a DocumentFault
+            extract_pages(file, form, PageRange(first=1, last=2), tmp_path / "part")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, normal)
+    extract_pages(file, form, PageRange(first=1, last=2), tmp_path / "part")

@@ -307,6 +307,23 @@ def test_nothing_goes_out_when_the_run_is_being_ended(
     assert clock.slept == []
 
 
+def test_the_caller_has_the_last_word_before_every_attempt(
+    api: StandInControl, client: UpstageClient, document: Path
+) -> None:
+    api.fail(status_rule(503, path="/async$"))
+    sent_before: list[int] = []
+
+    def ready() -> None:
+        sent_before.append(api.calls().get(SUBMIT, 0))
+        if len(sent_before) == 2:
+            raise Cancelled("the lease is over")
+
+    with pytest.raises(Cancelled):
+        client.submit(document, "document.pdf", "application/pdf", "ocr", 12, ready)
+    assert sent_before == [0, 1]
+    assert api.calls()[SUBMIT] == 1
+
+
 @pytest.mark.parametrize(
     ("content", "limits", "status"),
     [

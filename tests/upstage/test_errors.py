@@ -37,7 +37,7 @@ def nested(message: str) -> bytes:
         (404, "no route", False, MomentFault, ""),
         (405, "use https", True, AccountFault, "https://"),
         (408, "too slow", True, MomentFault, ""),
-        (413, "too many pages", True, DocumentFault, "--pages-per-request"),
+        (413, "too many pages", True, DocumentFault, "lower --limits."),
         (415, "bad format", True, DocumentFault, "convert"),
         (422, "corrupted", True, DocumentFault, "repair or replace"),
         (429, "slow down", True, MomentFault, ""),

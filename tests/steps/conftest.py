@@ -1,0 +1,202 @@
+"""One world a test: a bucket with documents, the API's stand-in, and as many workers as the test wants."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY, LocalStack
+from tasks.clock import Clock
+from tasks.collect import collect_job
+from tasks.models import Document, DoneJob, FailedJob, Job, job_id
+from tasks.options import Options, RunSettings
+from tasks.outcomes import Outcome
+from tasks.poll import poll_job
+from tasks.session import Session
+from tasks.store.objects import Objects
+from tasks.submit import submit_document
+from tasks.upstage.limits import Limits
+from tests.documents import text_pdf
+from tests.fakes import FakeClock
+from tests.stand_in import StandInControl
+from tests.store.flaky_s3 import FlakyS3
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+PATIENCE = 30.0
+# The rate limit is tested with the client; here nobody should wait for it.
+_FAST: dict[str, Any] = {"requests_per_second": 10_000, "pages_per_minute": 1_000_000}
+TEN_PAGES = Limits(pages=10, megabytes=50, pixels=200_000_000)
+
+
+def pdf(pages: int, title: str = "a test") -> bytes:
+    """A PDF whose pages say which they are."""
+    return text_pdf([f"page {number} of {title}" for number in range(1, pages + 1)])
+
+
+def sha(body: bytes) -> str:
+    """How the stand-in's rules and its bill name a document."""
+    return hashlib.sha256(body).hexdigest()
+
+
+class World:
+    """Documents under `in/`, results under `out/` of a fresh bucket."""
+
+    def __init__(self, s3: "S3Client", bucket: str, api: StandInControl, clock: FakeClock) -> None:
+        self.s3 = s3
+        self.bucket = bucket
+        self.api = api
+        self.clock = clock
+        self._objects = Objects(s3)
+        self._billed_before = {each["id"] for each in api.billed()}
+        self._workers = 0
+
+    def session(
+        self,
+        *,
+        source: str | None = "in",
+        destination: str = "out",
+        clock: Clock | None = None,
+        objects: Objects | None = None,
+        key: str | None = None,
+        **options: Any,
+    ) -> Session:
+        """A worker: a process of its own, as far as the ledger can tell."""
+        self._workers += 1
+        return Session(
+            RunSettings(
+                source=None if source is None else f"s3://{self.bucket}/{source}",
+                destination=f"s3://{self.bucket}/{destination}",
+                options=Options(**(_FAST | options)),
+            ),
+            objects or self._objects,
+            clock=clock or self.clock,
+            base_url=self.api.base_url,
+            key=self.api.key if key is None else key,
+            flow_run=f"run {self._workers}",
+            owner=f"worker {self._workers}",
+        )
+
+    @staticmethod
+    def client(url: str) -> "S3Client":
+        """A connection of its own to S3."""
+        return boto3.client(
+            "s3",
+            endpoint_url=url,
+            region_name=REGION,
+            aws_access_key_id=S3_ACCESS_KEY,
+            aws_secret_access_key=S3_SECRET_KEY,
+        )
+
+    def put(self, body: bytes, key: str = "in/a.pdf") -> Document:
+        """A document in the source, as it would be listed."""
+        self.s3.put_object(Bucket=self.bucket, Key=key, Body=body)
+        entry = next(entry for entry in self._objects.list(self.bucket, key) if entry.key == key)
+        return Document(
+            bucket=self.bucket, key=key, etag=entry.etag, size=entry.size, last_modified=entry.last_modified
+        )
+
+    def finish(self, session: Session, document: Document) -> list[Outcome]:
+        """Poll and collect until the job is closed, as the scheduled passes do. Gives what became of it each time."""
+        identity, deadline = job_id(document, session.options.model), time.monotonic() + PATIENCE
+        outcomes: list[Outcome] = []
+        while (held := session.ledger.read(identity)) is not None:
+            assert time.monotonic() < deadline, f"not finished: {held.job}, {outcomes[-3:]}"
+            if held.job.open_requests and not poll_job(session, identity):
+                self.clock.advance(1)
+                time.sleep(0.005)  # the stand-in works in real time
+                continue
+            outcomes.append(collect_job(session, identity))
+        return outcomes
+
+    def recognised(self, session: Session, document: Document) -> str:
+        """Wait until the API has finished all requests of the job. Gives the job's id."""
+        identity, deadline = job_id(document, session.options.model), time.monotonic() + PATIENCE
+        for request in self.open(document).requests:
+            while not session.client.status(request.id).finished:
+                assert time.monotonic() < deadline
+                time.sleep(0.005)  # the stand-in works in real time
+        return identity
+
+    def undisturbed(self, document: Document) -> bytes:
+        """The result as it is when nothing goes wrong."""
+        session = self.session(destination="undisturbed")
+        assert submit_document(session, document).kind == "open"
+        assert [each.kind for each in self.finish(session, document)] == ["done"]
+        self._billed_before |= {each["id"] for each in self.bill()}
+        return self.result(document, "undisturbed")
+
+    def result(self, document: Document, destination: str = "out") -> bytes:
+        """The published result."""
+        key = f"{destination}/{document.key.removeprefix('in/')}.ocr.json"
+        return self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+    def texts(self, document: Document) -> list[str]:
+        """The text of each page in the published result, whose numbers are checked."""
+        pages = json.loads(self.result(document))["pages"]
+        assert [page["id"] for page in pages] == list(range(len(pages)))
+        return [page["text"] for page in pages]
+
+    def bill(self) -> list[dict[str, Any]]:
+        """What this test has to pay, oldest first."""
+        return [each for each in self.api.billed() if each["id"] not in self._billed_before]
+
+    def billed_pages(self) -> list[int]:
+        """The pages of each submission that was billed."""
+        return [each["pages"] for each in self.bill()]
+
+    def listing(self, prefix: str = "") -> list[str]:
+        """What lies in the bucket."""
+        return [entry.key for entry in self._objects.list(self.bucket, prefix)]
+
+    def open(self, document: Document) -> Job:
+        """The open job of a document."""
+        held = self.session().ledger.read(job_id(document, "ocr"))
+        assert held is not None
+        return held.job
+
+    def done(self, document: Document) -> DoneJob:
+        """The record of a finished document; nothing of it is open any more."""
+        ledger, identity = self.session().ledger, job_id(document, "ocr")
+        assert ledger.read(identity) is None
+        assert ledger.failed(identity) is None
+        record = ledger.done(identity)
+        assert record is not None
+        return record
+
+    def failed(self, document: Document) -> FailedJob:
+        """The record of a document that was given up; nothing of it is open any more."""
+        ledger, identity = self.session().ledger, job_id(document, "ocr")
+        assert ledger.read(identity) is None
+        assert ledger.done(identity) is None
+        record = ledger.failed(identity)
+        assert record is not None
+        return record
+
+    def untouched(self) -> bool:
+        """Whether nothing was claimed, published or paid."""
+        return not self.listing("out/") and not self.bill()
+
+
+@pytest.fixture
+def world(s3: "S3Client", bucket: str, api: StandInControl, clock: FakeClock) -> World:
+    """The world of a test."""
+    return World(s3, bucket, api, clock)
+
+
+@pytest.fixture
+def flaky(stack: LocalStack) -> Iterator[FlakyS3]:
+    """A proxy in front of the S3 server that fails on demand."""
+    with FlakyS3(stack.s3_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def s3_url(stack: LocalStack) -> str:
+    """Where S3 is."""
+    return stack.s3_url
