@@ -67,7 +67,7 @@ def _pause(run: Run, survey: Survey) -> None:
     """Rest until the next job is due."""
     options, now = run.settings.options, run.session.clock.now()
     seconds = (survey.next_due - now).total_seconds() if survey.next_due else _LONGEST_PAUSE
-    if survey.due:  # polled just now, and left alone for so long
+    if survey.due or survey.ready:  # polled or sent just now, and left alone for so long
         seconds = min(seconds, options.poll_seconds)
     run.show("waiting for the API")
     run.session.clock.sleep(min(max(seconds, _SHORTEST_PAUSE), _LONGEST_PAUSE))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY, UNWANTED, UPSTAGE_KEY, LocalStack
+from deployments.ceph.cluster import CephCluster, require_programs
+from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY, UNWANTED, UPSTAGE_KEY, LocalStack, StackError
 from tasks.store.objects import Objects
 from tests.fakes import FakeClock
 from tests.stand_in import StandInControl
@@ -21,6 +22,20 @@ settings.register_profile(
     "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--s3 ceph` runs the tests of steps and store against Ceph's S3 gateway."""
+    parser.addoption("--s3", choices=("ministack", "ceph"), default="ministack", help="the S3 server to test against")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what is missing once, rather than in every test."""
+    if config.getoption("s3") == "ceph":
+        try:
+            require_programs()
+        except StackError as error:
+            raise pytest.UsageError(str(error)) from error
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,13 +56,29 @@ def stack(tmp_path_factory: pytest.TempPathFactory, _only_loopback: None) -> Ite
 
 
 @pytest.fixture(scope="session")
-def s3(stack: LocalStack) -> "S3Client":
+def _s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The S3 server to test against; the keys are the local stack's either way."""
+    if request.config.getoption("s3") == "ceph":
+        with CephCluster(tmp_path_factory.mktemp("ceph")) as cluster:
+            yield cluster.s3_url
+    else:
+        yield request.getfixturevalue("stack").s3_url
+
+
+@pytest.fixture(scope="session")
+def s3_url(_s3_server: str) -> str:
+    """Where S3 is."""
+    return _s3_server
+
+
+@pytest.fixture(scope="session")
+def s3(_s3_server: str) -> "S3Client":
     """A plain client, for arranging and asserting."""
     import boto3
 
     return boto3.client(
         "s3",
-        endpoint_url=stack.s3_url,
+        endpoint_url=_s3_server,
         region_name=REGION,
         aws_access_key_id=S3_ACCESS_KEY,
         aws_secret_access_key=S3_SECRET_KEY,

@@ -71,7 +71,9 @@ def whole_documents(draw: st.DrawFn) -> tuple[str, list[Json]]:
     shape = draw(st.sampled_from(["older", "newer"]))
     words = st.lists(st.tuples(texts, ratios), max_size=3)
     pages = st.builds(page, st.just(shape), words, ratios, st.integers(1, 5000))
-    return shape, draw(st.lists(pages, min_size=1, max_size=30))
+    drawn = draw(st.lists(pages, min_size=1, max_size=30))
+    # No two alike: pages that changed places have to show.
+    return shape, [{**each, "serial": number} for number, each in enumerate(drawn)]
 
 
 def partition(data: st.DataObject, total: int) -> list[PageRange]:
@@ -138,6 +140,25 @@ def test_pages_that_came_twice_from_two_requests_are_in_the_result_once(
         for part in partition(data, len(pages))
     ]
     assert put_together(len(pages), data.draw(st.permutations(batches))) == in_one(shape, pages)
+
+
+@pytest.mark.parametrize("shape", ["older", "newer"])
+def test_of_a_batch_that_is_needed_in_part_the_right_part_is_taken(shape: str) -> None:
+    pages = [page(shape, [(f"page {number}", 0.5)], 0.5, number) for number in range(1, 11)]
+    batches = [
+        (Piece(request, PageRange(first=first, last=last)), batch(shape, pages[first - 1 : last], first, "restart"))
+        for request, first, last in (("b", 4, 6), ("a", 1, 8), ("c", 7, 10))
+    ]
+    assert put_together(10, batches) == in_one(shape, pages)
+
+
+@pytest.mark.parametrize("absurd", [10**400, 1e308, -1e308, None, "high"])
+def test_a_confidence_that_is_none_does_not_spoil_the_result(absurd: Any) -> None:
+    pages = [page("older", [], 0.5, 1) for _ in range(3)]
+    answer = batch("older", pages, 1, "restart") | {"confidence": 0.25}
+    for each in answer["pages"][1:]:
+        each["confidence"] = absurd
+    assert json.loads(merged_from([answer]))["confidence"] == 0.25  # the API's own word, as there is no mean
 
 
 @given(whole_documents(), st.sampled_from(sorted(NUMBERINGS)))

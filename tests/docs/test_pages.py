@@ -157,11 +157,12 @@ def test_the_same_part_is_the_same_bytes_every_time(tmp_path: Path, content: byt
 
 def test_a_part_does_not_carry_what_belongs_to_the_other_pages(tmp_path: Path) -> None:
     with pikepdf.new() as pdf:
-        for number in range(4):
+        pictures = {f"/P{n}": pdf.make_stream(random.Random(n).randbytes(100_000)) for n in range(4)}
+        shared = pdf.make_indirect(pikepdf.Dictionary(XObject=pikepdf.Dictionary(pictures)))
+        for name in pictures:
             page = pdf.add_blank_page()
-            picture = pdf.make_stream(random.Random(number).randbytes(100_000))
-            page.Resources = pikepdf.Dictionary(XObject=pikepdf.Dictionary(Picture=picture))
-            page.Contents = pdf.make_stream(b"/Picture Do")
+            page.Resources = shared
+            page.Contents = pdf.make_stream(f"{name} Do".encode())
         pdf.save(tmp_path / "document")
     extract_pages(tmp_path / "document", PDF, PageRange(first=2, last=2), tmp_path / "part")
     assert 100_000 < (tmp_path / "part").stat().st_size < 150_000

@@ -270,7 +270,6 @@ def test_of_two_collectors_at_once_one_downloads(world: World, flaky: FlakyS3) -
     document = submitted(world, second)
     identity = world.recognised(second, document)
     kinds: list[str] = []
-    # The second comes right after the first has read the record, and again while it publishes.
     flaky.fail(Rule("pass", "a.pdf.ocr.json", "PUT", before=lambda: kinds.append(collect_job(second, identity).kind)))
     assert collect_job(first, identity).kind == "done"
     assert kinds == ["skipped"]

@@ -1,4 +1,4 @@
-"""Kill a worker at every single call to S3, before it and after it, and start again: nothing lost, nothing paid twice."""
+"""Kill a worker at every call to S3, before it and after it, and start again: nothing lost, nothing paid twice."""
 
 import time
 from typing import Any

@@ -34,6 +34,7 @@ class Rule:
             `pass` forwards it.
         path: a regular expression, searched in the decoded path and query.
         method: only calls with this method.
+        body: a regular expression, searched in the body that was sent.
         times: how many calls go wrong; -1 for ever.
         skip: how many matching calls pass before.
         before: called before the call is forwarded; somebody else acts at that moment.
@@ -44,6 +45,7 @@ class Rule:
     action: Literal["refuse", "lose", "hang_up", "cut", "strip", "pass"]
     path: str = ""
     method: str | None = None
+    body: bytes = b""
     times: int = 1
     skip: int = 0
     status: int = 503
@@ -53,9 +55,9 @@ class Rule:
     rewrite: Callable[[bytes], bytes] | None = None
     hits: int = 0
 
-    def claims(self, method: str, path: str) -> bool:
+    def claims(self, method: str, path: str, body: bytes) -> bool:
         """Say whether this call is to go wrong, and count it."""
-        if self.method not in (None, method) or not re.search(self.path, path):
+        if self.method not in (None, method) or not re.search(self.path, path) or not re.search(self.body, body):
             return False
         if self.skip:
             self.skip -= 1
@@ -125,11 +127,11 @@ class FlakyS3:
         with self._lock:
             return sum(method == seen[0] and bool(re.search(path, seen[1])) for seen in self.seen)
 
-    def take(self, method: str, path: str) -> Rule:
+    def take(self, method: str, path: str, body: bytes) -> Rule:
         """The rule that a call falls under."""
         with self._lock:
             self.seen.append((method, path))
-            return next((rule for rule in self.rules if rule.claims(method, path)), Rule("pass"))
+            return next((rule for rule in self.rules if rule.claims(method, path, body)), Rule("pass"))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -137,9 +139,9 @@ class _Handler(BaseHTTPRequestHandler):
     proxy: FlakyS3
 
     def _handle(self) -> None:
-        rule = self.proxy.take(self.command, unquote(self.path))
         # An upload may announce itself and wait to be asked for the body; the base class has asked.
         sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        rule = self.proxy.take(self.command, unquote(self.path), sent)
         if rule.before:
             rule.before()
         if rule.action == "refuse":
@@ -181,8 +183,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/xml")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        with contextlib.suppress(ConnectionError):
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
     do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _handle  # noqa: N815 - the base class names them so
 

@@ -32,7 +32,7 @@ def _ledger_of(ledger: Ledger) -> tuple[str, str, str]:
         if key == "done.pdf":
             ledger.finish(held, DoneJob(job=held.job, pages=1, finished_at=NOON))
         if key == "failed.pdf":
-            failed = FailedJob(job=held.job, stage="read", reason="", retry_helps=False, failed_at=NOON)
+            failed = FailedJob(job=held.job, stage="read", code="broken", reason="", retry_helps=False, failed_at=NOON)
             ledger.fail(held, failed)
     return ids[0], ids[1], ids[2]
 

@@ -39,7 +39,7 @@ def done(of: Job) -> DoneJob:
 
 def failed(of: Job) -> FailedJob:
     """The record of a job given up."""
-    return FailedJob(job=of, stage="read", reason="broken", retry_helps=False, failed_at=NOON)
+    return FailedJob(job=of, stage="read", code="broken", reason="broken", retry_helps=False, failed_at=NOON)
 
 
 def open_ids(ledger: Ledger) -> list[str]:
@@ -298,13 +298,65 @@ def test_a_claimer_stopped_before_it_saw_that_the_job_is_finished_leaves_a_settl
     assert ledger.settled(left.job)
 
 
-def test_a_failed_job_put_back_with_its_requests_is_not_settled(ledger: Ledger) -> None:
-    held = ledger.claim(leased("me"))
+def test_a_failed_job_is_settled_until_it_is_put_back(ledger: Ledger) -> None:
+    held = ledger.claim(with_request(1, leased("me")))
     assert held is not None
     assert not ledger.settled(held.job)
-    ledger.fail(held, failed(held.job))
+    record = failed(held.job)
+    ledger.fail(held, record)
     assert ledger.settled(held.job)
-    assert not ledger.settled(with_request(1, held.job))
+
+    assert ledger.put_back(record)
+    again = ledger.read(held.job.id)
+    assert again is not None
+    assert (again.job.requests, again.job.lease, again.job.retries) == (held.job.requests, None, 1)
+    assert not ledger.settled(again.job)
+    assert ledger.failed(held.job.id) is None
+
+
+def test_a_job_that_is_open_is_not_put_back(ledger: Ledger) -> None:
+    held = ledger.claim(with_request(1, leased("me")))
+    assert held is not None
+    record = failed(held.job)
+    assert not ledger.put_back(record)
+    assert ledger.read(held.job.id) == held
+
+
+def test_putting_back_that_was_stopped_half_way_leaves_the_job_open(
+    flaky: FlakyS3, ledger: Ledger, destination: Location
+) -> None:
+    held = ledger.claim(with_request(1, leased("me")))
+    assert held is not None
+    record = failed(held.job)
+    ledger.fail(held, record)
+    flaky.fail(Rule("refuse", "_jobs/failed/", "DELETE"))
+    with pytest.raises(MomentFault):
+        Ledger(flaky.objects(), destination).put_back(record)
+    again = ledger.read(held.job.id)
+    assert again is not None
+    assert not ledger.settled(again.job)
+    ledger.finish(again, done(again.job))
+    assert (ledger.failed(held.job.id), open_ids(ledger)) == (None, [])
+
+
+def test_exactly_one_job_recognises_a_content(ledger: Ledger) -> None:
+    ready = threading.Barrier(8)
+
+    def claim(number: int) -> str:
+        ready.wait()
+        return ledger.claim_content("c" * 64, "ocr", f"job {number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        owners = set(pool.map(claim, range(8)))
+    assert len(owners) == 1
+    assert ledger.claim_content("c" * 64, "another model", "job 9") == "job 9"
+
+
+def test_a_content_whose_job_has_no_result_is_taken_by_one(ledger: Ledger) -> None:
+    assert ledger.claim_content("c" * 64, "ocr", "dead") == "dead"
+    assert ledger.take_content("c" * 64, "ocr", "ann", "dead")
+    assert not ledger.take_content("c" * 64, "ocr", "bob", "dead")
+    assert ledger.claim_content("c" * 64, "ocr", "bob") == "ann"
 
 
 def test_a_listing_tells_the_states_apart(ledger: Ledger) -> None:

@@ -102,7 +102,7 @@ class TwoWorkers(RuleBasedStateMachine):
         elif how == "finish":
             self.ledger.finish(held, DoneJob(job=held.job, pages=1, finished_at=NOON))
         else:
-            failed = FailedJob(job=held.job, stage="read", reason="", retry_helps=False, failed_at=NOON)
+            failed = FailedJob(job=held.job, stage="read", code="broken", reason="", retry_helps=False, failed_at=NOON)
             self.ledger.fail(held, failed)
         self.settled = self.settled or how != "close"
         if entitled:

@@ -441,8 +441,9 @@ def test_neither_a_presigned_url_nor_the_key_reaches_logs_or_tracebacks(
                 logging.getLogger("somebody").exception("failed")
                 shouts.append(f"{fault!r} {fault}")
     for bad in (url.replace(api.url, refused), f"ftp://host/x?sig={secret}", f"http://[/x?sig={secret}"):
-        with pytest.raises(MomentFault):
+        with pytest.raises(MomentFault) as caught:
             client.download(bad, tmp_path / "batch")
+        logging.getLogger("somebody").error("failed", exc_info=caught.value)
     assert len(shouts) == 15
     for text in (caplog.text, "\n".join(shouts), repr(client)):
         assert secret not in text
