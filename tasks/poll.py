@@ -65,7 +65,7 @@ class OpenJobs:
                 continue
             held = self._read(entry.id, found)
             if held is not None:
-                self._sort(found, held, now)
+                self._sort(found, held, now, entry.last_modified)
         found.due.sort(key=self._oldest)
         found.ready.sort(key=self._oldest)
         self._since.clear()
@@ -82,11 +82,11 @@ class OpenJobs:
             log.warning("%s", unreadable)
             return None
 
-    def _sort(self, found: Survey, held: Held, now: datetime) -> None:
+    def _sort(self, found: Survey, held: Held, now: datetime, written: datetime) -> None:
         job = held.job
         if job.lease is not None and job.lease.doing == "closed":
             # Whoever closed it deletes it at once; this one was stopped in between, long ago.
-            if self._session.age(job.lease.until) > _CLOSED_SECONDS:
+            if self._session.age(written) > _CLOSED_SECONDS:
                 self._session.ledger.sweep(job.id)
             return
         found.open.append(job.id)

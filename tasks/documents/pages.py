@@ -38,6 +38,8 @@ def count_pages(file: Path, form: Format, most_pixels: int) -> int:
     """
     if form is PDF:
         with _opened_pdf(file) as pdf:
+            if pdf.is_encrypted:  # opens without a password, but forbids this or that; the API says nothing about it
+                raise DocumentFault("encrypted", "the PDF is protected with an owner password: remove it first")
             pages = len(pdf.pages)
             if pages == 0:
                 raise DocumentFault("no-pages", "the PDF holds no pages: repair or replace it")

@@ -16,6 +16,10 @@ def _text(value: Any) -> Any:
     return "" if value is None else value
 
 
+def _number(value: Any) -> Any:
+    return 0 if value is None else value
+
+
 def _list(value: Any) -> Any:
     return () if value is None else value
 
@@ -24,15 +28,15 @@ class Batch(_Answer):
     """Up to ten pages of a request. Pages count from 1 over what was sent, both ends included."""
 
     status: Annotated[str, BeforeValidator(_text)] = ""
-    start_page: Annotated[int, Field(ge=1)]
-    end_page: Annotated[int, Field(ge=1)]
+    start_page: Annotated[int, BeforeValidator(_number)] = 0  # 0 until the API says; only then can it be completed
+    end_page: Annotated[int, BeforeValidator(_number)] = 0
     download_url: Annotated[str, BeforeValidator(_text)] = Field("", repr=False)  # a credential: never logged
     failure_message: Annotated[str, BeforeValidator(_text)] = ""
 
     @property
     def completed(self) -> bool:
         """Whether its pages can be downloaded."""
-        return self.status == "completed" and bool(self.download_url) and self.end_page >= self.start_page
+        return self.status == "completed" and bool(self.download_url) and 1 <= self.start_page <= self.end_page
 
 
 class RequestStatus(_Answer):

@@ -1,6 +1,7 @@
 """What an error answer of the API means: for the moment, for the document, or for the account."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -8,6 +9,10 @@ from email.utils import parsedate_to_datetime
 from tasks.faults import AccountFault, AnswerLost, DocumentFault, Fault, MomentFault
 
 _LONGEST_MESSAGE = 300
+_WRONG_MODEL = re.compile(
+    r"\b(invalid|unknown|unsupported|no such|not allowed)\b.*\bmodel\b|\bmodel\b.*\b(not|unknown|invalid)\b",
+    re.IGNORECASE,
+)
 
 
 def message_of(body: bytes) -> str:
@@ -58,7 +63,7 @@ def fault_of(status: int, body: bytes, headers: Mapping[str, str], now: datetime
         return AccountFault(f"{words}: the account has no credit or no permission; top it up or use another key")
     if status == 405:
         return AccountFault(f"{words}: check UPSTAGE_BASE_URL; it must begin with https://")
-    if status == 400 and "model" in said.lower():
+    if status == 400 and _WRONG_MODEL.search(said):
         return AccountFault(f"{words}: the account cannot use this model; choose another with --model")
     if submitting and status in (502, 504):
         return AnswerLost(f"{words}, which leaves open whether the document was accepted")

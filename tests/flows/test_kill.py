@@ -116,7 +116,8 @@ def test_a_run_killed_at_any_step_loses_nothing_and_pays_once(
     report = json.loads((tmp_path / "second.json").read_text())
     assert report["documents"] == 1
     assert report["done"] + report["skipped"] == 1
-    assert place.keys("out/_jobs/open/") == set()
+    # Killed in the middle of closing, it leaves a closed record, which a later pass deletes.
+    assert [each["lease"]["doing"] for each in place.records("open")] in ([], ["closed"])
     (record,) = place.records("done")
     result = json.loads(place.results()["a.pdf.ocr.json"])
     assert [page["text"] for page in result["pages"]] == [f"{step.name} {moment}", *TEXTS]

@@ -189,3 +189,15 @@ def test_a_receipt_written_twice_stands_once(world: World, flaky: FlakyS3) -> No
     assert [str(each.pages) for each in world.open(document).requests] == ["1-10", "11-20", "21-25"]
     assert world.billed_pages() == [10, 10, 5]
     assert world.open(document).possible_duplicates == 0
+
+
+def test_a_receipt_that_was_written_and_overtaken_unseen_stands_once(world: World, flaky: FlakyS3) -> None:
+    document, other = world.put(pdf(2)), world.session()
+    world.api.set(queue_seconds=600)
+    flaky.fail(Rule("hang_up", "_jobs/open/", "PUT", skip=2, after=lambda: take_over(world, document, other)))
+    flaky.fail(Rule("refuse", "_jobs/open/", "GET"))
+    assert submit_document(world.session(objects=flaky.objects()), document).requests == 1
+    assert [each.id for each in world.open(document).requests] == [world.bill()[0]["id"]]
+    world.api.set(queue_seconds=0)
+    world.finish(other, document)
+    assert world.billed_pages() == [2]

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.collect import collect_job
 from tasks.faults import AccountFault
-from tasks.models import Document, Job, job_id
+from tasks.models import Document, Job, Lease, job_id
 from tasks.poll import OpenJobs, ask, poll_job
 from tasks.session import Session
 from tasks.submit import submit_document
@@ -228,3 +228,18 @@ def test_two_pollers_do_not_undo_each_other(world: World, flaky: FlakyS3) -> Non
     job = world.open(document)
     assert [each.status for each in job.requests] == ["open"]
     assert job.flow_run == second.flow_run
+
+
+def test_a_job_given_back_by_a_closer_that_died_is_not_brought_back_to_life(world: World) -> None:
+    """Its record may be deleted at any moment: whoever sent pages under it would lose their request."""
+    document, session = world.put(pdf(2)), world.session()
+    submit_document(session, document)
+    identity = world.recognised(session, document)
+    held = session.ledger.read(identity)
+    assert held is not None
+    closed = Lease(owner="closer", until=world.clock.now(), doing="closed")
+    left = session.ledger.update(held, held.job.model_copy(update={"lease": closed, "requests": ()}))
+    assert not poll_job(session, identity)
+    assert collect_job(session, identity).kind == "skipped"
+    assert session.ledger.read(identity) == left
+    assert world.billed_pages() == [2]

@@ -144,3 +144,12 @@ def test_memory_does_not_grow_with_the_ledger(tmp_path: Path) -> None:
     grown = int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
     # Kilobytes, but bytes on macOS. The ids alone are 8 MB, and as Python strings 18 MB.
     assert grown // (1024 if sys.platform == "darwin" else 1) < 6 * 1024
+
+
+def test_a_job_that_was_closed_and_is_open_again_counts_as_open(known: KnownJobs, ledger: Ledger) -> None:
+    """Its closer died before it deleted the open record, or it was put back while the run was on."""
+    _, done, failed = _ledger_of(ledger)
+    known.load(ledger)
+    known.count(done, "open")
+    known.count(failed, "open")
+    assert known.census() == Census(open=2, done=0, failed=0, done_before=0, failed_before=0)

@@ -81,6 +81,9 @@ def test_an_unknown_word_counts_as_still_running(word: str, finished: bool) -> N
         ({"download_url": ""}, False),
         ({"download_url": None}, False),
         ({"start_page": 4, "end_page": 3}, False),
+        ({"start_page": 0}, False),
+        ({"start_page": None}, False),
+        ({"end_page": -1}, False),
     ],
 )
 def test_a_batch_is_downloaded_only_when_it_is_completed_with_a_url_and_pages(
@@ -90,7 +93,7 @@ def test_a_batch_is_downloaded_only_when_it_is_completed_with_a_url_and_pages(
     assert only.completed is completed
 
 
-@pytest.mark.parametrize("pages", [{"start_page": 0}, {"start_page": None}, {"end_page": "ten"}, {"end_page": 1.5}])
+@pytest.mark.parametrize("pages", [{"start_page": "one"}, {"end_page": "ten"}, {"end_page": 1.5}])
 def test_a_page_range_that_makes_no_sense_is_not_guessed_at(pages: dict[str, Any]) -> None:
     with pytest.raises(MomentFault, match=r"batches\.0\.(start|end)_page"):
         parse({"batches": [batch(**pages)]})
@@ -112,7 +115,7 @@ def test_a_body_that_is_no_answer_is_a_fault_of_the_moment(body: bytes) -> None:
 
 def test_a_download_url_shows_up_neither_in_a_faults_traceback_nor_in_a_printed_status() -> None:
     assert "topsecret" not in repr(parse({"batches": [batch()]}))
-    bad: dict[str, Any] = {"status": "completed", "download_url": "https://s.example/?sig=topsecret"}
+    bad: dict[str, Any] = {"status": "completed", "download_url": "https://s.example/?sig=topsecret", "end_page": []}
     with pytest.raises(MomentFault) as caught:
         parse({"batches": [bad]})
     assert caught.value.__cause__ is not None
