@@ -90,8 +90,7 @@ class KnownJobs:
         for state, before, number in self._database.execute(
             "SELECT coalesce(state, 'open'), before, count(*) FROM known WHERE counted GROUP BY 1, 2"
         ):
-            # One that was closed before the run and is open again: put back, or left behind by a closer that died.
-            counts[f"{state}_before" if before and state != "open" else state] += number
+            counts[f"{state}_before" if before else state] += number
         return Census(**counts)
 
     def __enter__(self) -> Self:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -181,6 +182,12 @@ class World:
     def untouched(self) -> bool:
         """Whether nothing was claimed, published or paid."""
         return not self.listing("out/") and not self.bill()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock that stands still near the S3 server's time, by which the age of a record is told."""
+    return FakeClock(datetime.now(UTC))
 
 
 @pytest.fixture
