@@ -5,13 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt
 
-.PHONY: demo test check clean
+.PHONY: demo test test-ceph check clean
 
 demo: $(VENV)/local  ## OCR sample scans on a local stack
 	$(BIN)/bulk-ocr demo $(ARGS)
 
 test: $(VENV)/test  ## all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+test-ceph: $(VENV)/test  ## the tests of steps and store on Ceph's S3 gateway; says which packages it needs
+	$(BIN)/python -m pytest --s3 ceph tests/store tests/steps $(ARGS)
 
 check: $(VENV)/test  ## linters, formatting, import direction, types
 	$(BIN)/ruff check .

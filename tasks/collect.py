@@ -56,8 +56,7 @@ def _collect(session: Session, held: Held) -> Outcome:
     except Superseded:
         return Outcome("skipped", job_id, name)
     except DocumentFault as fault:
-        fail(session, collector.held, "collect", fault)
-        return Outcome("failed", job_id, name, message=str(fault))
+        return Outcome(fail(session, collector.held, "collect", fault), job_id, name, message=str(fault))
     except MomentFault as fault:
         postpone(session, collector.held, collector.held.job.model_copy(update={"lease": None}))
         return Outcome("later", job_id, name, message=str(fault))
@@ -115,18 +114,18 @@ class _Collector:
                 continue
             before = request.pages.first - 1 if request.pages else 0
             expected = len(request.pages) if request.pages else total
-            if answer.total_pages is not None and answer.total_pages != expected:
+            completed = [batch for batch in answer.batches if batch.completed]
+            if completed and answer.total_pages is not None and answer.total_pages != expected:
                 raise DocumentFault(
                     "wrong-answer",
                     f"the API counts {answer.total_pages} pages in request {request.id}, and {expected} were sent: "
                     "the document may be damaged; open it, save it anew and upload it again",
                     retry_helps=True,
                 )
-            for batch in answer.batches:
-                if batch.completed:
-                    pages = PageRange(first=before + batch.start_page, last=before + batch.end_page)
-                    if (request.id, pages) not in self._unusable:
-                        pieces.append(Piece(request.id, pages))
+            for batch in completed:
+                pages = PageRange(first=before + batch.start_page, last=before + batch.end_page)
+                if (request.id, pages) not in self._unusable:
+                    pieces.append(Piece(request.id, pages))
         return cover(total, pieces)
 
     def _send_missing(self, coverage: Coverage | None) -> Outcome:
@@ -144,10 +143,19 @@ class _Collector:
             )
             if coverage is not None:
                 self._keep_what_came(coverage)
-            fail(self._session, self.held, "recognise", fault, missing or ())
-            return Outcome("failed", self._job.id, self._job.document.uri, message=str(fault))
+            kind = fail(self._session, self.held, "recognise", fault, missing or ())
+            return Outcome(kind, self._job.id, self._job.document.uri, message=str(fault))
         log.info("%s: sending pages %s", self._job.document.uri, "all" if missing is None else [*map(str, missing)])
-        return send_pages(self._session, self.held, missing)
+        lost = [request.id for request in self._job.requests if request.status == "lost"]
+        if lost:  # they may have been billed all the same
+            requests = tuple(
+                request.model_copy(update={"status": "resent"}) if request.id in lost else request
+                for request in self._job.requests
+            )
+            duplicates = self._job.possible_duplicates + len(lost)
+            self._keep(self._job.model_copy(update={"requests": requests, "possible_duplicates": duplicates}))
+        outcome = send_pages(self._session, self.held, missing)
+        return replace(outcome, possible_duplicates=outcome.possible_duplicates + len(lost))
 
     def _publish(self, coverage: Coverage, folder: Path) -> Outcome:
         result = folder / "result.json"

@@ -79,7 +79,8 @@ class Request(Frozen):
     id: str
     pages: PageRange | None = Field(description="None while the document's page count is unknown: all of it")
     submitted_at: datetime
-    status: Literal["open", "finished", "lost"] = "open"
+    status: Literal["open", "finished", "lost", "resent"] = "open"
+    unknown_since: datetime | None = Field(None, description="when the API first said that it does not know it")
     note: str = Field("", description="why it was given up, when it was")
 
 
@@ -117,6 +118,13 @@ class Job(Frozen):
     def open_requests(self) -> tuple[Request, ...]:
         """The requests that the API is still working on, as far as we know."""
         return tuple(request for request in self.requests if request.status == "open")
+
+
+class ContentOwner(Frozen):
+    """The record under `_jobs/content/`: which job recognises these bytes, for `--reuse-identical`."""
+
+    format: Literal[1] = RECORD_FORMAT
+    job: str
 
 
 class DoneJob(Frozen):

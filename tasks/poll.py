@@ -139,7 +139,7 @@ def ask(session: Session, job: Job, *, finished_too: bool) -> Asked:
     requests: list[Request] = []
     answers: dict[str, RequestStatus] = {}
     for request in job.requests:
-        if request.status == "lost" or (request.status == "finished" and not finished_too):
+        if request.status in ("lost", "resent") or (request.status == "finished" and not finished_too):
             requests.append(request)
             continue
         try:
@@ -158,20 +158,22 @@ def ask(session: Session, job: Job, *, finished_too: bool) -> Asked:
 
 def _judged(session: Session, request: Request, answer: RequestStatus) -> Request:
     if answer.finished:
-        return request.model_copy(update={"status": "finished", "note": answer.failure_message})
+        news = {"status": "finished", "note": answer.failure_message, "unknown_since": None}
+        return request.model_copy(update=news)
     hours = session.age(request.submitted_at) / 3600
     if hours > session.options.give_up_hours:
         note = f"still '{answer.status}' after {hours:.0f} hours"
         log.warning("request %s is %s: taken for lost", request.id, note)
         return request.model_copy(update={"status": "lost", "note": note})
-    return request
+    return request.model_copy(update={"unknown_since": None})
 
 
 def _unknown(session: Session, request: Request) -> Request:
-    # A fresh request may not have reached every part of the API yet.
-    if session.age(request.submitted_at) < _UNKNOWN_SECONDS:
+    # A fresh request may not have reached every part of the API yet, and one answer may be an accident.
+    since = request.unknown_since or session.clock.now()
+    if session.age(since) < _UNKNOWN_SECONDS:
         # Open again if it was finished: without an answer its pages would count as missing, and be paid again.
-        return request.model_copy(update={"status": "open"})
+        return request.model_copy(update={"status": "open", "unknown_since": since})
     log.warning("the API does not know request %s any more: taken for lost", request.id)
     return request.model_copy(update={"status": "lost", "note": "the API does not know it any more"})
 
@@ -179,7 +181,7 @@ def _unknown(session: Session, request: Request) -> Request:
 def expires_soon(job: Job, now: datetime) -> bool:
     """Whether a result of the job may be forgotten by the API within days."""
     age = timedelta(days=RESULT_DAYS - _WARNING_DAYS)
-    return any(request.status != "lost" and now - request.submitted_at > age for request in job.requests)
+    return any(request.status in ("open", "finished") and now - request.submitted_at > age for request in job.requests)
 
 
 def poll_job(session: Session, job_id: str) -> bool:

@@ -4,16 +4,17 @@ A newer version of a document is a job of its own with the same result key. Whic
 the newest version stays: the result is written conditionally, over nothing or over an older one.
 """
 
+import hashlib
 import logging
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from tasks.faults import MomentFault
+from tasks.faults import DocumentFault, MomentFault
 from tasks.models import DoneJob, Job
 from tasks.outcomes import Outcome
 from tasks.session import Session
-from tasks.store.ledger import Held
+from tasks.store.ledger import Held, RecordUnreadable
 from tasks.store.objects import Described
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 _ATTEMPTS = 5
 _LONGEST_SOURCE = 900  # S3 allows 2 KB of user metadata in all
 _JOB = "bulk-ocr-job"
+_SOURCE_ID = "source-id"
 _MODIFIED = "source-modified"
 
 
@@ -30,6 +32,7 @@ def publish(
     """Write the result of a job and close it.
 
     Raises:
+        DocumentFault: something else lies in its place.
         MomentFault: the result could not be written; the job stays open.
     """
     job = held.job
@@ -51,11 +54,34 @@ def publish(
     return Outcome("done", job.id, job.document.uri, pages=pages, words=words, result=job.result)
 
 
+def check_place(session: Session, job: Job) -> None:
+    """See, before anything is paid for, that the result's place is free or holds an older result of the document.
+
+    Raises:
+        DocumentFault: something else lies there.
+    """
+    bucket, _, key = job.result.removeprefix("s3://").partition("/")
+    _look(session, job, bucket, key)
+
+
+def _look(session: Session, job: Job, bucket: str, key: str) -> Described | None:
+    there = session.objects.head(bucket, key)
+    if there is not None and there.metadata.get(_SOURCE_ID) != _source_id(job):
+        what = there.metadata.get("source", "something that is no result of this program")
+        raise DocumentFault(
+            "result-taken",
+            f"its result belongs at {job.result}, where that of {what} lies: "
+            "give each source a destination of its own, or move that away",
+            retry_helps=True,
+        )
+    return there
+
+
 def _write(session: Session, job: Job, result: Path, pages: int, bucket: str, key: str) -> bool:
     """Write the result; False when that of a newer version is there."""
     for _ in range(_ATTEMPTS):
-        there = session.objects.head(bucket, key)
-        if there is not None and _newer(there, job):
+        there = _look(session, job, bucket, key)
+        if there is not None and _newer(session, there, job):
             return False
         if session.objects.put_file(bucket, key, result, _provenance(job, pages), there.etag if there else None):
             return True
@@ -65,18 +91,27 @@ def _write(session: Session, job: Job, result: Path, pages: int, bucket: str, ke
     raise MomentFault(f"others keep writing the result of {job.document.uri}")
 
 
-def _newer(there: Described, job: Job) -> bool:
-    try:
-        modified = datetime.fromisoformat(there.metadata.get(_MODIFIED, ""))
-    except ValueError:
-        return False  # not written by us: the user's, or from before; results are ours to write
-    return there.metadata.get(_JOB) != job.id and modified > job.document.last_modified
+def _newer(session: Session, there: Described, job: Job) -> bool:
+    """Whether the result that is there is of a newer version of the document than this job's."""
+    if there.metadata.get(_JOB) == job.id:
+        return False
+    source = session.objects.head(job.document.bucket, job.document.key)
+    if source is not None and source.etag == job.document.etag:
+        return False
+    # Neither may be the newest; S3 gives the times of versions in whole seconds, and a tie leaves what is there.
+    return datetime.fromisoformat(there.metadata[_MODIFIED]) >= job.document.last_modified
+
+
+def _source_id(job: Job) -> str:
+    """Which document a result is of, in metadata that has no room for every key."""
+    return hashlib.sha256(job.document.uri.encode()).hexdigest()[:40]
 
 
 def _provenance(job: Job, pages: int) -> dict[str, str]:
     """Where a result came from, as object metadata (ASCII, so the address is percent-encoded)."""
     metadata = {
         _JOB: job.id,
+        _SOURCE_ID: _source_id(job),
         _MODIFIED: job.document.last_modified.isoformat(),
         "source-etag": job.document.etag,
         "pages": str(pages),
@@ -97,7 +132,11 @@ def reuse_identical(session: Session, held: Held, content: str, folder: Path) ->
         What became of the job; None when it has to be recognised itself, which it then does for later ones.
     """
     job, ledger = held.job, session.ledger
-    owner = ledger.claim_content(content, job.model, job.id)
+    try:
+        owner = ledger.claim_content(content, job.model, job.id)
+    except RecordUnreadable as unreadable:
+        log.warning("%s; %s is recognised anew", unreadable, job.document.uri)
+        return None
     if owner == job.id:
         return None
     done = ledger.done(owner)

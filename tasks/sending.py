@@ -6,7 +6,7 @@ come back (those only): one rule, not three.
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -18,7 +18,7 @@ from tasks.documents.pages import count_pages, extract_pages
 from tasks.faults import AccountFault, AnswerLost, DocumentFault, DocumentMoved, MomentFault
 from tasks.models import FailedJob, Job, PageRange, Request, page_ranges
 from tasks.outcomes import Outcome
-from tasks.publish import reuse_identical
+from tasks.publish import check_place, reuse_identical
 from tasks.session import Session
 from tasks.store.ledger import Held, Superseded
 
@@ -54,11 +54,10 @@ def send_pages(session: Session, held: Held, missing: Sequence[PageRange] | None
         fault = DocumentFault(
             "changed", f"{moved}, so its missing pages cannot be sent; its new version is a job of its own"
         )
-        fail(session, sender.held, "submit", fault, missing or ())
-        return sender.outcome("failed", str(fault))
+        return sender.outcome(fail(session, sender.held, "submit", fault, missing or ()), str(fault))
     except DocumentFault as fault:
-        fail(session, sender.held, "submit" if sender.sent.total else "read", fault, missing or ())
-        return sender.outcome("failed", str(fault))
+        stage: Literal["submit", "read"] = "submit" if sender.sent.total else "read"
+        return sender.outcome(fail(session, sender.held, stage, fault, missing or ()), str(fault))
     except (MomentFault, AnswerLost) as fault:
         sender.release()
         return sender.outcome("later", str(fault))
@@ -73,8 +72,17 @@ def fail(
     stage: Literal["read", "submit", "recognise", "collect"],
     fault: DocumentFault,
     missing: Sequence[PageRange] = (),
-) -> None:
-    """Put a job on record as given up. Its requests stay on record, so that what they hold can still be fetched."""
+) -> Kind:
+    """Put a job on record as given up. Its requests stay on record, so that what they hold can still be fetched.
+
+    Returns:
+        `failed`; or `skipped`, when another worker took the job over, who may see it otherwise.
+    """
+    try:
+        # Proves that the job is still ours: a worker whose lease was over must not fail what another finished.
+        held = session.ledger.update(held, held.job.model_copy(update={"lease": session.lease("collecting")}))
+    except Superseded:
+        return "skipped"
     failed = FailedJob(
         job=held.job.model_copy(update={"lease": None}),
         stage=stage,
@@ -86,13 +94,18 @@ def fail(
         flow_run=session.flow_run,
     )
     session.ledger.fail(held, failed)
+    return "failed"
 
 
 def _parts(
     session: Session, document: Path, form: Format, total: int, wanted: Sequence[PageRange], folder: Path
-) -> Iterator[tuple[Path, PageRange]]:
-    """The files to send and the pages they hold: the document itself where it fits, parts of it where not."""
+) -> list[tuple[Path, PageRange]]:
+    """The files to send and the pages they hold: the document itself where it fits, parts of it where not.
+
+    All are made before the first is sent: a page that is too large is found before anything is paid.
+    """
     limits = session.options.limits
+    parts: list[tuple[Path, PageRange]] = []
     pending = [
         part for pages in wanted for part in page_ranges(range(pages.first, pages.last + 1), longest=limits.pages)
     ]
@@ -104,20 +117,18 @@ def _parts(
             extract_pages(document, form, pages, file)
         size = file.stat().st_size
         if size <= limits.bytes:
-            yield file, pages
-        elif len(pages) > 1 and form in (PDF, TIFF):
-            middle = (pages.first + pages.last) // 2
-            pending[:0] = [
-                PageRange(first=pages.first, last=middle),
-                PageRange(first=middle + 1, last=pages.last),
-            ]
-        else:
+            parts.append((file, pages))
+            continue
+        if len(pages) == 1 or form not in (PDF, TIFF):
             raise DocumentFault(
                 "too-large",
                 f"page {pages} alone is {size / 1e6:.1f} MB, and the API takes {limits.megabytes:g} MB: compress it",
             )
+        middle = (pages.first + pages.last) // 2
+        pending[:0] = [PageRange(first=pages.first, last=middle), PageRange(first=middle + 1, last=pages.last)]
         if file is not document:
-            file.unlink(missing_ok=True)
+            file.unlink()
+    return parts
 
 
 @dataclass
@@ -127,6 +138,7 @@ class _Sent:
     requests: int = 0
     pages: int = 0
     lost: int = 0
+    pages_lost: int = 0
 
     @property
     def total(self) -> int:
@@ -169,7 +181,10 @@ class _Sender:
             form = format_of(document, source.key)
             total = count_pages(document, form, session.options.limits.pixels)
             wanted = list(missing) if missing is not None else [PageRange(first=1, last=total)]
-            if missing is None and session.options.reuse_identical and not self.job.requests:
+            fresh = missing is None and not self.job.requests and not self.job.possible_duplicates
+            if fresh:
+                check_place(session, self.job)
+            if fresh and session.options.reuse_identical:
                 copied = reuse_identical(session, self.held, content, folder)
                 if copied is not None:
                     return copied
@@ -184,7 +199,8 @@ class _Sender:
                 for part, pages in _parts(session, document, form, total, wanted, folder):
                     self._post(part, upload_name(source.key, form), form.media_type, pages, news)
             finally:
-                session.budget.give_back(max(0, count - self.sent.pages))
+                # Pages whose answer was lost may be paid for.
+                session.budget.give_back(max(0, count - self.sent.pages - self.sent.pages_lost))
         return self.outcome("open")
 
     def _update(self, **changes: object) -> None:
@@ -211,6 +227,7 @@ class _Sender:
             except AnswerLost as lost:
                 self._unrecorded = True
                 self.sent.lost += 1
+                self.sent.pages_lost += len(pages)
                 log.error("%s, pages %s: %s; it may be paid for twice", self.job.document.uri, pages, lost)
                 news["possible_duplicates"] = self.job.possible_duplicates + 1
                 if attempt == _LOST_ANSWERS:

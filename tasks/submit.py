@@ -33,6 +33,5 @@ def submit_document(session: Session, document: Document) -> Outcome:
     if held is None:
         return Outcome("skipped", identity, document.uri)
     if unusable is not None:
-        fail(session, held, "read", unusable)
-        return Outcome("failed", identity, document.uri, message=str(unusable))
+        return Outcome(fail(session, held, "read", unusable), identity, document.uri, message=str(unusable))
     return send_pages(session, held)

@@ -59,5 +59,8 @@ bluestore fsck on mkfs = false
 [client.rgw]
 rgw data = rgw
 rgw frontends = beast endpoint={HOST}:{s3_port} tcp_nodelay=1
+# Background work that a short life does not need; its threads would hold up the end by 5 s.
 rgw dynamic resharding = false
+rgw enable lc threads = false
+rgw enable gc threads = false
 """

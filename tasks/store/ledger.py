@@ -6,7 +6,6 @@ can delete the record of a later claim.
 """
 
 import hashlib
-import json
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from tasks.faults import Fault
-from tasks.models import RECORD_FORMAT, DoneJob, FailedJob, Job, Lease, PageRange
+from tasks.models import ContentOwner, DoneJob, FailedJob, Job, Lease, PageRange
 from tasks.store.location import LEDGER_FOLDER, Location
 from tasks.store.objects import Objects
 
@@ -125,8 +124,8 @@ class Ledger:
                     return None
         return None
 
-    def close(self, held: Held) -> None:
-        """Delete the open record, if it is still the one we know."""
+    def close(self, held: Held) -> bool:
+        """Delete the open record, if it is still the one we know. Returns whether it was."""
         # A mark of our own: two closers that write the same bytes would both take themselves for the winner.
         lease = Lease(owner=uuid.uuid4().hex, until=held.job.claimed_at, doing="closed")
         etag = self._objects.replace(
@@ -137,6 +136,7 @@ class Ledger:
         )
         if etag is not None:
             self.sweep(held.job.id)
+        return etag is not None
 
     def sweep(self, job_id: str) -> None:
         """Delete a closed record that its closer left behind."""
@@ -147,9 +147,11 @@ class Ledger:
         self._objects.put(self._bucket, self._key("done", held.job.id), _bytes(done), {}, "application/json")
         for pages in held.job.kept:
             self._objects.delete(self._bucket, self._kept_key(held.job.id, pages))
-        if held.job.retries:  # left behind, if whoever put the job back was stopped in between
+        closed = self.close(held)
+        # A failed record is left behind when whoever put the job back was stopped in between, or when another
+        # worker gave the job up after our lease was over. The result is there: done is what counts.
+        if held.job.retries or not closed:
             self._objects.delete(self._bucket, self._key("failed", held.job.id))
-        self.close(held)
 
     def fail(self, held: Held, failed: FailedJob) -> None:
         """Say why the job was given up, and close it."""
@@ -168,7 +170,12 @@ class Ledger:
         job = failed.job.model_copy(
             update={"lease": None, "rounds": 0, "poll_after": None, "retries": failed.job.retries + 1}
         )
-        if self._objects.create(self._bucket, self._key("open", job.id), _bytes(job)) is None:
+        etag = self._objects.create(self._bucket, self._key("open", job.id), _bytes(job))
+        if etag is None:
+            return False
+        if self.failed(job.id) != failed:
+            # Put back by another meanwhile, and ended again: what we know of it is out of date.
+            self.close(Held(job, etag))
             return False
         self._objects.delete(self._bucket, self._key("failed", job.id))
         return True
@@ -188,20 +195,18 @@ class Ledger:
     def claim_content(self, content: str, model: str, job_id: str) -> str:
         """Say that a job recognises this content. Returns the job that does: this one, or one before it."""
         key = self._content_key(content, model)
-        body = json.dumps({"format": RECORD_FORMAT, "job": job_id}).encode()
-        if self._objects.create(self._bucket, key, body) is not None:
+        if self._objects.create(self._bucket, key, _bytes(ContentOwner(job=job_id))) is not None:
             return job_id
         stored = self._objects.get(self._bucket, key)
-        return job_id if stored is None else str(json.loads(stored.body)["job"])
+        return job_id if stored is None else self._parse(ContentOwner, stored.body, job_id).job
 
     def take_content(self, content: str, model: str, job_id: str, instead_of: str) -> bool:
         """Become the job for this content instead of one that has no result. False when another was first."""
         key = self._content_key(content, model)
         stored = self._objects.get(self._bucket, key)
-        if stored is None or json.loads(stored.body)["job"] != instead_of:
+        if stored is None or self._parse(ContentOwner, stored.body, job_id).job != instead_of:
             return False
-        body = json.dumps({"format": RECORD_FORMAT, "job": job_id}).encode()
-        return self._objects.replace(self._bucket, key, body, stored.etag) is not None
+        return self._objects.replace(self._bucket, key, _bytes(ContentOwner(job=job_id)), stored.etag) is not None
 
     def _content_key(self, content: str, model: str) -> str:
         return f"{self._folder}content/{content}-{hashlib.sha256(model.encode()).hexdigest()[:16]}.json"

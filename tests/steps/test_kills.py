@@ -53,9 +53,9 @@ def passes(world: World, session: Session, document: Document) -> None:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("number", range(1, 11))
+@pytest.mark.parametrize("number", range(1, 12))
 def test_a_submitter_killed_at_any_call_loses_nothing(world: World, s3_url: str, number: int, moment: str) -> None:
-    """Ten calls: claim, two looks, the document, and for each of three parts one write before and one after."""
+    """Claim, two looks, the document, a look at the result's place, and for each of three parts two writes."""
     expected = world.undisturbed(world.put(BODY))
     document = world.put(BODY)
     doomed = Doomed(world, s3_url, number, moment, limits=TEN_PAGES)
@@ -73,13 +73,13 @@ def test_a_submitter_killed_at_any_call_loses_nothing(world: World, s3_url: str,
 
 
 def test_the_kills_of_a_submitter_reach_its_last_call(world: World, s3_url: str) -> None:
-    alive = Doomed(world, s3_url, 11, "before", limits=TEN_PAGES)
+    alive = Doomed(world, s3_url, 12, "before", limits=TEN_PAGES)
     assert submit_document(alive.session, world.put(BODY)).kind == "open"
-    assert alive.calls == 10
+    assert alive.calls == 11
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize("number", range(1, 11))
 def test_a_collector_killed_at_any_call_loses_nothing(world: World, s3_url: str, number: int, moment: str) -> None:
     expected = world.undisturbed(world.put(BODY))
     document = world.put(BODY)
@@ -93,6 +93,14 @@ def test_a_collector_killed_at_any_call_loses_nothing(world: World, s3_url: str,
     assert world.result(document) == expected
     assert world.billed_pages() == [25]
     assert world.listing("out/_jobs/") == [f"out/_jobs/done/{identity}.json"]
+
+
+def test_the_kills_of_a_collector_reach_its_last_call(world: World, s3_url: str) -> None:
+    document = world.put(BODY)
+    submit_document(world.session(), document)
+    alive = Doomed(world, s3_url, 11, "before")
+    assert collect_job(alive.session, world.recognised(world.session(), document)).kind == "done"
+    assert alive.calls == 10
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -131,7 +131,7 @@ def test_a_request_that_expired_at_the_api_is_lost_and_its_pages_are_sent_again(
     world.clock.advance(31 * 86_400)
     outcomes = world.finish(session, document)
     assert [each.kind for each in outcomes] == ["open", "done"]
-    assert [each.status for each in world.done(document).job.requests] == ["lost", "finished"]
+    assert [each.status for each in world.done(document).job.requests] == ["resent", "finished"]
     assert world.done(document).job.requests[0].note
     assert world.billed_pages() == [2, 2]
 
@@ -147,7 +147,7 @@ def test_a_request_that_never_ends_is_given_up_after_the_hours_set_and_not_befor
     assert poll_job(session, identity)
     world.finish(session, document)
     requests = world.done(document).job.requests
-    assert [each.status for each in requests] == ["lost", "finished"]
+    assert [each.status for each in requests] == ["resent", "finished"]
     assert "96 hours" in requests[0].note
 
 
