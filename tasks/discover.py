@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tasks.faults import DocumentFault
 from tasks.models import Document, job_id
+from tasks.publish import result_is_of_another_version
 from tasks.session import Session
 from tasks.store.known import KnownJobs
 from tasks.store.ledger import State
-from tasks.store.location import LEDGER_FOLDER, RESULT_SUFFIX
+from tasks.store.location import LEDGER_FOLDER, RESULT_SUFFIX, result_key
 from tasks.store.objects import Entry
 
 
@@ -34,7 +36,20 @@ def discover(session: Session, known: KnownJobs) -> Iterator[Found]:
             last_modified=entry.last_modified,
         )
         identity = job_id(document, session.options.model)
-        yield Found(document, identity, known.state(identity))
+        state = known.state(identity)
+        if known.done_before(identity, document.last_modified) and _restored(session, document, identity):
+            session.ledger.forget_done(identity)
+            state = None
+        yield Found(document, identity, state)
+
+
+def _restored(session: Session, document: Document, identity: str) -> bool:
+    """Whether an old version was put back over a newer one, whose result has replaced its own since."""
+    try:
+        result = result_key(session.source, session.destination, document.key)
+    except DocumentFault:
+        return False
+    return result_is_of_another_version(session, result, identity)
 
 
 def _objects(session: Session) -> Iterator[Entry]:

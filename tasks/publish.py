@@ -54,6 +54,12 @@ def publish(
     return Outcome("done", job.id, job.document.uri, pages=pages, words=words, result=job.result)
 
 
+def result_is_of_another_version(session: Session, result_key: str, job_id: str) -> bool:
+    """Whether the result that is published there is another job's."""
+    there = session.objects.head(session.destination.bucket, result_key)
+    return there is not None and _JOB in there.metadata and there.metadata[_JOB] != job_id
+
+
 def check_place(session: Session, job: Job) -> None:
     """See, before anything is paid for, that the result's place is free or holds an older result of the document.
 

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,7 +35,8 @@ class KnownJobs:
         self._database.execute("PRAGMA synchronous=OFF")
         self._database.execute("PRAGMA journal_mode=OFF")
         self._database.execute(
-            "CREATE TABLE known (id TEXT PRIMARY KEY, state TEXT, before INTEGER, counted INTEGER) WITHOUT ROWID"
+            "CREATE TABLE known "
+            "(id TEXT PRIMARY KEY, state TEXT, before INTEGER, counted INTEGER, written REAL) WITHOUT ROWID"
         )
 
     def load(self, ledger: Ledger) -> int:
@@ -46,9 +48,9 @@ class KnownJobs:
         for state in states:
             for entry in ledger.entries(state):
                 self._database.execute(
-                    "INSERT INTO known VALUES (?, ?, ?, 0) "
-                    "ON CONFLICT (id) DO UPDATE SET state = excluded.state, before = excluded.before",
-                    (entry.id, state, state != "open"),
+                    "INSERT INTO known VALUES (?, ?, ?, 0, ?) ON CONFLICT (id) DO UPDATE "
+                    "SET state = excluded.state, before = excluded.before, written = excluded.written",
+                    (entry.id, state, state != "open", entry.last_modified.timestamp()),
                 )
         self._database.commit()
         row = self._database.execute("SELECT count(*) FROM known WHERE state = 'open'").fetchone()
@@ -59,10 +61,17 @@ class KnownJobs:
         row = self._database.execute("SELECT state FROM known WHERE id = ?", (job_id,)).fetchone()
         return None if row is None else row[0]
 
+    def done_before(self, job_id: str, moment: datetime) -> bool:
+        """Whether the job was done before that moment."""
+        row = self._database.execute(
+            "SELECT 1 FROM known WHERE id = ? AND state = 'done' AND written < ?", (job_id, moment.timestamp())
+        ).fetchone()
+        return row is not None
+
     def count(self, job_id: str, state: State | None) -> None:
         """Count the job as one of this run's, in its latest state (None: not claimed by anybody yet)."""
         self._database.execute(
-            "INSERT INTO known VALUES (?, ?, 0, 1) "
+            "INSERT INTO known VALUES (?, ?, 0, 1, NULL) "
             "ON CONFLICT (id) DO UPDATE SET counted = 1, state = coalesce(excluded.state, state), "
             "before = before AND coalesce(excluded.state, state) = state",
             (job_id, state),

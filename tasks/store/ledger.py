@@ -167,8 +167,11 @@ class Ledger:
         Returns:
             False when the job is open already (it is being closed, or somebody else put it back).
         """
+        # A mark of our own, as in `close`: two that put the same job back must not both take themselves for the
+        # first. As a lease it is over at once.
+        lease = Lease(owner=uuid.uuid4().hex, until=failed.job.claimed_at, doing="reading")
         job = failed.job.model_copy(
-            update={"lease": None, "rounds": 0, "poll_after": None, "retries": failed.job.retries + 1}
+            update={"lease": lease, "rounds": 0, "poll_after": None, "retries": failed.job.retries + 1}
         )
         etag = self._objects.create(self._bucket, self._key("open", job.id), _bytes(job))
         if etag is None:
@@ -210,6 +213,10 @@ class Ledger:
 
     def _content_key(self, content: str, model: str) -> str:
         return f"{self._folder}content/{content}-{hashlib.sha256(model.encode()).hexdigest()[:16]}.json"
+
+    def forget_done(self, job_id: str) -> None:
+        """Let a document count as new: its result is not there any more."""
+        self._objects.delete(self._bucket, self._key("done", job_id))
 
     def entries(self, state: State) -> Iterator[RecordEntry]:
         """The records in one state, as listed; costs no reads."""

@@ -309,7 +309,10 @@ def test_a_failed_job_is_settled_until_it_is_put_back(ledger: Ledger) -> None:
     assert ledger.put_back(record)
     again = ledger.read(held.job.id)
     assert again is not None
-    assert (again.job.requests, again.job.lease, again.job.retries) == (held.job.requests, None, 1)
+    assert (again.job.requests, again.job.retries) == (held.job.requests, 1)
+    assert again.job.lease is not None
+    assert again.job.lease.until <= held.job.claimed_at, "free for anybody at once"
+    assert not ledger.put_back(record), "nor is it put back a second time"
     assert not ledger.settled(again.job)
     assert ledger.failed(held.job.id) is None
 

@@ -1,0 +1,223 @@
+"""The kinds of weather."""
+
+import random
+from typing import Any, Literal
+
+from tests.store.flaky_s3 import Rule
+from tests.weather.drive import Scenario
+from tests.weather.ground import Weather
+
+POST: dict[str, Any] = {"method": "POST", "path": "/async$"}
+STATUS: dict[str, Any] = {"method": "GET", "path": "/requests/"}
+DOWNLOAD: dict[str, Any] = {"method": "GET", "path": "^/storage/"}
+API: dict[str, Any] = {"path": "^/v1/"}
+_HOURS = 3600.0
+_DAYS = 24 * _HOURS
+
+
+def every(nth: int, times: int, *rules: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rules that strike every nth of the calls they fit, in turn, so often in all."""
+    return [{**rules[i % len(rules)], "skip": (i + 1) * (nth - 1), "times": 1} for i in range(times)]
+
+
+def every_s3(nth: int, times: int, action: Literal["refuse", "lose", "hang_up", "cut"], **rule: Any) -> list[Rule]:
+    """The same in front of S3, or of the API."""
+    return [Rule(action, skip=(i + 1) * (nth - 1), **rule) for i in range(times)]
+
+
+def answers(*statuses: int, **headers: str) -> list[dict[str, Any]]:
+    """Faults that answer so."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    return [{"action": "status", "status": status, "headers": sent} for status in statuses]
+
+
+def storm(seed: int, share: float, calls: int) -> list[dict[str, Any]]:
+    """Faults of every kind over a share of the calls, at random but always the same."""
+    dice = random.Random(seed)
+    kinds = [
+        *answers(429, 500, 502, 503, 504),
+        {"action": "reset_before"},
+        {"action": "reset_after"},
+        {"action": "cut"},
+        {"action": "garbage"},
+        {"action": "delay", "seconds": 0.02},
+    ]
+    rules: list[dict[str, Any]] = []
+    passed = 0
+    for _ in range(calls):
+        if dice.random() < share:
+            rules.append({**dice.choice(kinds), "skip": passed})
+        else:
+            passed += 1
+    return rules
+
+
+def _on(what: dict[str, Any], faults: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [what | fault for fault in faults]
+
+
+def _revoke_again_or_restore(weather: Weather) -> None:
+    """The key is restored, revoked once more while jobs are polled, and restored for good."""
+    again = [{**API, **answers(401)[0], "skip": 12, "times": -1}]
+    weather.fail(*(again if weather.refusals == 1 else []))
+
+
+def _limit_credit(weather: Weather) -> None:
+    weather.api.set(credit_pages=sum(each["pages"] for each in weather.api.billed()) + 70)
+
+
+def _batches(mishap: str, first: int, status: str = "completed") -> Any:
+    """Every second batch of a request, and the first batch of the first few requests, suffer a mishap."""
+    rules = [{"batch": 1, "times": -1}, {"batch": 0, "times": first}]
+    return lambda weather: weather.api.set(request_status_on_failed_batch=status, **{mishap: rules})
+
+
+SCENARIOS: tuple[Scenario, ...] = (
+    Scenario(
+        "429 without Retry-After, every 3rd call",
+        lambda weather: weather.fail(*every(3, 20, *_on(API, answers(429)))),
+    ),
+    Scenario(
+        "429 with Retry-After: 7, every 3rd call",
+        lambda weather: weather.fail(*every(3, 20, *_on(API, answers(429, Retry_After="7")))),
+    ),
+    Scenario(
+        "500 and 503 on submits, every 2nd",
+        lambda weather: weather.fail(*every(2, 12, *_on(POST, answers(500, 503)))),
+    ),
+    Scenario(
+        "502 and 504 on submits that did not arrive, every 3rd",
+        lambda weather: weather.fail(*every(3, 6, *_on(POST, answers(502, 504)))),
+        counted=True,
+    ),
+    Scenario(
+        "504 on submits that were accepted, every 3rd",
+        lambda weather: weather.lose(*every_s3(3, 6, "lose", method="POST", path="/async$", status=504)),
+        way="proxy",
+        counted=True,
+    ),
+    Scenario(
+        "500, 502, 503, 504 on status calls, every 2nd",
+        lambda weather: weather.fail(*every(2, 16, *_on(STATUS, answers(500, 502, 503, 504)))),
+    ),
+    Scenario(
+        "the API's port is closed, before the submits and before the polls",
+        lambda weather: weather.gate and weather.gate.close(),
+        moments={
+            2: lambda weather: weather.gate and weather.gate.open(),
+            3: lambda weather: weather.gate and weather.gate.close(),
+            5: lambda weather: weather.gate and weather.gate.open(),
+        },
+        way="gate",
+    ),
+    Scenario(
+        "connection reset before a submit is accepted, every 3rd",
+        lambda weather: weather.fail(*every(3, 6, POST | {"action": "reset_before"})),
+        counted=True,
+    ),
+    Scenario(
+        "connection reset after a submit was accepted, every 3rd",
+        lambda weather: weather.fail(*every(3, 6, POST | {"action": "reset_after"})),
+        counted=True,
+    ),
+    Scenario(
+        "slow answers, every 3rd",
+        lambda weather: weather.fail(*every(3, 20, {"action": "delay", "seconds": 0.1})),
+    ),
+    Scenario(
+        "downloads cut in the middle, every 2nd",
+        lambda weather: weather.fail(*every(2, 16, DOWNLOAD | {"action": "cut"})),
+    ),
+    Scenario(
+        "downloads that are no JSON, every 2nd",
+        lambda weather: weather.fail(*every(2, 16, DOWNLOAD | {"action": "garbage"})),
+    ),
+    Scenario(
+        "404 on the first 3 polls of every request",
+        lambda weather: weather.api.set(not_found_polls=3),
+    ),
+    Scenario(
+        "download URLs expired once (403), every 2nd",
+        lambda weather: weather.fail(*every(2, 16, *_on(DOWNLOAD, answers(403)))),
+    ),
+    Scenario(
+        "download URLs that live shorter than a document's downloads take",
+        lambda weather: (
+            weather.api.set(url_seconds=0.3),
+            weather.fail(DOWNLOAD | {"action": "delay", "seconds": 0.2, "times": -1}),
+        ),
+    ),
+    Scenario(
+        "a storm: faults of every kind on 20 % of all calls",
+        lambda weather: weather.fail(*storm(2026, 0.2, 600)),
+        counted=True,
+    ),
+    Scenario(
+        "S3 answers 503 SlowDown to 15 % of calls, boto tries 6 times",
+        lambda weather: weather.fail_s3(*every_s3(7, 30, "refuse")),
+        s3_attempts=6,
+    ),
+    Scenario(
+        "S3 answers 503 SlowDown to 10 % of calls, boto tries once",
+        lambda weather: weather.fail_s3(*every_s3(10, 100, "refuse")),
+        counted=True,
+    ),
+    Scenario(
+        "S3 answers 500 to writes that happened, every 4th",
+        lambda weather: weather.fail_s3(*every_s3(4, 60, "lose", method="PUT", status=500, code="InternalError")),
+        counted=True,
+    ),
+    Scenario(
+        "S3 cuts connections after writes and in the middle of reads, every 6th",
+        lambda weather: weather.fail_s3(
+            *every_s3(6, 40, "hang_up", method="PUT"), *every_s3(6, 40, "cut", method="GET")
+        ),
+        counted=True,
+    ),
+    Scenario("failed batches in completed requests", _batches("fail_batches", 4)),
+    Scenario("failed batches in failed requests", _batches("fail_batches", 4, "failed")),
+    Scenario("batches that stand twice in the list", _batches("duplicate_batches", 15)),
+    Scenario("batches that are missing from the list", _batches("drop_batches", 4)),
+    Scenario("batches that lack their last page", _batches("short_batches", 4)),
+    Scenario(
+        "requests that hang in started for 97 hours",
+        lambda weather: weather.api.set(
+            hang_requests=[{"sha256": weather.sha(f"{name}.pdf")} for name in ("single-1", "middling-1", "middling-2")]
+        ),
+        moments={3: lambda weather: weather.clock.advance(97 * _HOURS)},
+        counted=True,
+    ),
+    Scenario(
+        "requests the API does not know any more, every 3rd",
+        moments={1: lambda weather: weather.forget(3)},
+        counted=True,
+    ),
+    Scenario(
+        "nobody came for 31 days, and the API forgot every 2nd request",
+        moments={1: lambda weather: (weather.clock.advance(31 * _DAYS), weather.forget(2))},
+        counted=True,
+    ),
+    Scenario(
+        "credit used up half way, then topped up",
+        _limit_credit,
+        mend=lambda weather: weather.api.set(credit_pages=None),
+    ),
+    Scenario(
+        "key revoked while submitting, then while polling, then restored",
+        lambda weather: weather.fail({**API, **answers(401)[0], "skip": 8, "times": -1}),
+        mend=_revoke_again_or_restore,
+    ),
+    Scenario(
+        "failed batches, given up after one round, then put back",
+        _batches("fail_batches", 0),
+        options={"rounds": 1},
+        fails=7,
+    ),
+    Scenario(
+        "every request fails, twice, then put back",
+        lambda weather: weather.api.set(fail_requests=[{"times": -1}]),
+        mend=lambda weather: weather.api.set(fail_requests=[]),
+        options={"rounds": 2},
+        fails=12,
+    ),
+)
