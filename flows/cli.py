@@ -163,38 +163,56 @@ def _flow(name: str, parameters: dict[str, Any], json: bool, verbose: bool) -> i
         if place in parameters:
             Location.parse(parameters[place])
     _prepare_prefect(verbose)
+    import httpx
     from prefect import tags
+    from prefect.exceptions import PrefectException
 
     from flows import progress
     from flows.backfill import backfill
     from flows.collect import collect as collect_flow
+    from flows.run import reported
     from flows.submit import submit as submit_flow
     from tasks.report import RunReport
 
     flows: dict[str, Callable[..., Any]] = {"backfill": backfill, "submit": submit_flow, "collect": collect_flow}
+    reports: list[RunReport] = []
+    reported.set(reports.append)
+    lost = None
     try:
         with progress.shown(Console(stderr=True), quiet=verbose), tags("bulk-ocr"):
-            state = flows[name](**parameters, return_state=True)
-    except RuntimeError as error:
-        if "Failed to reach API" not in str(error):
-            raise
-        address = os.environ.get("PREFECT_API_URL", "the address in its profile")
-        raise SetupFault(
-            f"no Prefect server answers at {address}: start it, correct PREFECT_API_URL, "
-            "or unset it to run with a temporary server"
-        ) from error
-    outcome = state.result(raise_on_failure=False)
+            outcome = flows[name](**parameters, return_state=True).result(raise_on_failure=False)
+    except (httpx.HTTPError, PrefectException, RuntimeError) as error:
+        lost = outcome = error
     if isinstance(outcome, Fault):
         raise outcome
+    if reports:
+        outcome = reports[0]
     if not isinstance(outcome, RunReport):
-        raise outcome if isinstance(outcome, BaseException) else RuntimeError(state.message)
+        raise _unreachable(outcome) or outcome
     if json:
         print(outcome.model_dump_json())
     else:
         _show_report(outcome)
     if outcome.refused:
         _complain(outcome.refused)
+    if lost is not None:
+        _complain(f"Prefect's server was lost on the way, so its history is incomplete; the ledger is not ({lost})")
+        sys.stdout.flush()
+        os._exit(outcome.exit_status)  # Prefect would try for minutes to deliver what is left of the history
     return outcome.exit_status
+
+
+def _unreachable(error: BaseException) -> SetupFault | None:
+    """What it means when Prefect cannot be reached before there is anything to report."""
+    import httpx
+
+    if not isinstance(error, httpx.HTTPError) and "Failed to reach API" not in str(error):
+        return None
+    address = os.environ.get("PREFECT_API_URL", "the address in its profile")
+    return SetupFault(
+        f"no Prefect server answers at {address}: start it, correct PREFECT_API_URL, "
+        "or unset it to run with a temporary server; what was sent is on record"
+    )
 
 
 def _show_report(report: Any) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
+import httpx
 from prefect import Task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State
+from prefect.exceptions import PrefectException
 from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 
 _POLL_SECONDS_A_PASS = 60
 _ARTIFACT_SECONDS = 5
+_SILENCE_SECONDS = 300  # a call to a server that is gone takes a minute of retries
 
 Item = TypeVar("Item")
 
@@ -49,6 +52,7 @@ class Progress:
     message: str
 
 
+reported: ContextVar[Callable[[RunReport], None] | None] = ContextVar("reported", default=None)
 watcher: ContextVar[Callable[[Progress], None] | None] = ContextVar("watcher", default=None)
 
 
@@ -70,6 +74,7 @@ class Run:
         self._runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=settings.options.workers)
         self._progress_artifact: Any = None
         self._progress_at = self._began
+        self._silent_until = self._began
 
     def __enter__(self) -> Self:
         self.known.__enter__()
@@ -223,7 +228,13 @@ class Run:
         report.documents = report.done + report.failed + report.open + report.skipped
         report.seconds = round(self.session.clock.monotonic() - self._began, 3)
         self.show("finished", always=True)
-        create_markdown_artifact(report.markdown(), key=f"bulk-ocr-{report.flow}", description=report.sentence())
+        if (reporting := reported.get()) is not None:
+            reporting(report)
+        self._tell(
+            lambda: create_markdown_artifact(
+                report.markdown(), key=f"bulk-ocr-{report.flow}", description=report.sentence()
+            )
+        )
         log.info("%s", report.sentence())
         return report
 
@@ -241,10 +252,24 @@ class Run:
         self._progress_at = now
         percent = 100.0 * finished / total if total else 100.0
         words = f"{finished} of {total} documents finished, {census.open} open"
+        self._tell(lambda: self._show_artifact(percent, words))
+
+    def _show_artifact(self, percent: float, words: str) -> None:
         if self._progress_artifact is None:
             self._progress_artifact = create_progress_artifact(percent, key="bulk-ocr-progress", description=words)
         else:
             update_progress_artifact(self._progress_artifact, percent, description=words)
+
+    def _tell(self, call: Callable[[], object]) -> None:
+        """Put something into the UI, if the server is there: the work does not depend on it."""
+        now = self.session.clock.monotonic()
+        if now < self._silent_until:
+            return
+        try:
+            call()
+        except (httpx.HTTPError, PrefectException) as error:
+            log.warning("Prefect's server cannot be told how far the run is (%s); it goes on", type(error).__name__)
+            self._silent_until = now + _SILENCE_SECONDS
 
 
 def final_state(report: RunReport) -> State[RunReport]:

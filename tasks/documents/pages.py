@@ -1,25 +1,32 @@
 """Pages of a document on disk: how many there are, whether they can be sent, and some as a file of their own."""
 
-import io
+import itertools
 import struct
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
 
 import pikepdf
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
+from tasks.documents import pdf_part
 from tasks.documents.formats import PDF, TIFF, Format
 from tasks.faults import DocumentFault
 from tasks.models import PageRange
 
 # The limit on pixels is the API's and is checked below, from the header alone, before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
+_MOST_FRAMES = 20_000  # what finding the next one costs grows with those before
+_PART_SECONDS = 600.0
 
-# What the libraries were seen to raise over damaged documents; qpdf's errors that are no PdfError are RuntimeErrors.
-_BROKEN_PDF = (pikepdf.PdfError, RuntimeError, ValueError, TypeError, LookupError)
+# A stream of a few KB can inflate to gigabytes.
+pdf_part.bound_memory()
+
+_ENCRYPTED = "the PDF is encrypted with a password: remove the password first"
+# What the library was seen to raise over damaged pictures.
 _BROKEN_IMAGE = (
     OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, struct.error,
 )  # fmt: skip
@@ -45,16 +52,21 @@ def count_pages(file: Path, form: Format, most_pixels: int) -> int:
                 raise DocumentFault("no-pages", "the PDF holds no pages: repair or replace it")
             return pages
     with _opened_image(file, form) as image:
-        frames = getattr(image, "n_frames", 1) if form is TIFF else 1
-        for frame in range(frames):
-            if frames > 1:
-                image.seek(frame)
+        frames = 0
+        for frame in itertools.count() if form is TIFF else range(1):
+            if frame == _MOST_FRAMES:
+                raise DocumentFault(
+                    "too-many-pages", f"the TIFF holds more than {_MOST_FRAMES:,} pages: divide it into several"
+                )
+            if frame and not _next_frame(image, frame):
+                break
             width, height = image.size
             if width * height > most_pixels:
                 raise DocumentFault(
                     "too-many-pixels",
                     f"page {frame + 1} has {width * height:,} pixels, and the API takes {most_pixels:,}: scale it down",
                 )
+            frames += 1
         return frames
 
 
@@ -65,15 +77,7 @@ def extract_pages(file: Path, form: Format, pages: PageRange, to: Path) -> None:
         DocumentFault: it cannot be taken apart.
     """
     if form is PDF:
-        with _opened_pdf(file) as pdf, pikepdf.new() as part:
-            for page in range(pages.first - 1, pages.last):
-                part.pages.append(pdf.pages[page])
-            part.remove_unreferenced_resources()
-            with to.open("wb") as out:
-                keeper = _FailureKeeper(out)
-                part.save(cast(BinaryIO, keeper), deterministic_id=True)
-                if keeper.failure is not None:
-                    raise keeper.failure
+        _extract_pdf(file, pages, to)
         return
     with _opened_image(file, form) as image:
         # An iterator, so that one frame is decoded at a time.
@@ -87,24 +91,32 @@ def extract_pages(file: Path, form: Format, pages: PageRange, to: Path) -> None:
         first.save(to, format="TIFF", save_all=True, append_images=frames, compression="tiff_adobe_deflate")
 
 
-class _FailureKeeper(io.RawIOBase):
-    """Keeps a failed write for later: qpdf ends the whole process when it meets one (a full disk)."""
+def _next_frame(image: Image.Image, frame: int) -> bool:
+    try:
+        image.seek(frame)
+    except EOFError:
+        if getattr(image, "n_frames", 1) != frame:  # not the end, but damage
+            raise
+        return False
+    return True
 
-    def __init__(self, out: BinaryIO) -> None:
-        self._out = out
-        self.failure: OSError | None = None
 
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        length = len(data)
-        if self.failure is None:
-            try:
-                self._out.write(data)
-            except OSError as error:
-                self.failure = error
-        return length
+def _extract_pdf(file: Path, pages: PageRange, to: Path) -> None:
+    """Take pages out in a process of its own: objects that hang together deep enough end qpdf with a crash."""
+    # -P: nothing beside the script is imported in place of the real thing.
+    arguments = [sys.executable, "-P", pdf_part.__file__, str(file), str(pages.first), str(pages.last), str(to)]
+    try:
+        ended = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PART_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise DocumentFault("broken", "the PDF takes too long to take apart: repair or replace it") from error
+    words = ended.stdout.decode("utf-8", "replace").strip()
+    if ended.returncode == pdf_part.MACHINE:
+        raise OSError(int(words), "the pages cannot be written")
+    if ended.returncode == pdf_part.ENCRYPTED:
+        raise DocumentFault("encrypted", _ENCRYPTED)
+    if ended.returncode:
+        reason = _first_line(words) if ended.returncode == pdf_part.BROKEN else "it cannot be taken apart"
+        raise DocumentFault("broken", f"the PDF is broken ({reason}): repair or replace it")
 
 
 @contextmanager
@@ -114,9 +126,9 @@ def _opened_pdf(file: Path) -> Iterator[pikepdf.Pdf]:
         with pikepdf.open(file, access_mode=pikepdf.AccessMode.mmap) as pdf:
             yield pdf
     except pikepdf.PasswordError as error:
-        raise DocumentFault("encrypted", "the PDF is encrypted with a password: remove the password first") from error
-    except _BROKEN_PDF as error:
-        raise DocumentFault("broken", f"the PDF is broken ({_first_line(error)}): repair or replace it") from error
+        raise DocumentFault("encrypted", _ENCRYPTED) from error
+    except pdf_part.BROKEN_PDF as error:
+        raise DocumentFault("broken", f"the PDF is broken ({_first_line(str(error))}): repair or replace it") from error
 
 
 @contextmanager
@@ -134,11 +146,11 @@ def _opened_image(file: Path, form: Format) -> Iterator[Image.Image]:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the machine's (a full disk), not the picture's
         raise DocumentFault(
-            "broken", f"the {form.name} is broken ({_first_line(error)}): repair or replace it"
+            "broken", f"the {form.name} is broken ({_first_line(str(error))}): repair or replace it"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(text: str) -> str:
     # Temporary paths would be of no use to the reader.
-    text = str(error).split("\n")[0]
-    return text.rpartition(": ")[2][:120] if "/" in text else text[:120]
+    line = text.split("\n")[0]
+    return line.rpartition(": ")[2][:120] if "/" in line else line[:120]

@@ -12,8 +12,26 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)  # inputs hold URLs
 
 
+_MOST_BATCHES = 10_000  # a request of 1,000 pages has 100
+_LONGEST_WORDS = 300
+_LONGEST_ID = 2000
+
+
 def _text(value: Any) -> Any:
     return "" if value is None else value
+
+
+def _words(value: Any) -> Any:
+    """Words for people, which end in records and on terminals: of one line, and not endless."""
+    if not isinstance(value, str):
+        return _text(value)
+    printable = "".join(letter if letter.isprintable() else " " for letter in value[: 4 * _LONGEST_WORDS])
+    return " ".join(printable.split())[:_LONGEST_WORDS]
+
+
+def _count(value: Any) -> Any:
+    """A number that nothing depends on: nonsense is as good as none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31 else None
 
 
 def _number(value: Any) -> Any:
@@ -31,7 +49,7 @@ class Batch(_Answer):
     start_page: Annotated[int, BeforeValidator(_number)] = 0  # 0 until the API says; only then can it be completed
     end_page: Annotated[int, BeforeValidator(_number)] = 0
     download_url: Annotated[str, BeforeValidator(_text)] = Field("", repr=False)  # a credential: never logged
-    failure_message: Annotated[str, BeforeValidator(_text)] = ""
+    failure_message: Annotated[str, BeforeValidator(_words)] = ""
 
     @property
     def completed(self) -> bool:
@@ -44,9 +62,9 @@ class RequestStatus(_Answer):
 
     status: Annotated[str, BeforeValidator(_text)] = ""
     total_pages: int | None = None
-    completed_pages: int | None = None
-    failure_message: Annotated[str, BeforeValidator(_text)] = ""
-    batches: Annotated[tuple[Batch, ...], BeforeValidator(_list)] = ()
+    completed_pages: Annotated[int | None, BeforeValidator(_count)] = None  # for the progress only
+    failure_message: Annotated[str, BeforeValidator(_words)] = ""
+    batches: Annotated[tuple[Batch, ...], Field(max_length=_MOST_BATCHES), BeforeValidator(_list)] = ()
 
     @property
     def finished(self) -> bool:
@@ -57,7 +75,7 @@ class RequestStatus(_Answer):
 class Submitted(_Answer):
     """The receipt of an asynchronous submission."""
 
-    request_id: Annotated[str, Field(min_length=1)]
+    request_id: Annotated[str, Field(min_length=1, max_length=_LONGEST_ID)]
 
 
 def parse_status(body: bytes) -> RequestStatus:

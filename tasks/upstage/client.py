@@ -1,7 +1,7 @@
 """The API client: one place that talks HTTP to Upstage, and the only one that retries faults of the moment."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
@@ -20,8 +20,9 @@ from tenacity import (
 )
 
 from tasks.clock import Clock
-from tasks.faults import AccountFault, AnswerLost, Fault, MomentFault, SetupFault
+from tasks.faults import AccountFault, AnswerLost, DocumentFault, Fault, MomentFault, SetupFault
 from tasks.upstage.answers import RequestStatus, Submitted, parse_status
+from tasks.upstage.destinations import Refused, Resolver, check_destination, resolve
 from tasks.upstage.errors import fault_of
 from tasks.upstage.throttle import Throttle
 
@@ -35,8 +36,9 @@ _READ_SECONDS = 60
 _UPLOAD_SECONDS = 300
 _LONGEST_WAIT = 30.0
 _LONGEST_RETRY_AFTER = 300.0
-_LONGEST_ANSWER = 32 << 20
-_LONGEST_BATCH = 1 << 30
+_LONGEST_ANSWER = 4 << 20  # a request of 1,000 pages has 100 batches, of about 1 KB each
+_LONGEST_BATCH = 64 << 20  # ten pages of 10,000 words are 25 MB; a batch is read into memory, ten times its size
+_LONGEST_SHOWN = 300
 _PIECE = 1 << 16
 
 Answer = TypeVar("Answer")
@@ -79,15 +81,26 @@ class UpstageClient:
         throttle: the rate limit to keep.
         clock: the time to go by.
         connections: how many threads will use it at once.
+        resolver: looks up the hosts of download URLs.
     """
 
-    def __init__(self, base_url: str, key: str, throttle: Throttle, clock: Clock, connections: int = 16) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        throttle: Throttle,
+        clock: Clock,
+        connections: int = 16,
+        resolver: Resolver = resolve,
+    ) -> None:
         if not _is_web_address(base_url):
             raise SetupFault(f"UPSTAGE_BASE_URL '{base_url}' is no web address; the usual one is {DEFAULT_BASE_URL}")
         if not key.strip():
             raise SetupFault("no API key: set UPSTAGE_API_KEY to the key from the Upstage console")
         if not key.strip().isascii() or not key.strip().isprintable():
             raise SetupFault("UPSTAGE_API_KEY holds characters that no API key has; copy it again")
+        self._base_url = base_url
+        self._resolver = resolver
         self._documents = f"{base_url.rstrip('/')}/document-digitization"
         self._auth = _Bearer(key.strip())
         self._throttle = throttle
@@ -112,7 +125,9 @@ class UpstageClient:
             MomentFault: the API cannot be reached.
         """
         try:
-            self._patiently(lambda: self._get(f"{self._documents}/requests"), "reach the API", _PROBE_ATTEMPTS)
+            # The list itself is of no interest, and may be long.
+            address = f"{self._documents}/requests"
+            self._patiently(lambda: self._get(address, body=False), "reach the API", _PROBE_ATTEMPTS)
         except RequestUnknown:
             # Listing is documented for another model's endpoint only.
             log.debug("the API does not list requests; the first submission will show whether the key is accepted")
@@ -190,7 +205,7 @@ class UpstageClient:
         address = f"{self._documents}/requests/{quote(request_id, safe='')}"
         return self._patiently(lambda: parse_status(self._get(address)), f"ask for request {request_id}")
 
-    def _get(self, address: str) -> bytes:
+    def _get(self, address: str, *, body: bool = True) -> bytes:
         self._throttle.take()
         try:
             response = self._api.get(
@@ -200,6 +215,9 @@ class UpstageClient:
                 allow_redirects=False,
                 stream=True,
             )
+            if not body and response.status_code == 200:
+                response.close()
+                return b""
             answer = _content(response)
         except requests.RequestException as error:
             message = f"the API cannot be reached ({_words(error)}): check the network and UPSTAGE_BASE_URL"
@@ -217,13 +235,13 @@ class UpstageClient:
 
         Raises:
             UrlExpired: the URL is over; a fresh one comes with the next status call.
+            DocumentFault: the URL leads where no download may go, or to more than a batch can be.
             MomentFault: the download failed otherwise.
         """
         self._patiently(lambda: self._download_once(url, to), f"download {redacted(url)}")
 
     def _download_once(self, url: str, to: Path) -> None:
-        if not _is_web_address(url):
-            raise MomentFault(f"the download URL {redacted(url)} is no web address")
+        self._check(url)
         try:
             with self._storage.get(
                 url,
@@ -245,11 +263,35 @@ class UpstageClient:
                     for piece in response.iter_content(_PIECE):
                         received += len(piece)
                         if received > _LONGEST_BATCH:
-                            raise MomentFault(f"the download of {redacted(url)} does not end")
+                            raise DocumentFault(
+                                "wrong-answer",
+                                f"the download of {redacted(url)} is larger than a batch can be "
+                                f"({_LONGEST_BATCH >> 20} MB): nothing was published",
+                                retry_helps=True,
+                            )
                         file.write(piece)
         except requests.RequestException as error:
             # Not "from error": its text holds the whole URL, and a traceback would show it.
             raise MomentFault(f"the download of {redacted(url)} failed: {type(error).__name__}") from None
+
+    def _check(self, url: str) -> None:
+        def look_up(host: str) -> Iterable[str] | None:
+            at_host = f"{urlsplit(url).scheme}://{host}/"
+            if requests.utils.select_proxy(at_host, requests.utils.get_environ_proxies(at_host)):
+                return None  # the proxy's business
+            return self._resolver(host)
+
+        try:
+            check_destination(url, self._base_url, look_up)
+        except Refused as refused:
+            raise DocumentFault(
+                "refused-address",
+                f"the API names {redacted(url)} for a download, which is not fetched, since {refused}: if it is right, "
+                "check UPSTAGE_BASE_URL",
+                retry_helps=True,
+            ) from None
+        except OSError as error:
+            raise MomentFault(f"the host of {redacted(url)} cannot be looked up: {type(error).__name__}") from None
 
     def _rest(self, status: int, fault: Exception) -> None:
         if status == 429 and isinstance(fault, MomentFault) and fault.retry_after:
@@ -295,7 +337,8 @@ class _Redacting(logging.Filter):
         return True
 
 
-logging.getLogger("urllib3.connectionpool").addFilter(_Redacting())
+for _name in ("urllib3.connectionpool", "urllib3.connection"):
+    logging.getLogger(_name).addFilter(_Redacting())
 
 
 def _is_web_address(url: str) -> bool:
@@ -310,9 +353,12 @@ def redacted(url: str) -> str:
     """A download URL as it may be shown: without its query, which is the credential."""
     try:
         address = urlsplit(url)
+        shown = f"{address.scheme}://{address.hostname or ''}{address.path}"
     except ValueError:
         return "…"
-    return f"{address.scheme}://{address.hostname or ''}{address.path}" + ("?…" if address.query else "")
+    # Strangers' words: nothing that moves a terminal's cursor, no novels.
+    plain = "".join(letter if letter.isprintable() else " " for letter in shown[:_LONGEST_SHOWN])
+    return plain + ("…" if len(shown) > _LONGEST_SHOWN else "") + ("?…" if address.query else "")
 
 
 def _fault(state: RetryCallState) -> MomentFault:

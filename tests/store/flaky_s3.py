@@ -136,6 +136,7 @@ class FlakyS3:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body of an answer go apart; the body would wait for an acknowledgement
     proxy: FlakyS3
 
     def _handle(self) -> None:

@@ -441,7 +441,7 @@ def test_neither_a_presigned_url_nor_the_key_reaches_logs_or_tracebacks(
                 logging.getLogger("somebody").exception("failed")
                 shouts.append(f"{fault!r} {fault}")
     for bad in (url.replace(api.url, refused), f"ftp://host/x?sig={secret}", f"http://[/x?sig={secret}"):
-        with pytest.raises(MomentFault) as caught:
+        with pytest.raises((MomentFault, DocumentFault)) as caught:
             client.download(bad, tmp_path / "batch")
         logging.getLogger("somebody").error("failed", exc_info=caught.value)
     assert len(shouts) == 15
@@ -464,9 +464,13 @@ def test_no_text_breaks_the_redaction(url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["", "nonsense", "ftp://h/x", "http://", "http://[/", "http://127.0.0.1:99999/x", "http://\ud800/"]
 )
-def test_a_download_url_that_is_none_is_a_fault_of_the_moment(client: UpstageClient, tmp_path: Path, url: str) -> None:
-    with pytest.raises(MomentFault):
+def test_a_download_url_that_is_none_is_refused_at_once(
+    client: UpstageClient, clock: FakeClock, tmp_path: Path, url: str
+) -> None:
+    with pytest.raises(DocumentFault) as caught:
         client.download(url, tmp_path / "batch")
+    assert caught.value.retry_helps
+    assert clock.slept == []
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ class Measured:
         uncounted: documents with more submissions off the record than are counted in it.
         counted_duplicates: possible duplicates, by the records.
         reported_duplicates: possible duplicates, by the outcomes of the steps.
-        unpaid_by_need: pages sent again that had not been missing, or the other way round.
+        beyond_need: pages paid for, after jobs were put back, beyond those that were missing.
         left_over: open or failed records, and kept pages, that nobody needs any more.
         leaked_keys: how often the API key went to the storage host.
         deaths: steps that ended with a fault of the moment, and were taken up by a later pass.
@@ -105,7 +105,7 @@ class Measured:
     uncounted: tuple[str, ...]
     counted_duplicates: int
     reported_duplicates: int
-    unpaid_by_need: int
+    beyond_need: int
     left_over: tuple[str, ...]
     leaked_keys: int
     deaths: int
@@ -225,11 +225,11 @@ def play(scenario: Scenario, ground: Ground, undisturbed: Calm) -> Measured:
         drive = _Drive(weather, scenario)
         drive.to_the_end()
         failed = [weather.world.failed(each) for each in weather.documents if _has_failed(weather, each)]
-        by_need = 0
+        beyond_need = 0
         if failed:
-            by_need = _put_back(drive, failed)
+            beyond_need = _put_back(drive, failed)
         hits = weather.hits()
-        return _measure(drive, undisturbed, hits, len(failed), by_need)
+        return _measure(drive, undisturbed, hits, len(failed), beyond_need)
 
 
 def _has_failed(weather: Weather, document: Document) -> bool:
@@ -237,7 +237,7 @@ def _has_failed(weather: Weather, document: Document) -> bool:
 
 
 def _put_back(drive: _Drive, failed: list[FailedJob]) -> int:
-    """Put failed jobs back in fair weather; gives by how many pages what was paid then differs from what was missing."""
+    """Put failed jobs back in fair weather; gives how many pages were then paid for beyond those that were missing."""
     weather = drive.weather
     for record in failed:
         missing = sum(map(len, record.missing))
@@ -256,13 +256,13 @@ def _put_back(drive: _Drive, failed: list[FailedJob]) -> int:
     return paid - sum(len(pages) for record in failed for pages in record.missing)
 
 
-def _measure(drive: _Drive, undisturbed: Calm, hits: int, failed: int, by_need: int) -> Measured:
+def _measure(drive: _Drive, undisturbed: Calm, hits: int, failed: int, beyond_need: int) -> Measured:
     weather, world = drive.weather, drive.weather.world
     records = {stem: world.session().ledger.done(job_id(doc, "ocr")) for stem, doc in by_document(weather).items()}
     done = {stem: record for stem, record in records.items() if record is not None}
     on_record = {request.id for record in done.values() for request in record.job.requests}
     taken = weather.requests()
-    off_record = {stem: 0 for stem in records}
+    off_record = dict.fromkeys(records, 0)
     for request in taken:
         off_record[request["file_name"].rpartition(".")[0]] += request["id"] not in on_record
     sent_again = sum(undelivered(request, weather) for request in taken if request["id"] in on_record)
@@ -280,7 +280,7 @@ def _measure(drive: _Drive, undisturbed: Calm, hits: int, failed: int, by_need: 
         uncounted=tuple(stem for stem, times in off_record.items() if times > counted.get(stem, 0)),
         counted_duplicates=sum(counted.values()),
         reported_duplicates=sum(outcome.possible_duplicates for outcome in drive.outcomes),
-        unpaid_by_need=by_need,
+        beyond_need=beyond_need,
         left_over=tuple(key for key in world.listing("out/_jobs/") if "/_jobs/done/" not in key),
         leaked_keys=weather.api.leaked_keys(),
         deaths=drive.deaths,

@@ -25,6 +25,13 @@ def every_s3(nth: int, times: int, action: Literal["refuse", "lose", "hang_up", 
     return [Rule(action, skip=(i + 1) * (nth - 1), **rule) for i in range(times)]
 
 
+def random_s3(seed: int, share: float, calls: int) -> list[Rule]:
+    """Refusals of S3 for a share of the calls, at random but always the same."""
+    dice = random.Random(seed)
+    struck = [dice.random() < share for _ in range(calls)]
+    return [Rule("refuse", skip=struck[:call].count(False)) for call in range(calls) if struck[call]]
+
+
 def answers(*statuses: int, **headers: str) -> list[dict[str, Any]]:
     """Faults that answer so."""
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -154,12 +161,12 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "S3 answers 503 SlowDown to 15 % of calls, boto tries 6 times",
-        lambda weather: weather.fail_s3(*every_s3(7, 30, "refuse")),
+        lambda weather: weather.fail_s3(*random_s3(15, 0.15, 300)),
         s3_attempts=6,
     ),
     Scenario(
         "S3 answers 503 SlowDown to 10 % of calls, boto tries once",
-        lambda weather: weather.fail_s3(*every_s3(10, 100, "refuse")),
+        lambda weather: weather.fail_s3(*random_s3(10, 0.1, 1500)),
         counted=True,
     ),
     Scenario(
@@ -178,7 +185,12 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("failed batches in failed requests", _batches("fail_batches", 4, "failed")),
     Scenario("batches that stand twice in the list", _batches("duplicate_batches", 15)),
     Scenario("batches that are missing from the list", _batches("drop_batches", 4)),
-    Scenario("batches that lack their last page", _batches("short_batches", 4)),
+    Scenario(
+        # Asked for four times each, before and after the pages came by another request.
+        "batches that lack their last page",
+        _batches("short_batches", 4),
+        api_bound=6,
+    ),
     Scenario(
         "requests that hang in started for 97 hours",
         lambda weather: weather.api.set(
@@ -191,6 +203,8 @@ SCENARIOS: tuple[Scenario, ...] = (
         "requests the API does not know any more, every 3rd",
         moments={1: lambda weather: weather.forget(3)},
         counted=True,
+        api_bound=4,  # a request that is not known is asked for during 15 minutes
+        s3_bound=4,
     ),
     Scenario(
         "nobody came for 31 days, and the API forgot every 2nd request",
@@ -219,5 +233,6 @@ SCENARIOS: tuple[Scenario, ...] = (
         mend=lambda weather: weather.api.set(fail_requests=[]),
         options={"rounds": 2},
         fails=12,
+        api_bound=4,  # everything is sent three times
     ),
 )

@@ -13,7 +13,7 @@ def test_nothing_is_lost_and_nothing_paid_twice(scenario: Scenario, ground: Grou
     assert measured.hits, "the weather was calm"
     assert (measured.lost, measured.done) == (0, measured.documents)
     assert measured.failed == scenario.fails
-    assert measured.unpaid_by_need == 0
+    assert measured.beyond_need == 0
     assert (measured.left_over, measured.leaked_keys) == ((), 0)
     assert measured.uncounted == ()
     if scenario.counted:
