@@ -56,7 +56,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, _only_loopback: None) -> Ite
 
 
 @pytest.fixture(scope="session")
-def _s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def s3_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The S3 server to test against; the keys are the local stack's either way."""
     if request.config.getoption("s3") == "ceph":
         with CephCluster(tmp_path_factory.mktemp("ceph")) as cluster:
@@ -66,19 +66,13 @@ def _s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="session")
-def s3_url(_s3_server: str) -> str:
-    """Where S3 is."""
-    return _s3_server
-
-
-@pytest.fixture(scope="session")
-def s3(_s3_server: str) -> "S3Client":
+def s3(s3_url: str) -> "S3Client":
     """A plain client, for arranging and asserting."""
     import boto3
 
     return boto3.client(
         "s3",
-        endpoint_url=_s3_server,
+        endpoint_url=s3_url,
         region_name=REGION,
         aws_access_key_id=S3_ACCESS_KEY,
         aws_secret_access_key=S3_SECRET_KEY,

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def test_a_run_killed_at_any_step_loses_nothing_and_pays_once(
         if process.pid is not None and not killed.is_set():
             killed.set()
             os.kill(process.pid, signal.SIGKILL)
-            process.join(30)
+            wait([process.sentinel], 30)  # not `join`: only one thread may ask for the exit status
 
     rule = Rule("pass", **step.rule, after=kill) if moment == "after" else Rule("refuse", **step.rule, before=kill)
     gateways[step.at_api].fail(rule)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY, LocalStack
+from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY
 from tasks.clock import Clock
 from tasks.collect import collect_job
 from tasks.models import Document, DoneJob, FailedJob, Job, job_id
@@ -197,13 +197,7 @@ def world(s3: "S3Client", bucket: str, api: StandInControl, clock: FakeClock) ->
 
 
 @pytest.fixture
-def flaky(stack: LocalStack) -> Iterator[FlakyS3]:
+def flaky(s3_url: str) -> Iterator[FlakyS3]:
     """A proxy in front of the S3 server that fails on demand."""
-    with FlakyS3(stack.s3_url) as proxy:
+    with FlakyS3(s3_url) as proxy:
         yield proxy
-
-
-@pytest.fixture
-def s3_url(stack: LocalStack) -> str:
-    """Where S3 is."""
-    return stack.s3_url

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from deployments.local.stack import LocalStack
 from tasks.models import Document, Job, job_id
 from tasks.store.ledger import Ledger
 from tasks.store.location import Location
@@ -16,9 +15,9 @@ NOON = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def flaky(stack: LocalStack) -> Iterator[FlakyS3]:
+def flaky(s3_url: str) -> Iterator[FlakyS3]:
     """A proxy in front of the S3 server."""
-    with FlakyS3(stack.s3_url) as proxy:
+    with FlakyS3(s3_url) as proxy:
         yield proxy
 
 

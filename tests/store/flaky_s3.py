@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import unquote, urlsplit
 
 import boto3
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 
 from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY
 from tasks.store.objects import Objects
@@ -148,11 +151,13 @@ class _Handler(BaseHTTPRequestHandler):
         if rule.action == "refuse":
             self._refuse(rule)
             return
-        left_out = {"host", "expect", "connection"} | (_CONDITIONS if rule.action == "strip" else set())
+        left_out = {"expect", "connection"} | (_CONDITIONS if rule.action == "strip" else set())
         headers = {name: value for name, value in self.headers.items() if name.lower() not in left_out}
+        if rule.action == "strip":
+            headers = self._signed(headers, sent)
         upstream = http.client.HTTPConnection(self.proxy.target, timeout=30)
         try:
-            upstream.request(self.command, self.path, sent, {**headers, "Host": self.proxy.target})
+            upstream.request(self.command, self.path, sent, headers)
             answer = upstream.getresponse()
             body = answer.read()
         finally:
@@ -166,6 +171,13 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             length = answer.headers.get("Content-Length", "0") if self.command == "HEAD" else None
             self._answer(answer, rule.rewrite(body) if rule.rewrite else body, length, cut=rule.action == "cut")
+
+    def _signed(self, headers: dict[str, str], body: bytes) -> dict[str, str]:
+        """Sign anew: the conditions are part of what the client has signed."""
+        unsigned = {name: value for name, value in headers.items() if name.lower() != "authorization"}
+        request = AWSRequest(self.command, f"http://{headers['Host']}{self.path}", unsigned, body)
+        S3SigV4Auth(Credentials(S3_ACCESS_KEY, S3_SECRET_KEY), "s3", REGION).add_auth(request)
+        return dict(request.headers.items())
 
     def _answer(self, answer: http.client.HTTPResponse, body: bytes, length: str | None, *, cut: bool) -> None:
         self.send_response(answer.status)

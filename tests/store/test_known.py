@@ -120,13 +120,14 @@ def test_the_temporary_file_is_gone_afterwards(tmp_path: Path) -> None:
 
 _MANY = """
 import resource, sys
+from datetime import datetime
 from pathlib import Path
 from tasks.store.known import KnownJobs
 from tasks.store.ledger import RecordEntry
 
 class Ledger:
     def entries(self, state):
-        return (RecordEntry(f"{number:040x}", "0" * 32, None) for number in range(count if state == "done" else 0))
+        return (RecordEntry(f"{number:040x}", "0" * 32, datetime.now()) for number in range(count if state == "done" else 0))
 
 with KnownJobs(Path(sys.argv[1])) as known:
     count = 1000

@@ -10,7 +10,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from deployments.local.stack import REGION, S3_SECRET_KEY, LocalStack
+from deployments.local.stack import REGION, S3_SECRET_KEY
 from tasks.faults import DocumentMoved, MomentFault, SetupFault
 from tasks.store.objects import Objects, connect
 from tests.store.flaky_s3 import FlakyS3, Rule
@@ -184,9 +184,9 @@ def test_a_missing_bucket_is_named(objects: Objects) -> None:
             attempt()
 
 
-def test_a_wrong_access_key_is_the_set_up(stack: LocalStack, bucket: str) -> None:
+def test_a_wrong_access_key_is_the_set_up(s3_url: str, bucket: str) -> None:
     stranger = boto3.client(
-        "s3", endpoint_url=stack.s3_url, region_name=REGION,
+        "s3", endpoint_url=s3_url, region_name=REGION,
         aws_access_key_id="stranger", aws_secret_access_key=S3_SECRET_KEY,
     )  # fmt: skip
     with pytest.raises(SetupFault, match=r"refuses the credentials.*AWS_"):
@@ -194,13 +194,13 @@ def test_a_wrong_access_key_is_the_set_up(stack: LocalStack, bucket: str) -> Non
 
 
 def test_no_credentials_at_all_is_the_set_up(
-    stack: LocalStack, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    s3_url: str, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     with pytest.raises(SetupFault, match="AWS_ACCESS_KEY_ID"):
-        Objects(connect(stack.s3_url)).get(bucket, "a")
+        Objects(connect(s3_url)).get(bucket, "a")
 
 
 def test_an_unknown_profile_is_the_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,7 +340,7 @@ def test_a_store_that_does_not_know_the_condition_is_the_set_up_not_the_moment(f
 
 
 def test_a_proof_that_the_store_interrupts_leaves_nothing(flaky: FlakyS3, s3: "S3Client", bucket: str) -> None:
-    flaky.fail(Rule("refuse", method="PUT", skip=2))
+    flaky.fail(Rule("refuse", method="PUT", skip=3))
     with pytest.raises(MomentFault):
         flaky.objects().prove_conditional_writes(bucket, "out/_jobs/")
     assert _keys(s3, bucket) == []

@@ -56,8 +56,8 @@ class Scenario:
     s3_attempts: int = 1
     counted: bool = False
     fails: int = 0
-    api_bound: float = 3
-    s3_bound: float = 3
+    api_bound: float = 2
+    s3_bound: float = 2
 
 
 @dataclass(frozen=True)
@@ -246,13 +246,13 @@ def _put_back(drive: _Drive, failed: list[FailedJob]) -> int:
         assert all(str(pages) in record.reason for pages in record.missing), record.reason
         assert record.retry_helps
     drive.scenario.mend(weather)
-    before = sum(request["pages"] for request in weather.requests())
+    before = int(sum(request["pages"] for request in weather.requests()))
     ledger = weather.world.session().ledger
     for record in failed:
         assert ledger.put_back(record)
     drive._start()
     drive.to_the_end()
-    paid = sum(request["pages"] for request in weather.requests()) - before
+    paid = int(sum(request["pages"] for request in weather.requests())) - before
     return paid - sum(len(pages) for record in failed for pages in record.missing)
 
 

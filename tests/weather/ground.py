@@ -12,8 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import boto3
+from botocore.config import Config
+
+from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY
 from tasks.models import Document
 from tasks.session import Session
+from tasks.store.objects import Objects
 from tasks.upstage.limits import Limits
 from tests.documents import tiff
 from tests.fakes import FakeClock
@@ -29,6 +34,18 @@ Way = Literal["direct", "gate", "proxy"]
 THREADS = 4
 _PATIENCE = 10.0
 _LIMITS = Limits(pages=20, megabytes=50, pixels=200_000_000)  # so that the longest documents are two requests
+
+
+def connect(url: str, attempts: int) -> "S3Client":
+    """A client that makes so many attempts, the first included."""
+    return boto3.client(
+        "s3",
+        endpoint_url=url,
+        region_name=REGION,
+        aws_access_key_id=S3_ACCESS_KEY,
+        aws_secret_access_key=S3_SECRET_KEY,
+        config=Config(retries={"mode": "standard", "total_max_attempts": attempts}),
+    )
 
 
 @functools.cache
@@ -76,7 +93,10 @@ class Weather:
         self.api.reset()
         closing.callback(self.api.reset)
         self.world = World(ground.s3, bucket, self.api, self.clock)
-        self.s3 = closing.enter_context(FlakyS3(ground.s3_url))
+        self._s3_url = ground.s3_url
+        self._s3: FlakyS3 | None = None
+        self._s3_calls: list[None] = []
+        self._closing = closing
         self.front = closing.enter_context(FlakyS3(self.api.url)) if way == "proxy" else None
         self.gate = closing.enter_context(Gate(self.api.url)) if way == "gate" else None
         entrance = self.front or self.gate
@@ -91,7 +111,9 @@ class Weather:
 
     def session(self, s3_attempts: int, options: dict[str, Any]) -> Session:
         """A worker."""
-        session = self.world.session(objects=self.s3.objects(s3_attempts), **({"limits": _LIMITS} | options))
+        client = connect(self._s3.url if self._s3 else self._s3_url, s3_attempts)
+        client.meta.events.register("before-send.s3", self._count_s3)
+        session = self.world.session(objects=Objects(client), **({"limits": _LIMITS} | options))
         session.base_url = self._base_url
         return session
 
@@ -105,9 +127,23 @@ class Weather:
         self.api.fail(*rules)
 
     def fail_s3(self, *rules: Rule) -> None:
-        """Put these rules in force in front of S3."""
+        """Put these rules in force in front of S3; before the first worker comes."""
+        self._s3 = self._s3 or self._closing.enter_context(FlakyS3(self._s3_url))
         for rule in rules:
-            self.s3.fail(rule)
+            self._s3.fail(rule)
+
+    def _count_s3(self, **_: object) -> None:
+        self._s3_calls.append(None)  # every attempt, botocore's own included; appending is safe between threads
+
+    def open_gate(self) -> None:
+        """Let the API be reached."""
+        assert self.gate is not None, "this scenario needs the way 'gate'"
+        self.gate.open()
+
+    def close_gate(self) -> None:
+        """Let connections to the API be refused."""
+        assert self.gate is not None, "this scenario needs the way 'gate'"
+        self.gate.close()
 
     def lose(self, *rules: Rule) -> None:
         """Put these rules in force in front of the API."""
@@ -151,13 +187,12 @@ class Weather:
         self._count_rules()
         self.api.fail()
         statuses = self.api._call("GET", "calls")["statuses"]
-        refused = sum(max(0, statuses.get(str(status), 0) - self._rule_hits[status]) for status in (401, 403, 404))
-        proxies = [self.s3] + ([self.front] if self.front else [])
-        struck = sum(rule.hits for proxy in proxies for rule in proxy.rules)
+        refused = sum(max(0, int(statuses.get(str(code), 0)) - self._rule_hits[code]) for code in (401, 403, 404))
+        struck = sum(rule.hits for proxy in (self._s3, self.front) if proxy for rule in proxy.rules)
         struck += sum(self._rule_hits.values()) + refused
         for request in self.requests():
             fates = [batch["fate"] for batch in request["batches"] or ()]
-            struck += sum(fate != "plain" for fate in fates) + request["hangs"]
+            struck += sum(fate != "plain" for fate in fates) + int(request["hangs"])
             struck += request["status"] == "failed" and "failed" not in fates
         if self.gate:
             struck += len(self.clock.slept)  # nobody is there to count, but every refused attempt is waited after
@@ -165,7 +200,7 @@ class Weather:
 
     def calls(self) -> tuple[int, int]:
         """The calls so far: to the API and its storage host, and to S3."""
-        return sum(self.api.calls().values()), len(self.s3.seen)
+        return sum(self.api.calls().values()), len(self._s3_calls)
 
 
 Act = Callable[[Weather], object]
@@ -176,7 +211,7 @@ def undelivered(request: dict[str, Any], weather: Weather) -> int:
     if request["id"] in weather.forgotten or request["hangs"] or request["batches"] is None:
         return int(request["pages"])
     bad = [b for b in request["batches"] if b["fate"] in ("failed", "dropped", "short") or b["status"] != "completed"]
-    came = sum(b["end_page"] - b["start_page"] + 1 for b in request["batches"] if b not in bad)
+    came = sum(int(b["end_page"] - b["start_page"] + 1) for b in request["batches"] if b not in bad)
     return int(request["pages"]) - came
 
 

@@ -73,6 +73,16 @@ def _limit_credit(weather: Weather) -> None:
     weather.api.set(credit_pages=sum(each["pages"] for each in weather.api.billed()) + 70)
 
 
+def _short_lived_urls(weather: Weather) -> None:
+    weather.api.set(url_seconds=0.3)
+    weather.fail(DOWNLOAD | {"action": "delay", "seconds": 0.2, "times": -1})
+
+
+def _a_month_later(weather: Weather) -> None:
+    weather.clock.advance(31 * _DAYS)
+    weather.forget(2)
+
+
 def _batches(mishap: str, first: int, status: str = "completed") -> Any:
     """Every second batch of a request, and the first batch of the first few requests, suffer a mishap."""
     rules = [{"batch": 1, "times": -1}, {"batch": 0, "times": first}]
@@ -109,11 +119,11 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "the API's port is closed, before the submits and before the polls",
-        lambda weather: weather.gate and weather.gate.close(),
+        lambda weather: weather.close_gate(),
         moments={
-            2: lambda weather: weather.gate and weather.gate.open(),
-            3: lambda weather: weather.gate and weather.gate.close(),
-            5: lambda weather: weather.gate and weather.gate.open(),
+            2: lambda weather: weather.open_gate(),
+            3: lambda weather: weather.close_gate(),
+            5: lambda weather: weather.open_gate(),
         },
         way="gate",
     ),
@@ -149,25 +159,29 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "download URLs that live shorter than a document's downloads take",
-        lambda weather: (
-            weather.api.set(url_seconds=0.3),
-            weather.fail(DOWNLOAD | {"action": "delay", "seconds": 0.2, "times": -1}),
-        ),
+        _short_lived_urls,
+        api_bound=3,
     ),
     Scenario(
         "a storm: faults of every kind on 20 % of all calls",
-        lambda weather: weather.fail(*storm(2026, 0.2, 600)),
+        lambda weather: weather.fail(*storm(113, 0.2, 600)),
         counted=True,
     ),
     Scenario(
-        "S3 answers 503 SlowDown to 15 % of calls, boto tries 6 times",
-        lambda weather: weather.fail_s3(*random_s3(15, 0.15, 300)),
+        "another such storm",
+        lambda weather: weather.fail(*storm(272, 0.2, 600)),
+        counted=True,
+    ),
+    Scenario(
+        "S3 answers 503 SlowDown to 15 % of calls for a while, boto tries 6 times",
+        lambda weather: weather.fail_s3(*random_s3(15, 0.15, 120)),
         s3_attempts=6,
     ),
     Scenario(
         "S3 answers 503 SlowDown to 10 % of calls, boto tries once",
         lambda weather: weather.fail_s3(*random_s3(10, 0.1, 1500)),
         counted=True,
+        s3_bound=4,
     ),
     Scenario(
         "S3 answers 500 to writes that happened, every 4th",
@@ -180,6 +194,7 @@ SCENARIOS: tuple[Scenario, ...] = (
             *every_s3(6, 40, "hang_up", method="PUT"), *every_s3(6, 40, "cut", method="GET")
         ),
         counted=True,
+        s3_bound=4,
     ),
     Scenario("failed batches in completed requests", _batches("fail_batches", 4)),
     Scenario("failed batches in failed requests", _batches("fail_batches", 4, "failed")),
@@ -208,7 +223,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "nobody came for 31 days, and the API forgot every 2nd request",
-        moments={1: lambda weather: (weather.clock.advance(31 * _DAYS), weather.forget(2))},
+        moments={1: _a_month_later},
         counted=True,
     ),
     Scenario(
@@ -233,6 +248,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         mend=lambda weather: weather.api.set(fail_requests=[]),
         options={"rounds": 2},
         fails=12,
+        s3_bound=3,
         api_bound=4,  # everything is sent three times
     ),
 )

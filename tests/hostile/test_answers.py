@@ -1,0 +1,468 @@
+"""Whatever the API answers: a document ends done with the right pages, failed with words, or is open for later."""
+
+import gzip
+import json
+import tracemalloc
+import uuid
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.collect import collect_job
+from tasks.faults import AnswerLost, DocumentFault, MomentFault
+from tasks.models import Document, job_id
+from tasks.options import Options, RunSettings
+from tasks.outcomes import Outcome
+from tasks.poll import poll_job
+from tasks.session import Session
+from tasks.store.objects import Objects
+from tasks.submit import submit_document
+from tests.fakes import FakeClock
+from tests.hostile.server import KEY, SECRET, Body, Change, HostileApi, Json, plain
+from tests.steps.conftest import World, pdf
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+PAGES = 12
+BODY = pdf(PAGES)
+TEXTS = [f"page {number} of a test" for number in range(1, PAGES + 1)]
+STATUS = "/v1/document-digitization/requests/"
+MB = 1 << 20
+MOST = 48 * MB  # what the client may have in memory over an answer, whatever its size
+
+HOSTILE: list[Any] = [
+    None, True, -1, 0, 1, 2, 11, 10**9, 10**18, 10**400, 1.5, 1e308, float("nan"), float("inf"), -float("inf"),
+    "", "x", "1", "completed", "failed", "\ud800", "\x00\x1b[31m\u202e", "| ` <script>", "../..", "x" * 100_000,
+    [], {}, [[]], [None], [{}], {"": None}, [1] * 5000, "MANY DIGITS", "DEEP", "DEEPEST",
+]  # fmt: skip
+KEYS = ["unknown", "id", "status", "batches", "total_pages", "pages", "usage", "metadata", "words", "text", "", "\x00"]
+
+
+def dumped(answer: Any) -> bytes:
+    """JSON, and what only pretends to be: more digits than an int may have, nesting that nobody writes, twin keys."""
+    body = json.dumps(answer).encode()
+    body = body.replace(b'"MANY DIGITS"', b"9" * 5000).replace(b'"DEEPEST"', b"[" * 100_000 + b"]" * 100_000)
+    return body.replace(b'"DEEP"', b'[{"a":' * 300 + b"1" + b"}]" * 300).replace(b'"TWIN ', b'"')
+
+
+Step = tuple[str, int, int, int]
+
+
+def mutated(steps: list[Step]) -> Change:
+    """The same change to every answer: at each step a place is picked, and something done to it."""
+
+    def change(answer: Json) -> bytes:
+        copy = json.loads(json.dumps(answer))
+        for what, place, value, key in steps:
+            places = list(_places(copy))
+            if not places:
+                break
+            holder, at = places[place % len(places)]
+            hostile = HOSTILE[value % len(HOSTILE)]
+            if what == "replace":
+                holder[at] = hostile
+            elif what == "delete":
+                del holder[at]
+            elif isinstance(holder, list):
+                holder.insert(at, holder[value % len(holder)] if what == "twin" else hostile)
+            elif what == "twin":
+                holder[f"TWIN {at}"] = hostile
+            else:
+                holder[KEYS[key % len(KEYS)]] = hostile
+        return dumped(copy)
+
+    return change
+
+
+def _places(holder: Any) -> Iterator[tuple[Any, Any]]:
+    inside = list(holder.items()) if isinstance(holder, dict) else list(enumerate(holder))
+    for at, value in inside:
+        yield holder, at
+        if isinstance(value, dict | list):
+            yield from _places(value)
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["replace", "delete", "add", "twin"]),
+        st.integers(0, 400),
+        st.integers(0, len(HOSTILE) - 1),
+        st.integers(0, len(KEYS) - 1),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+class Trial:
+    """One document of twelve pages against an API that misbehaves, through the real steps."""
+
+    def __init__(self, world: World, hostile: HostileApi, clock: FakeClock) -> None:
+        self.world, self.hostile, self.clock = world, hostile, clock
+        hostile.reset()
+        self.source, self.destination = f"in-{uuid.uuid4().hex}", f"out-{uuid.uuid4().hex}"
+        options = Options(requests_per_second=1e6, pages_per_minute=1e9, rounds=2)
+        self.session = Session(
+            RunSettings(
+                source=f"s3://{world.bucket}/{self.source}",
+                destination=f"s3://{world.bucket}/{self.destination}",
+                options=options,
+            ),
+            Objects(world.s3),
+            clock=clock,
+            base_url=hostile.base_url,
+            key=KEY,
+        )
+        self.document: Document = world.put(BODY, f"{self.source}/a.pdf")
+        self.id = job_id(self.document, "ocr")
+
+    def run(self, passes: int = 5) -> list[Outcome]:
+        """Submit and collect, as often as a scheduler would before somebody looks."""
+        outcomes = [submit_document(self.session, self.document)]
+        for _ in range(passes):
+            held = self.session.ledger.read(self.id)
+            if held is None:
+                if outcomes[-1].kind != "later":
+                    break
+                outcomes.append(submit_document(self.session, self.document))
+                continue
+            if not held.job.open_requests or poll_job(self.session, self.id):
+                outcomes.append(collect_job(self.session, self.id))
+            self.clock.advance(1000)
+        return outcomes
+
+    def judged(self, outcomes: list[Outcome], trusted: bool = True) -> str:
+        """How it ended, which is proven to be one of the ways it may.
+
+        Args:
+            outcomes: what the steps said.
+            trusted: whether the batches' bodies were left alone, so that every text has to be there.
+        """
+        ledger = self.session.ledger
+        done, failed = ledger.done(self.id), ledger.failed(self.id)
+        for outcome in outcomes:
+            assert outcome.message or outcome.kind not in ("failed", "later")
+            assert len(outcome.message) < 3000, outcome.message[:100]
+            assert SECRET not in outcome.message
+            assert outcome.message.isprintable()
+        if done is not None:
+            assert failed is None
+            assert done.pages == PAGES
+            result = json.loads(self.published(), parse_constant=pytest.fail)
+            assert [page["id"] for page in result["pages"]] == list(range(PAGES))
+            for text, page in zip(TEXTS, result["pages"], strict=True):
+                assert page.get("mark") == text if trusted else page.get("mark", text) in (text, *map(_key, HOSTILE))
+            return "done"
+        if failed is not None:
+            assert 10 < len(failed.reason) < 3000
+            return "failed"
+        assert self.session.ledger.read(self.id) is not None or outcomes[-1].kind == "later"
+        return "open"
+
+    def published(self) -> bytes:
+        """The result."""
+        key = f"{self.destination}/a.pdf.ocr.json"
+        return self.world.s3.get_object(Bucket=self.world.bucket, Key=key)["Body"].read()
+
+
+class _Anything:
+    """Equal to every value that a mutation may have put into a page."""
+
+    def __eq__(self, other: object) -> bool:
+        return not isinstance(other, str) or not other.startswith("page ")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _key(_value: Any) -> _Anything:
+    return _Anything()
+
+
+@pytest.fixture
+def trial(world: World, hostile: HostileApi, clock: FakeClock) -> Callable[[], Trial]:
+    """Makes trials."""
+    return lambda: Trial(world, hostile, clock)
+
+
+def test_an_api_that_behaves_is_believed(trial: Callable[[], Trial]) -> None:
+    one = trial()
+    assert one.judged(one.run()) == "done"
+    assert one.hostile.calls("/storage/") == 2
+
+
+@settings(max_examples=40)
+@given(steps=steps, times=st.sampled_from([-1, 1, 9]))
+def test_no_receipt_does_harm(trial: Callable[[], Trial], steps: list[Step], times: int) -> None:
+    one = trial()
+    one.hostile.submitted, one.hostile.changes = mutated(steps), times
+    one.judged(one.run())
+
+
+@settings(max_examples=80)
+@given(steps=steps, times=st.sampled_from([-1, 1, 9]))
+def test_no_status_answer_does_harm(trial: Callable[[], Trial], steps: list[Step], times: int) -> None:
+    one = trial()
+    one.hostile.status, one.hostile.changes = mutated(steps), times
+    one.judged(one.run())
+
+
+@settings(max_examples=80)
+@given(steps=steps, times=st.sampled_from([-1, 1, 9]))
+def test_no_batch_does_harm(trial: Callable[[], Trial], steps: list[Step], times: int) -> None:
+    one = trial()
+    one.hostile.batch, one.hostile.changes = mutated(steps), times
+    one.judged(one.run(), trusted=False)
+
+
+@settings(max_examples=30)
+@given(body=st.binary(max_size=200), part=st.sampled_from(["submitted", "status", "batch"]))
+def test_no_bytes_do_harm(trial: Callable[[], Trial], body: bytes, part: str) -> None:
+    one = trial()
+    setattr(one.hostile, part, lambda _: body)
+    assert one.judged(one.run()) != "done"
+
+
+def every_page(**changes: Any) -> Change:
+    """A status answer with something else in each batch."""
+    return lambda answer: dumped(answer | {"batches": [batch | changes for batch in answer["batches"]]})
+
+
+def says(**changes: Any) -> Change:
+    """A status answer that says something else."""
+    return lambda answer: dumped({key: value for key, value in (answer | changes).items() if value is not ...})
+
+
+@pytest.mark.parametrize(
+    ("status", "ends"),
+    [
+        (says(total_pages=10**9), "failed"),
+        (says(total_pages=10**18), "failed"),
+        (says(total_pages=10**400), "failed"),
+        (says(total_pages=-1), "failed"),
+        (says(total_pages=...), "done"),
+        (says(completed_pages=10**400), "done"),
+        (says(completed_pages="MANY DIGITS"), "open"),
+        (says(completed_pages=float("nan")), "done"),
+        (says(unknown="DEEP"), "open"),
+        (says(batches="DEEPEST"), "open"),
+        (says(unknown=[{}] * 100_000), "done"),
+        (every_page(start_page=1, end_page=10**18), "failed"),
+        (every_page(start_page=10**18, end_page=10**18), "failed"),
+        (every_page(start_page=1, end_page=10**400), "failed"),
+        (every_page(start_page=-(10**18)), "failed"),
+        (lambda answer: dumped(answer | {"batches": answer["batches"] * 4000}), "done"),
+        (lambda answer: dumped(answer | {"batches": answer["batches"] * 8000}), "open"),
+        (lambda answer: dumped(answer | {"batches": [{}] * 1_000_000}), "open"),
+        (lambda answer: dumped(answer | {"batches": answer["batches"][::-1]}), "done"),
+        (lambda answer: dumped(answer | {"batches": [answer["batches"][0] | {"end_page": 12}]}), "failed"),
+    ],
+)
+def test_numbers_and_lists_of_any_size_cost_neither_memory_nor_pages(
+    trial: Callable[[], Trial], status: Change, ends: str
+) -> None:
+    one = trial()
+    one.hostile.status = lambda answer, made={}: made.setdefault(answer["id"], status(answer))  # type: ignore[misc]
+    status_of = {"first": submit_document(one.session, one.document).kind}
+    one.session.client.probe()
+    tracemalloc.start()
+    try:
+        outcomes = one.run()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert status_of == {"first": "open"}
+    assert one.judged(outcomes) == ends
+    assert peak < 4 * MOST
+
+
+@pytest.mark.parametrize("part", ["submitted", "status", "batch"])
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000, b"9" * 100_000, b"-" * 100_000, b'"' + b"\\u0000" * 9])
+def test_nesting_and_digits_without_end_are_no_answer(trial: Callable[[], Trial], part: str, body: bytes) -> None:
+    one = trial()
+    setattr(one.hostile, part, lambda _: body)
+    assert one.judged(one.run()) != "done"
+
+
+@pytest.mark.parametrize("depth", [50, 500, 900, 930, 960, 970, 980, 985, 990, 995, 1000])
+def test_a_batch_of_any_depth_is_published_or_refused(trial: Callable[[], Trial], depth: int) -> None:
+    one = trial()
+
+    def deep(answer: Json) -> bytes:
+        answer["pages"][0]["more"] = "HERE"
+        return plain(answer).replace(b'"HERE"', b"[" * depth + b"]" * depth)
+
+    one.hostile.batch = deep
+    one.judged(one.run())
+
+
+def test_duplicate_keys_the_last_of_which_lies_lead_to_no_wrong_result(trial: Callable[[], Trial]) -> None:
+    one = trial()
+    one.hostile.batch = lambda answer: plain(answer)[:-1] + b',"pages":[]}'
+    assert one.judged(one.run()) == "failed"
+    one = trial()
+    one.hostile.status = lambda answer: plain(answer)[:-1] + b',"status":"started"}'
+    assert one.judged(one.run()) == "open"
+
+
+def test_one_name_for_two_submissions_publishes_no_page_twice(trial: Callable[[], Trial]) -> None:
+    one = trial()
+    one.hostile.submitted = lambda _: b'{"request_id":"request-0"}'
+    limits = one.session.options.limits.model_copy(update={"pages": 6})
+    one.session.settings = one.session.settings.model_copy(
+        update={"options": one.session.options.model_copy(update={"limits": limits})}
+    )
+    assert one.judged(one.run()) == "failed"
+
+
+@pytest.mark.parametrize("name", ["..", "../../admin", "a/b?c=d#e", "%2e%2e", "kept 1-10", "\n\x1b[31m", "é" * 900])
+def test_no_request_id_leads_the_key_astray(trial: Callable[[], Trial], name: str) -> None:
+    one = trial()
+    one.hostile.submitted = lambda _: plain({"request_id": name})
+    one.judged(one.run())
+    assert all(path.startswith("/v1/document-digitization") for _, path, key in one.hostile.seen if key)
+
+
+def endless(piece: bytes, first: bytes = b"") -> Iterator[bytes]:
+    """A body without an end; stops by itself only after more than any client should take."""
+    yield first
+    for number in count():
+        if number * len(piece) > 400 * MB:
+            raise AssertionError("the client did not stop")
+        yield piece
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_status_answer_of_200_mb_is_cut_off(trial: Callable[[], Trial], zipped: bool) -> None:
+    one = trial()
+    assert submit_document(one.session, one.document).kind == "open"
+    body = Body.zipped(b" ", 200) if zipped else Body([])
+    tracemalloc.start()
+    try:
+        for _ in range(2):
+            body = body if zipped else Body(endless(b" " * MB, b'{"status":"completed","x":"'))
+            one.hostile.override = {STATUS: body}
+            one.hostile.sent = 0
+            with pytest.raises(MomentFault):
+                one.session.client._get(f"{one.hostile.base_url}/document-digitization/requests/request-0")
+            assert one.hostile.sent < 16 * MB
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < MOST
+
+
+def test_a_receipt_without_end_is_a_lost_answer(trial: Callable[[], Trial], tmp_path_factory: Any) -> None:
+    one = trial()
+    one.hostile.override = {"/v1/document-digitization/async": Body(endless(b" " * MB))}
+    file = tmp_path_factory.mktemp("sent") / "a.pdf"
+    file.write_bytes(BODY)
+    with pytest.raises(AnswerLost):
+        one.session.client.submit(file, "a.pdf", "application/pdf", "ocr", PAGES)
+    assert one.hostile.sent < 16 * MB
+
+
+def test_a_list_of_requests_however_long_does_not_keep_the_run_from_starting(trial: Callable[[], Trial]) -> None:
+    one = trial()
+    one.hostile.override = {"/v1/document-digitization/requests": Body(endless(b"[" * MB))}
+    one.session.client.probe()
+    assert one.hostile.sent < 16 * MB
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_batch_without_end_fails_the_document_and_fills_neither_disk_nor_memory(
+    trial: Callable[[], Trial], zipped: bool
+) -> None:
+    one = trial()
+    assert submit_document(one.session, one.document).kind == "open"
+    one.hostile.override = {"/storage/": Body.zipped(b" ", 200) if zipped else Body(endless(b" " * MB))}
+    assert poll_job(one.session, one.id)
+    slept = len(one.clock.slept)
+    tracemalloc.start()
+    try:
+        outcome = collect_job(one.session, one.id)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert one.judged([outcome]) == "failed"
+    assert "larger than a batch can be" in outcome.message
+    assert one.hostile.calls("/storage/") == 1
+    assert len(one.clock.slept) == slept
+    assert one.hostile.sent < 100 * MB
+    assert peak < MOST
+    failed = one.session.ledger.failed(one.id)
+    assert failed is not None
+    assert failed.retry_helps
+
+
+def test_a_body_that_says_it_is_packed_and_is_not_is_asked_for_again(trial: Callable[[], Trial]) -> None:
+    one = trial()
+    assert submit_document(one.session, one.document).kind == "open"
+    packed = gzip.compress(b"{}" * 1000)
+    for body in (b"not packed", packed[:-9], packed[:20] + b"\x00" * 20, b""):
+        one.hostile.override = {"/": Body([body], headers=[b"Content-Encoding: gzip"])}
+        assert one.judged([collect_job(one.session, one.id)]) == "open"
+    one.hostile.override = {}
+    one.clock.advance(1000)
+    assert one.judged(one.run()) == "done"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [b"Content-Length: -1"],
+        [b"Content-Length: 99999999999999999999"],
+        [b"Content-Length: nonsense"],
+        [b"Transfer-Encoding: chunked"],
+        [b"X: " + b"y" * 70_000],
+        [b"X: y"] * 200,
+        [b"Content-Type: text/html; charset=\xff\xfe"],
+        [b"Set-Cookie: a=b; domain=.com"],
+        [b"Location: http://127.0.0.1:1/"],
+        [b"Content-Encoding: br, zstd, deflate, gzip"],
+    ],
+)
+@pytest.mark.parametrize("status", [200, 99, 100, 204, 304, 418, 1000])
+def test_no_header_and_no_status_line_does_harm(
+    trial: Callable[[], Trial], headers: list[bytes], status: int
+) -> None:
+    one = trial()
+    assert submit_document(one.session, one.document).kind == "open"
+    assert poll_job(one.session, one.id)
+    one.hostile.override = {"/storage/": Body([b"{}"], status, headers)}
+    assert one.judged([collect_job(one.session, one.id)]) in ("open", "failed")
+    one.hostile.override = {STATUS: Body([b"{}"], status, headers)}
+    try:
+        one.session.client.status("request-0")
+    except (MomentFault, DocumentFault) as fault:
+        assert str(fault)  # noqa: PT017
+
+
+def test_a_refused_address_fails_the_document_with_words_and_can_be_put_back(trial: Callable[[], Trial]) -> None:
+    one = trial()
+    one.hostile.status = every_page(download_url=f"http://169.254.169.254/latest?X-Signature={SECRET}")
+    outcomes = one.run()
+    assert one.judged(outcomes) == "failed"
+    failed = one.session.ledger.failed(one.id)
+    assert failed is not None
+    assert (failed.code, failed.retry_helps) == ("refused-address", True)
+    assert one.hostile.calls("/storage/") == 0
+    assert one.session.ledger.put_back(failed)
+    one.hostile.status = plain
+    assert one.judged(one.run()) == "done"
+    assert len(one.hostile.texts) == 1  # paid for once
+
+
+def test_no_secret_is_stored(trial: Callable[[], Trial], s3: "S3Client") -> None:
+    one = trial()
+    one.run()
+    bucket = one.world.bucket
+    for key in one.world.listing(one.destination):
+        stored = s3.get_object(Bucket=bucket, Key=key)
+        told = stored["Body"].read() + json.dumps(stored["Metadata"]).encode()
+        assert SECRET.encode() not in told
+        assert KEY.encode() not in told
