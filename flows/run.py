@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 _POLL_SECONDS_A_PASS = 60
 _ARTIFACT_SECONDS = 5
+_SHOW_SECONDS = 0.5
 _SILENCE_SECONDS = 300  # a call to a server that is gone takes a minute of retries
 
 Item = TypeVar("Item")
@@ -74,6 +75,7 @@ class Run:
         self._runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=settings.options.workers)
         self._progress_artifact: Any = None
         self._progress_at = self._began
+        self._shown_at = self._began
         self._silent_until = self._began
 
     def __enter__(self) -> Self:
@@ -240,13 +242,16 @@ class Run:
 
     def show(self, message: str, *, always: bool = False) -> None:
         """Tell whoever watches, and the UI from time to time, how far the run is."""
+        now = self.session.clock.monotonic()
+        if not always and now - self._shown_at < _SHOW_SECONDS:
+            return  # counting takes longer the more documents there are; once a document would be too often
+        self._shown_at = now
         census = self.known.census()
         finished = census.done + census.failed + census.done_before + census.failed_before
         total = finished + census.open
         watching = watcher.get()
         if watching is not None:
             watching(Progress(total, finished, census.open, self.report.pages_sent, message))
-        now = self.session.clock.monotonic()
         if self.report.flow != "backfill" or not (always or now - self._progress_at > _ARTIFACT_SECONDS):
             return
         self._progress_at = now

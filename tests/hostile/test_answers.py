@@ -3,7 +3,6 @@
 import gzip
 import json
 import tracemalloc
-import uuid
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -22,8 +21,9 @@ from tasks.session import Session
 from tasks.store.objects import Objects
 from tasks.submit import submit_document
 from tests.fakes import FakeClock
+from tests.hostile.memory import MemoryObjects
 from tests.hostile.server import KEY, SECRET, Body, Change, HostileApi, Json, plain
-from tests.steps.conftest import World, pdf
+from tests.steps.conftest import pdf
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -102,23 +102,26 @@ steps = st.lists(
 class Trial:
     """One document of twelve pages against an API that misbehaves, through the real steps."""
 
-    def __init__(self, world: World, hostile: HostileApi, clock: FakeClock) -> None:
-        self.world, self.hostile, self.clock = world, hostile, clock
+    def __init__(self, hostile: HostileApi, clock: FakeClock, objects: Objects, bucket: str) -> None:
+        self.hostile, self.clock, self.objects, self.bucket = hostile, clock, objects, bucket
         hostile.reset()
-        self.source, self.destination = f"in-{uuid.uuid4().hex}", f"out-{uuid.uuid4().hex}"
         options = Options(requests_per_second=1e6, pages_per_minute=1e9, rounds=2)
         self.session = Session(
             RunSettings(
-                source=f"s3://{world.bucket}/{self.source}",
-                destination=f"s3://{world.bucket}/{self.destination}",
+                source=f"s3://{bucket}/in",
+                destination=f"s3://{bucket}/out",
                 options=options,
             ),
-            Objects(world.s3),
+            objects,
             clock=clock,
             base_url=hostile.base_url,
             key=KEY,
         )
-        self.document: Document = world.put(BODY, f"{self.source}/a.pdf")
+        objects.put(bucket, "in/a.pdf", BODY, {}, "application/pdf")
+        entry = next(objects.list(bucket, "in/a.pdf"))
+        self.document = Document(
+            bucket=bucket, key=entry.key, etag=entry.etag, size=entry.size, last_modified=entry.last_modified
+        )
         self.id = job_id(self.document, "ocr")
 
     def run(self, passes: int = 5) -> list[Outcome]:
@@ -166,8 +169,9 @@ class Trial:
 
     def published(self) -> bytes:
         """The result."""
-        key = f"{self.destination}/a.pdf.ocr.json"
-        return self.world.s3.get_object(Bucket=self.world.bucket, Key=key)["Body"].read()
+        stored = self.objects.get(self.bucket, "out/a.pdf.ocr.json")
+        assert stored is not None
+        return stored.body
 
 
 class _Anything:
@@ -184,15 +188,22 @@ def _key(_value: Any) -> _Anything:
 
 
 @pytest.fixture
-def trial(world: World, hostile: HostileApi, clock: FakeClock) -> Callable[[], Trial]:
+def trial(hostile: HostileApi, clock: FakeClock) -> Callable[[], Trial]:
     """Makes trials."""
-    return lambda: Trial(world, hostile, clock)
+    return lambda: Trial(hostile, clock, MemoryObjects(), "bucket")
 
 
-def test_an_api_that_behaves_is_believed(trial: Callable[[], Trial]) -> None:
-    one = trial()
+def test_an_api_that_behaves_is_believed_and_no_secret_is_stored(
+    hostile: HostileApi, clock: FakeClock, s3: "S3Client", bucket: str
+) -> None:
+    one = Trial(hostile, clock, Objects(s3), bucket)
     assert one.judged(one.run()) == "done"
     assert one.hostile.calls("/storage/") == 2
+    for entry in one.objects.list(bucket, "out/"):
+        stored = s3.get_object(Bucket=bucket, Key=entry.key)
+        told = stored["Body"].read() + json.dumps(stored["Metadata"]).encode()
+        assert SECRET.encode() not in told
+        assert KEY.encode() not in told
 
 
 @settings(max_examples=40)
@@ -281,7 +292,9 @@ def test_numbers_and_lists_of_any_size_cost_neither_memory_nor_pages(
 
 
 @pytest.mark.parametrize("part", ["submitted", "status", "batch"])
-@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000, b"9" * 100_000, b"-" * 100_000, b'"' + b"\\u0000" * 9])
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b'{"a":' * 100_000, b"9" * 100_000, b"-" * 100_000, b'"' + b"\\u0000" * 9]
+)
 def test_nesting_and_digits_without_end_are_no_answer(trial: Callable[[], Trial], part: str, body: bytes) -> None:
     one = trial()
     setattr(one.hostile, part, lambda _: body)
@@ -427,9 +440,7 @@ def test_a_body_that_says_it_is_packed_and_is_not_is_asked_for_again(trial: Call
     ],
 )
 @pytest.mark.parametrize("status", [200, 99, 100, 204, 304, 418, 1000])
-def test_no_header_and_no_status_line_does_harm(
-    trial: Callable[[], Trial], headers: list[bytes], status: int
-) -> None:
+def test_no_header_and_no_status_line_does_harm(trial: Callable[[], Trial], headers: list[bytes], status: int) -> None:
     one = trial()
     assert submit_document(one.session, one.document).kind == "open"
     assert poll_job(one.session, one.id)
@@ -455,14 +466,3 @@ def test_a_refused_address_fails_the_document_with_words_and_can_be_put_back(tri
     one.hostile.status = plain
     assert one.judged(one.run()) == "done"
     assert len(one.hostile.texts) == 1  # paid for once
-
-
-def test_no_secret_is_stored(trial: Callable[[], Trial], s3: "S3Client") -> None:
-    one = trial()
-    one.run()
-    bucket = one.world.bucket
-    for key in one.world.listing(one.destination):
-        stored = s3.get_object(Bucket=bucket, Key=key)
-        told = stored["Body"].read() + json.dumps(stored["Metadata"]).encode()
-        assert SECRET.encode() not in told
-        assert KEY.encode() not in told

@@ -58,7 +58,7 @@ NEVER = [
     "https://storage.example:0/x",
     "https://storage.example:/x",
     "https://storage.example:99999/x",
-    "https://storage.example:44３/x",
+    "https://storage.example:44\uff13/x",
     "https://storage.example%2f.evil/x",
     "https://127。0。0。1/x",
     "https://[::1/x",

@@ -52,8 +52,8 @@ def connect(url: str, attempts: int) -> "S3Client":
 def bodies() -> dict[str, bytes]:
     """Twelve documents: of one page, of two batches, of two requests, and TIFFs."""
     made = {f"single-{n}.pdf": pdf(1, f"single {n}") for n in range(1, 5)}
-    made |= {f"middling-{n}.pdf": pdf(12, f"middling {n}") for n in range(1, 4)}
-    made |= {f"long-{n}.pdf": pdf(25, f"long {n}") for n in range(1, 4)}
+    made |= {f"middling-{n}.pdf": pdf(11, f"middling {n}") for n in range(1, 4)}
+    made |= {f"long-{n}.pdf": pdf(21, f"long {n}") for n in range(1, 4)}
     made |= {f"scan-{n}.tif": tiff([f"frame {frame} of scan {n}" for frame in range(n)]) for n in (3, 12)}
     return made
 

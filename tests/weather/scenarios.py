@@ -146,8 +146,11 @@ SCENARIOS: tuple[Scenario, ...] = (
         lambda weather: weather.fail(*every(2, 16, DOWNLOAD | {"action": "cut"})),
     ),
     Scenario(
-        "downloads that are no JSON, every 2nd",
-        lambda weather: weather.fail(*every(2, 16, DOWNLOAD | {"action": "garbage"})),
+        # No batch more than three times: the fourth time it would count as missing.
+        "downloads that are no JSON, three of each place in a request",
+        lambda weather: weather.fail(
+            *({"method": "GET", "path": f"^/storage/.*/{n}$", "action": "garbage", "times": 3} for n in (0, 1))
+        ),
     ),
     Scenario(
         "404 on the first 3 polls of every request",
