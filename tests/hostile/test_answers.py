@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.collect import collect_job
-from tasks.faults import AnswerLost, DocumentFault, MomentFault
+from tasks.faults import AnswerLost, Fault, MomentFault
 from tasks.models import Document, job_id
 from tasks.options import Options, RunSettings
 from tasks.outcomes import Outcome
@@ -158,8 +158,10 @@ class Trial:
             assert done.pages == PAGES
             result = json.loads(self.published(), parse_constant=pytest.fail)
             assert [page["id"] for page in result["pages"]] == list(range(PAGES))
-            for text, page in zip(TEXTS, result["pages"], strict=True):
-                assert page.get("mark") == text if trusted else page.get("mark", text) in (text, *map(_key, HOSTILE))
+            marks = [page.get("mark") for page in result["pages"]]
+            # A batch that holds other pages than its own cannot be found out; pages of another batch can.
+            of_batch = [TEXTS[number // 10 * 10 :][:10] for number in range(PAGES)]
+            assert marks == TEXTS if trusted else all(map(_in_place, marks, of_batch))
             return "done"
         if failed is not None:
             assert 10 < len(failed.reason) < 3000
@@ -174,17 +176,8 @@ class Trial:
         return stored.body
 
 
-class _Anything:
-    """Equal to every value that a mutation may have put into a page."""
-
-    def __eq__(self, other: object) -> bool:
-        return not isinstance(other, str) or not other.startswith("page ")
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-def _key(_value: Any) -> _Anything:
-    return _Anything()
+def _in_place(mark: Any, texts: list[str]) -> bool:
+    return mark in texts or not (isinstance(mark, str) and mark.startswith("page "))
 
 
 @pytest.fixture
@@ -282,7 +275,7 @@ def test_numbers_and_lists_of_any_size_cost_neither_memory_nor_pages(
     one.session.client.probe()
     tracemalloc.start()
     try:
-        outcomes = one.run()
+        outcomes = one.run(passes=3)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -449,7 +442,7 @@ def test_no_header_and_no_status_line_does_harm(trial: Callable[[], Trial], head
     one.hostile.override = {STATUS: Body([b"{}"], status, headers)}
     try:
         one.session.client.status("request-0")
-    except (MomentFault, DocumentFault) as fault:
+    except Fault as fault:
         assert str(fault)  # noqa: PT017
 
 
