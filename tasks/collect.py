@@ -2,12 +2,13 @@
 
 import json
 import logging
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tasks.documents.coverage import Coverage, Piece, Share, cover
-from tasks.documents.merge import BatchUnreadable, merge, read_batch
+from tasks.documents.merge import BatchIncomplete, BatchUnreadable, merge, read_batch
 from tasks.faults import AccountFault, DocumentFault, MomentFault
 from tasks.models import Job, PageRange
 from tasks.outcomes import Outcome
@@ -22,6 +23,7 @@ from tasks.upstage.client import UrlExpired
 log = logging.getLogger(__name__)
 
 _BATCH_ATTEMPTS = 4
+_UNREADABLE_SECONDS = 86_400  # a storage host's bad day is no reason to pay again
 
 
 def collect_job(session: Session, job_id: str) -> Outcome:
@@ -30,6 +32,13 @@ def collect_job(session: Session, job_id: str) -> Outcome:
     Raises:
         AccountFault: the account is refused; the job stays open.
     """
+    try:
+        return _take_up(session, job_id)
+    except MomentFault as fault:  # S3 could not be asked who has the job: whoever looks next will see
+        return Outcome("later", job_id, f"job {job_id}", message=str(fault))
+
+
+def _take_up(session: Session, job_id: str) -> Outcome:
     held = session.ledger.read(job_id)
     if held is None or session.held_by_another(held.job):
         return Outcome("skipped", job_id, held.job.document.uri if held else job_id)
@@ -58,7 +67,10 @@ def _collect(session: Session, held: Held) -> Outcome:
     except DocumentFault as fault:
         return Outcome(fail(session, collector.held, "collect", fault), job_id, name, message=str(fault))
     except MomentFault as fault:
-        postpone(session, collector.held, collector.held.job.model_copy(update={"lease": None}))
+        news: dict[str, object] = {"lease": None}
+        if isinstance(fault, BatchUnreadable):
+            news["unreadable_since"] = collector.held.job.unreadable_since or session.clock.now()
+        postpone(session, collector.held, collector.held.job.model_copy(update=news))
         return Outcome("later", job_id, name, message=str(fault))
     except AccountFault:
         postpone(session, collector.held, collector.held.job.model_copy(update={"lease": None}))
@@ -108,7 +120,7 @@ class _Collector:
         if total is None:
             return None
         pieces = [Piece(_kept(pages), pages) for pages in self._job.kept]
-        for request in self._job.requests:
+        for request in reversed(self._job.requests):  # pages that were sent again lacked something before
             answer = self._answers.get(request.id)
             if answer is None or request.status != "finished":
                 continue
@@ -189,6 +201,8 @@ class _Collector:
         trouble: MomentFault = MomentFault("")
         for attempt in range(_BATCH_ATTEMPTS):
             if attempt:
+                if not isinstance(trouble, UrlExpired):
+                    self._session.clock.sleep(random.uniform(0, 2**attempt))
                 self._answers[piece.request] = self._session.client.status(piece.request)
             url = self._url(piece)
             if not url:
@@ -196,10 +210,18 @@ class _Collector:
             try:
                 self._session.client.download(url, file)
                 return read_batch(file, len(piece.pages))
+            except BatchIncomplete as fault:
+                if attempt:
+                    raise _PieceUnusable(piece, str(fault)) from fault
             except (UrlExpired, BatchUnreadable) as fault:
                 trouble = fault
                 log.warning("%s, pages %s: %s; asking for a fresh URL", self._job.document.uri, piece.pages, fault)
-        if isinstance(trouble, BatchUnreadable):
+        since = self._job.unreadable_since
+        if (
+            isinstance(trouble, BatchUnreadable)
+            and since is not None
+            and self._session.age(since) > _UNREADABLE_SECONDS
+        ):
             raise _PieceUnusable(piece, str(trouble)) from trouble
         raise trouble
 

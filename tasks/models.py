@@ -109,6 +109,7 @@ class Job(Frozen):
     possible_duplicates: int = Field(0, description="submissions whose answer was lost, sent again since")
     poll_after: datetime | None = None
     content: str | None = Field(None, description="SHA-256 of the document's bytes, once they were read")
+    unreadable_since: datetime | None = Field(None, description="when downloads began to be no answers")
     kept: tuple[PageRange, ...] = Field((), description="pages that came before the job failed, kept in the ledger")
     retries: int = Field(0, description="how often the job was put back after it had failed")
     pages_completed: int = Field(0, description="pages the API had finished when it was last asked")

@@ -77,6 +77,10 @@ class OpenJobs:
     def _read(self, job_id: str, found: Survey) -> Held | None:
         try:
             return self._session.ledger.read(job_id)
+        except MomentFault as fault:  # one record that cannot be read now does not keep the others from being seen
+            log.warning("%s; looked at again later", fault)
+            found.open.append(job_id)
+            return None
         except RecordUnreadable as unreadable:
             found.unreadable += 1
             log.warning("%s", unreadable)
@@ -193,7 +197,11 @@ def poll_job(session: Session, job_id: str) -> bool:
     Raises:
         AccountFault: the key is refused.
     """
-    held = session.ledger.read(job_id)
+    try:
+        held = session.ledger.read(job_id)
+    except MomentFault as fault:
+        log.warning("%s; asked again later", fault)
+        return False
     if held is None or session.held_by_another(held.job):
         return False
     if held.job.lease is not None:  # somebody died over it: collecting takes it over, and counts what that may cost

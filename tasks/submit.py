@@ -1,6 +1,6 @@
 """Step 2: claim a new document and send it."""
 
-from tasks.faults import DocumentFault
+from tasks.faults import DocumentFault, MomentFault
 from tasks.models import Document, Job, job_id
 from tasks.outcomes import Outcome
 from tasks.sending import fail, send_pages
@@ -29,7 +29,10 @@ def submit_document(session: Session, document: Document) -> Outcome:
         lease=session.lease("reading"),
         flow_run=session.flow_run,
     )
-    held = session.ledger.claim(job)
+    try:
+        held = session.ledger.claim(job)
+    except MomentFault as fault:  # a claim that was made all the same holds until its lease is over
+        return Outcome("later", identity, document.uri, message=str(fault))
     if held is None:
         return Outcome("skipped", identity, document.uri)
     if unusable is not None:

@@ -20,7 +20,11 @@ _TOTALS = ("pages", "text", "confidence", "metadata", "usage", "numBilledPages")
 
 
 class BatchUnreadable(MomentFault):
-    """A download was no JSON, or not of the expected shape: it may be cut, and is fetched again."""
+    """A download was no answer of the API: cut, or the storage host's page about its maintenance. It is for later."""
+
+
+class BatchIncomplete(BatchUnreadable):
+    """A download was an answer, but without the pages that it should hold: those have to be recognised again."""
 
 
 def read_batch(file: Path, pages: int) -> dict[str, Any]:
@@ -32,6 +36,7 @@ def read_batch(file: Path, pages: int) -> dict[str, Any]:
 
     Raises:
         BatchUnreadable: it is cut or garbled.
+        BatchIncomplete: it lacks pages, or has more.
     """
     try:
         answer = json.loads(file.read_bytes(), parse_constant=_number, parse_float=_number)
@@ -41,9 +46,9 @@ def read_batch(file: Path, pages: int) -> dict[str, Any]:
     if not isinstance(found, list) or not all(isinstance(page, dict) for page in found):
         raise BatchUnreadable("a batch holds no list of pages")
     if not all(isinstance(page.get("words") or [], list) for page in found):
-        raise BatchUnreadable("a page of a batch holds no list of words")
+        raise BatchIncomplete("a page of a batch holds no list of words")
     if len(found) != pages:
-        raise BatchUnreadable(f"a batch holds {len(found)} pages instead of {pages}")
+        raise BatchIncomplete(f"a batch holds {len(found)} pages instead of {pages}")
     return dict(answer)
 
 

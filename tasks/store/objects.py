@@ -26,6 +26,7 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
+from urllib3.exceptions import HTTPError
 
 from tasks.faults import DocumentMoved, Fault, MomentFault, SetupFault
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 _JSON = "application/json"
+# botocore lets urllib3's own errors through when an error answer is cut off.
+_ERRORS = (ClientError, BotoCoreError, HTTPError)
 _LOST = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409", "OperationAborted"}
 _GONE = {"NoSuchKey", "404", "NotFound"}
 _DENIED = {"AccessDenied", "403", "Forbidden"}
@@ -105,7 +108,7 @@ class Objects:
         try:
             answer = self._client.get_object(Bucket=bucket, Key=key)
             return Stored(answer["Body"].read(), answer["ETag"].strip('"'))
-        except (ClientError, BotoCoreError) as error:
+        except _ERRORS as error:
             if _code(error) in _GONE:
                 return None
             raise explained(error, f"read s3://{bucket}/{key}", bucket) from error
@@ -118,7 +121,7 @@ class Objects:
         """What is known of an object without reading it, or None when it isn't there."""
         try:
             answer = self._client.head_object(Bucket=bucket, Key=key)
-        except (ClientError, BotoCoreError) as error:
+        except _ERRORS as error:
             if _code(error) in _GONE:
                 return None
             raise explained(error, f"look at s3://{bucket}/{key}", bucket) from error
@@ -140,7 +143,7 @@ class Objects:
             else:
                 answer = self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=_JSON, IfMatch=etag)
             return answer["ETag"].strip('"')
-        except (ClientError, BotoCoreError) as error:
+        except _ERRORS as error:
             code = _code(error)
             if etag is not None and code in _GONE:
                 return None
@@ -171,7 +174,7 @@ class Objects:
                     self._client.put_object(
                         Bucket=bucket, Key=key, Body=body, Metadata=dict(metadata), ContentType=_JSON, IfMatch=over
                     )
-        except (ClientError, BotoCoreError) as error:
+        except _ERRORS as error:
             if _code(error) in _LOST | _GONE:
                 return False
             raise explained(error, f"write s3://{bucket}/{key}", bucket) from error
@@ -181,14 +184,14 @@ class Objects:
         """Write an object, whatever was there. A file is streamed."""
         try:
             self._client.put_object(Bucket=bucket, Key=key, Body=body, Metadata=dict(metadata), ContentType=media_type)
-        except (ClientError, BotoCoreError) as error:
+        except _ERRORS as error:
             raise explained(error, f"write s3://{bucket}/{key}", bucket) from error
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object; one that isn't there is fine."""
         try:
             self._client.delete_object(Bucket=bucket, Key=key)
-        except (ClientError, BotoCoreError) as error:
+        except _ERRORS as error:
             raise explained(error, f"delete s3://{bucket}/{key}", bucket) from error
 
     def list(self, bucket: str, prefix: str) -> Iterator[Entry]:
@@ -199,7 +202,7 @@ class Objects:
             for page in pages:
                 for item in page.get("Contents", []):
                     yield Entry(item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"])
-        except (ClientError, BotoCoreError) as error:
+        except _ERRORS as error:
             raise explained(error, f"list s3://{bucket}/{prefix}", bucket) from error
 
     def fetch(self, bucket: str, key: str, etag: str, to: Path) -> None:
@@ -213,7 +216,7 @@ class Objects:
             with to.open("wb") as file:
                 for piece in body.iter_chunks(1 << 20):
                     file.write(piece)
-        except (ClientError, BotoCoreError) as error:
+        except _ERRORS as error:
             if _code(error) in _GONE | _LOST:
                 raise DocumentMoved(f"s3://{bucket}/{key} changed or vanished since it was listed") from error
             raise explained(error, f"read s3://{bucket}/{key}", bucket) from error
@@ -250,7 +253,7 @@ def _passing(error: Exception) -> bool:
         if status == 501:  # an operation or header that the store will never know
             return False
         return status >= 500 or status == 429 or _code(error) in {"SlowDown", "RequestTimeout", "Throttling"}
-    return isinstance(error, BotoConnectionError | HTTPClientError)
+    return isinstance(error, BotoConnectionError | HTTPClientError | HTTPError)
 
 
 def explained(error: Exception, attempt: str, bucket: str) -> Fault:

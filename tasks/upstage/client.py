@@ -314,7 +314,8 @@ class UpstageClient:
             seconds = state.next_action.sleep if state.next_action else 0
             log.warning(
                 "could not %s, attempt %d of %d: %s; trying again in %.1f s",
-                what, state.attempt_number, attempts, _fault(state), seconds,
+                # The words alone: a record may live on, and a fault holds the frames and bodies it came from.
+                what, state.attempt_number, attempts, str(_fault(state)), seconds,
             )  # fmt: skip
 
         retrying = Retrying(

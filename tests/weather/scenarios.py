@@ -146,7 +146,12 @@ SCENARIOS: tuple[Scenario, ...] = (
         lambda weather: weather.fail(*every(2, 16, DOWNLOAD | {"action": "cut"})),
     ),
     Scenario(
-        # No batch more than three times: the fourth time it would count as missing.
+        "the storage host answers every download with a page about its maintenance, for a while",
+        lambda weather: weather.fail(DOWNLOAD | {"action": "garbage", "times": -1}),
+        moments={3: lambda weather: weather.fail()},
+        api_bound=4.0,
+    ),
+    Scenario(
         "downloads that are no JSON, three of each place in a request",
         lambda weather: weather.fail(
             *({"method": "GET", "path": f"^/storage/.*/{n}$", "action": "garbage", "times": 3} for n in (0, 1))
