@@ -127,7 +127,8 @@ from tasks.store.ledger import RecordEntry
 
 class Ledger:
     def entries(self, state):
-        return (RecordEntry(f"{number:040x}", "0" * 32, datetime.now()) for number in range(count if state == "done" else 0))
+        numbers = range(count if state == "done" else 0)
+        return (RecordEntry(f"{number:040x}", "0" * 32, datetime.now()) for number in numbers)
 
 with KnownJobs(Path(sys.argv[1])) as known:
     count = 1000
