@@ -36,7 +36,9 @@ def backfill(source: str, destination: str, options: Options = DEFAULTS) -> Any:
             try:
                 if not listed and not run.report.stopped:
                     room = max(0, options.window - open_jobs)
-                    listed = run.submit(documents, room) < room
+                    taken = run.submit(documents, room)
+                    listed = taken < room
+                    open_jobs += taken  # until the survey says otherwise
                 survey = run.collect()
                 troubles = 0
             except MomentFault as fault:

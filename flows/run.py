@@ -22,6 +22,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.chunks import Seen, chunks
 from tasks.discover import discover
+from tasks.faults import Fault
 from tasks.models import Document
 from tasks.options import RunSettings
 from tasks.outcomes import Outcome
@@ -30,6 +31,7 @@ from tasks.report import RunReport
 from tasks.session import close_session, open_session
 from tasks.shell import StepResult, collect_step, poll_step, submit_step
 from tasks.store.known import KnownJobs
+from tasks.store.ledger import State as LedgerState
 from tasks.upstage.client import Cancelled
 
 log = logging.getLogger(__name__)
@@ -70,6 +72,7 @@ class Run:
         self._folder = tempfile.TemporaryDirectory(prefix="bulk-ocr-run-")
         self.known = KnownJobs(Path(self._folder.name))
         self._open_jobs = OpenJobs(self.session)
+        self._set_aside: set[str] = set()  # jobs that this run can do nothing more for
         self._seen = {"submit": Seen(), "collect": Seen()}
         self.open_before = 0
         self._runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=settings.options.workers)
@@ -101,7 +104,8 @@ class Run:
             SetupFault, AccountFault, MomentFault: with what to mend.
         """
         self.session.prepare()
-        self.open_before = self.known.load(self.session.ledger)
+        states: tuple[LedgerState, ...] = ("open",) if self.settings.source is None else ("open", "done", "failed")
+        self.open_before = self.known.load(self.session.ledger, states)
         log.info("the ledger at %s holds %d open jobs", self.settings.destination, self.open_before)
 
     def new_documents(self) -> Iterator[Document]:
@@ -135,13 +139,13 @@ class Run:
             log.warning("the API soon forgets the results of %d open jobs; they are collected first", survey.expiring)
         for job_id in survey.open:
             self._adopt(job_id)
-        ready = list(survey.ready)
+        ready = [job_id for job_id in survey.ready if job_id not in self._set_aside]
         # So many as the rate limit lets through in about a minute: URLs are fresh when the collecting begins.
         most = max(
             self.settings.options.workers,
             int(_POLL_SECONDS_A_PASS * self.settings.options.requests_per_second),
         )
-        if due := survey.due[:most]:
+        if due := [job_id for job_id in survey.due if job_id not in self._set_aside][:most]:
             ready += self._poll(due)
         for _ in self._stage("collect", collect_step, iter(ready), self._label):
             self.show("collecting")
@@ -153,7 +157,8 @@ class Run:
 
     def still_open(self, survey: Survey) -> int:
         """How many of the jobs that a survey found open are not closed since, as far as we know."""
-        return sum(self.known.state(job_id) == "open" for job_id in survey.open)
+        still = (job_id for job_id in survey.open if job_id not in self._set_aside)
+        return sum(self.known.state(job_id) == "open" for job_id in still)
 
     def left_over(self) -> int:
         """How many documents were listed, but have no job: left for later."""
@@ -178,7 +183,10 @@ class Run:
             log.error("stopping: %s", refused)
 
     def _label(self, job_id: str) -> str:
-        held = self.session.ledger.read(job_id)
+        try:
+            held = self.session.ledger.read(job_id)
+        except Fault:  # it is only a name; the step will see for itself
+            return job_id
         return held.job.document.key if held else job_id
 
     def _stage(
@@ -186,21 +194,28 @@ class Run:
     ) -> Iterator[Outcome]:
         """Run a step over items with a bounded number of task runs under way, and count what comes out."""
         pending: deque[tuple[Any, list[Item]]] = deque()
-        for chunk in chunks(items, self._seen[name]):
-            words = label(chunk[0]) if len(chunk) == 1 else f"{len(chunk)} documents from {label(chunk[0])}"
-            arguments = {"settings": self.settings, "flow_run": self._id, "label": words}
-            arguments["documents" if step is submit_step else "job_ids"] = chunk
-            pending.append((self._runner.submit(step, arguments), chunk))
-            # A chunk brings threads of its own.
-            while len(pending) >= (2 * self.settings.options.workers if len(chunk) == 1 else 2):
-                yield from self._take(*pending.popleft())
+        try:
+            for chunk in chunks(items, self._seen[name]):
+                words = label(chunk[0]) if len(chunk) == 1 else f"{len(chunk)} documents from {label(chunk[0])}"
+                arguments = {"settings": self.settings, "flow_run": self._id, "label": words}
+                arguments["documents" if step is submit_step else "job_ids"] = chunk
+                pending.append((self._runner.submit(step, arguments), chunk))
+                # A chunk brings threads of its own.
+                while len(pending) >= (2 * self.settings.options.workers if len(chunk) == 1 else 2):
+                    yield from self._take(*pending.popleft())
+        except Fault:
+            # A listing that failed: what is being sent has to end first, or the next pass would take it for dead.
+            for future, chunk in pending:
+                deque(self._take(future, chunk), maxlen=0)
+            raise
         while pending:
             yield from self._take(*pending.popleft())
 
     def _take(self, future: Any, chunk: list[Item]) -> Iterator[Outcome]:
         result = future.result(raise_on_failure=False)
         if not isinstance(result, StepResult):
-            log.error("a step over %d documents died: %s; the next pass takes them up", len(chunk), result)
+            log.error("a step over %d documents died: %s; a later run takes them up", len(chunk), result)
+            self._set_aside.update(item for item in chunk if isinstance(item, str))
             return
         self._refuse(result.refused)
         for outcome in result.outcomes:
@@ -211,17 +226,16 @@ class Run:
         self.report.add(outcome)
         if outcome.kind in ("done", "failed", "open"):
             self.known.count(outcome.job_id, outcome.kind)
+        if outcome.moved:
+            self.known.forget(outcome.job_id)
+        if outcome.set_aside or outcome.budget_used_up:
+            self._set_aside.add(outcome.job_id)
         if outcome.budget_used_up:
             self.report.stopped = f"{outcome.name}: {outcome.message}"
 
     def close(self) -> RunReport:
         """Count, and put the report into the UI."""
-        for job_id in list(self.known.unfinished()):
-            # Another run may have finished it: the ledger knows.
-            if self.session.ledger.done(job_id) is not None:
-                self.known.settle_elsewhere(job_id, "done")
-            elif self.session.ledger.failed(job_id) is not None:
-                self.known.settle_elsewhere(job_id, "failed")
+        self._settle()
         census = self.known.census()
         report = self.report
         report.done, report.failed, report.open = census.done, census.failed, census.open
@@ -239,6 +253,20 @@ class Run:
         )
         log.info("%s", report.sentence())
         return report
+
+    def _settle(self) -> None:
+        """Find out which of the jobs that this run has left another run has ended: the ledger knows."""
+        try:
+            still_open = {entry.id for entry in self.session.ledger.entries("open")}
+            for job_id in self.known.unfinished():
+                if job_id in still_open:
+                    continue
+                if self.session.ledger.done(job_id) is not None:
+                    self.known.settle_elsewhere(job_id, "done")
+                elif self.session.ledger.failed(job_id) is not None:
+                    self.known.settle_elsewhere(job_id, "failed")
+        except Fault as fault:  # a report that counts a job as open which is not is better than none
+            log.warning("not all jobs could be counted: %s", fault)
 
     def show(self, message: str, *, always: bool = False) -> None:
         """Tell whoever watches, and the UI from time to time, how far the run is."""

@@ -183,7 +183,7 @@ class _Collector:
                     continue
                 try:
                     answer = self._load(Share(piece, piece.pages), folder / "batch.json")
-                except (_PieceUnusable, MomentFault) as fault:
+                except (_PieceUnusable, MomentFault, DocumentFault) as fault:
                     log.warning("%s: pages %s cannot be kept: %s", self._job.document.uri, piece.pages, fault)
                     continue
                 self._session.ledger.keep_pages(self._job.id, piece.pages, json.dumps(answer).encode())

@@ -20,6 +20,9 @@ class Outcome:
         words: words in the published result.
         message: why, for `failed` and `later`.
         result: where the result lies, for `done`.
+        budget_used_up: the page budget has no room for it; sending stops.
+        set_aside: this run can do nothing more for it, such as an object that may not be read; a later run may.
+        moved: the listed version of the document is gone; what is there now is for the next listing.
     """
 
     kind: Literal["open", "done", "failed", "later", "skipped"]
@@ -33,3 +36,5 @@ class Outcome:
     message: str = ""
     result: str = ""
     budget_used_up: bool = False
+    set_aside: bool = False
+    moved: bool = False

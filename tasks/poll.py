@@ -161,10 +161,10 @@ def ask(session: Session, job: Job, *, finished_too: bool) -> Asked:
 
 
 def _judged(session: Session, request: Request, answer: RequestStatus) -> Request:
-    if answer.finished:
+    hours = session.age(request.submitted_at) / 3600
+    if answer.finished and (answer.settled or hours > session.options.give_up_hours):
         news = {"status": "finished", "note": answer.failure_message, "unknown_since": None}
         return request.model_copy(update=news)
-    hours = session.age(request.submitted_at) / 3600
     if hours > session.options.give_up_hours:
         note = f"still '{answer.status}' after {hours:.0f} hours"
         log.warning("request %s is %s: taken for lost", request.id, note)
@@ -223,7 +223,8 @@ def poll_job(session: Session, job_id: str) -> bool:
 def postpone(session: Session, held: Held, job: Job) -> None:
     """Put on record what is known of a job, and when to ask for it again: the later, the older it is."""
     options = session.options
-    ages = [session.age(request.submitted_at) for request in job.open_requests] or [0.0]
+    since = [request.submitted_at for request in job.open_requests]
+    ages = [session.age(moment) for moment in since or [job.unreadable_since or session.clock.now()]]
     wait = min(max(0.3 * min(ages), options.poll_seconds), options.longest_poll_seconds)
     try:
         session.ledger.update(

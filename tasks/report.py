@@ -57,7 +57,7 @@ class RunReport(BaseModel):
         """0 all done, 1 some documents failed or were left, 3 the account was refused."""
         if self.refused:
             return 3
-        unfinished = self.open if self.flow == "backfill" and not self.stopped else 0
+        unfinished = self.flow == "backfill" and (self.open or self.stopped)
         return 1 if self.failed or self.failed_before or unfinished else 0
 
     def add(self, outcome: Outcome) -> None:

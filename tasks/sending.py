@@ -6,8 +6,9 @@ come back (those only): one rule, not three.
 
 import hashlib
 import logging
+import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -15,7 +16,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from tasks.documents.formats import PDF, TIFF, Format, format_of, upload_name
 from tasks.documents.pages import count_pages, extract_pages
-from tasks.faults import AccountFault, AnswerLost, DocumentFault, DocumentMoved, MomentFault
+from tasks.faults import AccountFault, AnswerLost, DocumentFault, DocumentMoved, Fault, MomentFault, SetupFault
 from tasks.models import FailedJob, Job, PageRange, Request, page_ranges
 from tasks.outcomes import Outcome
 from tasks.publish import check_place, reuse_identical
@@ -50,7 +51,7 @@ def send_pages(session: Session, held: Held, missing: Sequence[PageRange] | None
     except DocumentMoved as moved:
         if not sender.job.requests and not sender.job.possible_duplicates:
             sender.release()
-            return sender.outcome("later", f"{moved}: the next pass sees it as it is then")
+            return replace(sender.outcome("later", f"{moved}: the next pass sees it as it is then"), moved=True)
         fault = DocumentFault(
             "changed", f"{moved}, so its missing pages cannot be sent; its new version is a job of its own"
         )
@@ -64,6 +65,9 @@ def send_pages(session: Session, held: Held, missing: Sequence[PageRange] | None
     except AccountFault:
         sender.release()
         raise
+    except Fault as fault:  # the set-up: this object may not be read, or is in an archive
+        sender.release()
+        return replace(sender.outcome("later", str(fault)), set_aside=True)
 
 
 def fail(
@@ -153,6 +157,7 @@ class _Sender:
         self.held = held
         self.sent = _Sent()
         self._to_send = 0
+        self._charged = 0
         self._rounds_before = held.job.rounds
         self._unrecorded = False  # whether pages may have been accepted and the record does not say so
 
@@ -193,6 +198,7 @@ class _Sender:
                 self.release()
                 message = f"its {count} pages are more than is left of the page budget"
                 return self.outcome("later", message, budget_used_up=True)
+            self._charged = count
             # Written together with the first "posting", to save a write.
             news: dict[str, object] = {"rounds": self.job.rounds + 1, "pages": total, "content": content}
             try:
@@ -200,7 +206,7 @@ class _Sender:
                     self._post(part, upload_name(source.key, form), form.media_type, pages, news)
             finally:
                 # Pages whose answer was lost may be paid for.
-                session.budget.give_back(max(0, count - self.sent.pages - self.sent.pages_lost))
+                session.budget.give_back(max(0, self._charged - self.sent.pages - self.sent.pages_lost))
         return self.outcome("open")
 
     def _update(self, **changes: object) -> None:
@@ -210,17 +216,21 @@ class _Sender:
         """Send one part and record its request id before anything else happens."""
         session = self._session
         for attempt in range(1, _LOST_ANSWERS + 1):
-            # Says that a POST may be under way: whoever takes the job over from here on knows that these pages
-            # may be paid for. Renews the lease, and proves that we still own the job.
-            self._update(lease=session.lease("posting", pages), **news)
-            news.clear()
-            self._unrecorded = False
+            if attempt > 1:
+                session.clock.sleep(random.uniform(0, 4.0**attempt))
+                if not session.budget.take(len(pages)):
+                    raise AnswerLost(
+                        f"{name} was sent, the answer was lost, and the page budget has no room to repeat it"
+                    )
+                self._charged += len(pages)
 
             def still_ours(pages: PageRange = pages) -> None:
-                # The rate limit and retries can take longer than the lease: by now another may be sending this.
-                lease = self.job.lease
-                if lease is None or session.age(lease.until) > -session.options.lease_seconds / 2:
-                    self._update(lease=session.lease("posting", pages))
+                # Says that a POST may be under way: whoever takes the job over from here on knows that these pages
+                # may be paid for. Comes after the wait for the rate limit, renews the lease, and proves that the
+                # job is still ours: waiting can take longer than a lease.
+                self._update(lease=session.lease("posting", pages), **news)
+                news.clear()
+                self._unrecorded = False
 
             try:
                 request_id = session.client.submit(part, name, media_type, self.job.model, len(pages), still_ours)
@@ -230,9 +240,10 @@ class _Sender:
                 self.sent.pages_lost += len(pages)
                 log.error("%s, pages %s: %s; it may be paid for twice", self.job.document.uri, pages, lost)
                 news["possible_duplicates"] = self.job.possible_duplicates + 1
+                self._update(**news)
+                news.clear()
+                self._unrecorded = False
                 if attempt == _LOST_ANSWERS:
-                    self._update(**news)
-                    self._unrecorded = False
                     raise
                 continue
             self._unrecorded = True
@@ -264,8 +275,10 @@ class _Sender:
 
         try:
             written = _insist(session, lambda: session.ledger.amend(self.held, add))
-        except MomentFault as fault:
-            raise MomentFault(f"request {request.id} was accepted but could not be recorded: {fault}") from fault
+        except Fault as fault:
+            message = f"request {request.id} was accepted but could not be recorded: {fault}"
+            log.error("%s, pages %s: %s", self.job.document.uri, request.pages, message)
+            raise MomentFault(message) from fault
         if written is None or taken_over:
             # Our lease was over before the answer came, and another worker sent the same pages.
             self.sent.lost += 1
@@ -301,7 +314,8 @@ def _sha256(file: Path) -> str:
 def _insist(session: Session, call: Callable[[], Value]) -> Value:
     """Money was spent on this: try for many minutes before it is given up."""
     retrying = Retrying(
-        retry=retry_if_exception_type(MomentFault),
+        # Also where the set-up is wrong: a token that ran out may be renewed while we try.
+        retry=retry_if_exception_type((MomentFault, SetupFault)),
         wait=wait_random_exponential(multiplier=1, max=60),
         stop=stop_after_attempt(_RECORD_ATTEMPTS),
         sleep=session.clock.sleep,

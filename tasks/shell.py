@@ -18,8 +18,8 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed, Failed
 
 from tasks.collect import collect_job
-from tasks.faults import AccountFault, Fault
-from tasks.models import Document
+from tasks.faults import AccountFault, Fault, MomentFault
+from tasks.models import Document, job_id
 from tasks.options import RunSettings
 from tasks.outcomes import Outcome
 from tasks.poll import poll_job
@@ -77,15 +77,17 @@ def poll_step(settings: RunSettings, flow_run: str | None, job_ids: Sequence[str
     ready: list[str] = []
     refused: str | None = None
     with ThreadPoolExecutor(session.options.workers) as pool:
-        calls = [(job_id, pool.submit(copy_context().run, poll_job, session, job_id)) for job_id in job_ids]
-        for job_id, call in calls:
+        calls = [(each, pool.submit(copy_context().run, poll_job, session, each)) for each in job_ids]
+        for each, call in calls:
             try:
                 if call.result():
-                    ready.append(job_id)
+                    ready.append(each)
             except AccountFault as fault:
                 refused = str(fault)
                 pool.shutdown(wait=False, cancel_futures=True)
                 break
+            except Fault as fault:
+                log.warning("job %s: %s; asked again later", each, fault)
     log.info("%d of %s can be collected", len(ready), label)
     return ready, refused
 
@@ -98,8 +100,16 @@ def _all(session: Session, items: Sequence[Any], work: Callable[[Session, Any], 
     def one(item: Any) -> Outcome | None:
         if stop.is_set():
             return None
-        outcome = work(session, item)
-        if outcome.budget_used_up:
+        try:
+            outcome = work(session, item)
+        except AccountFault:
+            stop.set()
+            raise
+        except Fault as fault:  # one document's trouble must not lose the counts of the others
+            name = item.uri if isinstance(item, Document) else f"job {item}"
+            identity = job_id(item, session.options.model) if isinstance(item, Document) else item
+            return Outcome("later", identity, name, message=str(fault), set_aside=not isinstance(fault, MomentFault))
+        if work is submit_document and (outcome.budget_used_up or session.client.stopped):
             stop.set()
         return outcome
 
@@ -108,7 +118,6 @@ def _all(session: Session, items: Sequence[Any], work: Callable[[Session, Any], 
             try:
                 outcome = call.result()
             except AccountFault as fault:
-                stop.set()
                 result.refused = str(fault)
                 continue
             if outcome is None:

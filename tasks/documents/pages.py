@@ -54,12 +54,12 @@ def count_pages(file: Path, form: Format, most_pixels: int) -> int:
     with _opened_image(file, form) as image:
         frames = 0
         for frame in itertools.count() if form is TIFF else range(1):
+            if frame and not _next_frame(image, frame):
+                break
             if frame == _MOST_FRAMES:
                 raise DocumentFault(
                     "too-many-pages", f"the TIFF holds more than {_MOST_FRAMES:,} pages: divide it into several"
                 )
-            if frame and not _next_frame(image, frame):
-                break
             width, height = image.size
             if width * height > most_pixels:
                 raise DocumentFault(

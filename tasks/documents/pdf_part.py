@@ -15,7 +15,7 @@ BROKEN, ENCRYPTED, MACHINE = 10, 11, 12  # how it ends, other than well
 # What the library was seen to raise over damaged documents; qpdf's errors that are no PdfError are RuntimeErrors.
 BROKEN_PDF = (pikepdf.PdfError, RuntimeError, ValueError, TypeError, LookupError, MemoryError)
 _MOST_INFLATED = 64 << 20
-_MOST_MEMORY = 4 << 30
+_MOST_MEMORY = 1 << 30  # beyond the document itself, which is mapped
 
 
 def bound_memory() -> None:
@@ -71,7 +71,8 @@ def _main(file: str, first: str, last: str, to: str) -> int:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
+        most = _MOST_MEMORY + 2 * Path(file).stat().st_size
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
     try:
         extract(Path(file), int(first), int(last), Path(to))
     except pikepdf.PasswordError:

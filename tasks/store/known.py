@@ -39,12 +39,11 @@ class KnownJobs:
             "(id TEXT PRIMARY KEY, state TEXT, before INTEGER, counted INTEGER, written REAL) WITHOUT ROWID"
         )
 
-    def load(self, ledger: Ledger) -> int:
+    def load(self, ledger: Ledger, states: tuple[State, ...] = ("open", "done", "failed")) -> int:
         """Take the snapshot. Returns how many jobs are open.
 
         Open first: a job that is closed while we list is then found as open or as closed, never missed.
         """
-        states: tuple[State, ...] = ("open", "done", "failed")
         for state in states:
             for entry in ledger.entries(state):
                 self._database.execute(
@@ -76,6 +75,10 @@ class KnownJobs:
             "before = before AND coalesce(excluded.state, state) = state",
             (job_id, state),
         )
+
+    def forget(self, job_id: str) -> None:
+        """Leave the job out: what was listed is not there any more."""
+        self._database.execute("DELETE FROM known WHERE id = ?", (job_id,))
 
     def settle_elsewhere(self, job_id: str, state: State) -> None:
         """Note that another run has closed the job."""

@@ -53,6 +53,10 @@ def result_key(source: Location, destination: Location, key: str) -> str:
     Raises:
         DocumentFault: the key would be longer than S3 allows (1,024 bytes).
     """
+    if source.relative(key).startswith(LEDGER_FOLDER):
+        raise DocumentFault(
+            "key-reserved", f"its result would lie in the ledger's folder {LEDGER_FOLDER}: put the document elsewhere"
+        )
     result = destination.key(source.relative(key) + RESULT_SUFFIX)
     length = len(result.encode())
     if length > _LONGEST_KEY:

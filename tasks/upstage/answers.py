@@ -71,6 +71,17 @@ class RequestStatus(_Answer):
         """Whether the API has ended with it, well or badly; an unknown word counts as still running."""
         return self.status in ("completed", "failed")
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more is to be expected: a request may be called completed while a batch is retried."""
+        if self.status == "failed":
+            return True
+        ranges = {(batch.start_page, batch.end_page) for batch in self.batches if batch.completed}
+        return all(
+            batch.completed or batch.status == "failed" or (batch.start_page, batch.end_page) in ranges
+            for batch in self.batches
+        )
+
 
 class Submitted(_Answer):
     """The receipt of an asynchronous submission."""

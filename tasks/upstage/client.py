@@ -155,6 +155,11 @@ class UpstageClient:
         """
         return self._patiently(lambda: self._submit_once(file, name, media_type, model, pages, ready), f"submit {name}")
 
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is sent any more."""
+        return self._stopped is not None
+
     def stop_submitting(self, fault: Fault) -> None:
         """Let no thread send anything from now on: the account was refused, or the run is being cancelled."""
         self._stopped = fault
@@ -162,6 +167,8 @@ class UpstageClient:
     def _submit_once(
         self, file: Path, name: str, media_type: str, model: str, pages: int, ready: Callable[[], None]
     ) -> str:
+        if self._stopped is not None:
+            raise self._stopped
         self._throttle.take(pages)
         if self._stopped is not None:  # asked after the wait, so that no thread sends after another was refused
             raise self._stopped

@@ -207,7 +207,7 @@ def test_no_receipt_does_harm(trial: Callable[[], Trial], steps: list[Step], tim
     one.judged(one.run())
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(steps=steps, times=st.sampled_from([-1, 1, 9]))
 def test_no_status_answer_does_harm(trial: Callable[[], Trial], steps: list[Step], times: int) -> None:
     one = trial()
@@ -215,7 +215,7 @@ def test_no_status_answer_does_harm(trial: Callable[[], Trial], steps: list[Step
     one.judged(one.run())
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(steps=steps, times=st.sampled_from([-1, 1, 9]))
 def test_no_batch_does_harm(trial: Callable[[], Trial], steps: list[Step], times: int) -> None:
     one = trial()
@@ -260,8 +260,8 @@ def says(**changes: Any) -> Change:
         (every_page(start_page=1, end_page=10**400), "failed"),
         (every_page(start_page=-(10**18)), "failed"),
         (lambda answer: dumped(answer | {"batches": answer["batches"] * 4000}), "done"),
-        (lambda answer: dumped(answer | {"batches": answer["batches"] * 5500}), "open"),
-        (lambda answer: dumped(answer | {"batches": [{}] * 300_000}), "open"),
+        (lambda answer: dumped(answer | {"batches": [{"status": "completed"}] * 10_001}), "open"),
+        (lambda answer: dumped(answer | {"batches": [{}] * 100_000}), "open"),
         (lambda answer: dumped(answer | {"batches": answer["batches"][::-1]}), "done"),
         (lambda answer: dumped(answer | {"batches": [answer["batches"][0] | {"end_page": 12}]}), "failed"),
     ],
@@ -275,13 +275,28 @@ def test_numbers_and_lists_of_any_size_cost_neither_memory_nor_pages(
     one.session.client.probe()
     tracemalloc.start()
     try:
-        outcomes = one.run(passes=1)
+        outcomes = one.run(passes=3 if ends == "failed" else 1)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert status_of == {"first": "open"}
     assert one.judged(outcomes) == ends
     assert peak < 4 * MOST
+    assert ends == "failed" or len(one.hostile.texts) == 1  # nothing was sent, and paid for, again
+
+
+@pytest.mark.parametrize("message", ["\x1b[2J\u202e\n| a |" * 9, "x" * 1_000_000, 7, ["x"], None])
+def test_the_apis_words_are_told_on_one_line_and_not_at_length(trial: Callable[[], Trial], message: Any) -> None:
+    one = trial()
+    one.hostile.status = lambda answer: dumped(
+        {"status": "failed", "failure_message": message, "batches": [answer["batches"][0] | {"status": "failed"}]}
+    )
+    outcomes = one.run()
+    one.judged(outcomes)
+    failed = one.session.ledger.failed(one.id)
+    notes = [] if failed is None else [failed.reason, *(request.note for request in failed.job.requests)]
+    assert all(note.isprintable() and len(note) < 1000 for note in notes)
+    assert bool(notes) == (message is None or isinstance(message, str))
 
 
 @pytest.mark.parametrize("part", ["submitted", "status", "batch"])
@@ -294,7 +309,7 @@ def test_nesting_and_digits_without_end_are_no_answer(trial: Callable[[], Trial]
     assert one.judged(one.run()) != "done"
 
 
-@pytest.mark.parametrize("depth", [50, 500, 900, 930, 960, 970, 980, 985, 990, 995, 1000])
+@pytest.mark.parametrize("depth", [50, 500, *range(880, 1000, 12)])
 def test_a_batch_of_any_depth_is_published_or_refused(trial: Callable[[], Trial], depth: int) -> None:
     one = trial()
 
@@ -432,7 +447,7 @@ def test_a_body_that_says_it_is_packed_and_is_not_is_asked_for_again(trial: Call
         [b"Content-Encoding: br, zstd, deflate, gzip"],
     ],
 )
-@pytest.mark.parametrize("status", [200, 99, 100, 204, 304, 418, 1000])
+@pytest.mark.parametrize("status", [200, 100, 204, 304, 1000])
 def test_no_header_and_no_status_line_does_harm(trial: Callable[[], Trial], headers: list[bytes], status: int) -> None:
     one = trial()
     assert submit_document(one.session, one.document).kind == "open"
