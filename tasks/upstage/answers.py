@@ -56,6 +56,12 @@ class Batch(_Answer):
         """Whether its pages can be downloaded."""
         return self.status == "completed" and bool(self.download_url) and 1 <= self.start_page <= self.end_page
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is to be expected of it; one that is completed may still lack its URL."""
+        waits_for_url = 1 <= self.start_page <= self.end_page and not self.download_url
+        return self.status == "failed" or (self.status == "completed" and not waits_for_url)
+
 
 class RequestStatus(_Answer):
     """How a request stands."""
@@ -77,10 +83,7 @@ class RequestStatus(_Answer):
         if self.status == "failed":
             return True
         ranges = {(batch.start_page, batch.end_page) for batch in self.batches if batch.completed}
-        return all(
-            batch.completed or batch.status == "failed" or (batch.start_page, batch.end_page) in ranges
-            for batch in self.batches
-        )
+        return all(batch.ended or (batch.start_page, batch.end_page) in ranges for batch in self.batches)
 
 
 class Submitted(_Answer):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -124,10 +125,16 @@ class History:
         (found,) = self._post("flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}})
         return dict(found)
 
-    def task_runs(self, flow_run_id: str) -> dict[str, dict[str, Any]]:
-        """The task runs of a flow run, by name."""
-        found = self._post("task_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})
-        return {each["name"]: each for each in found}
+    def task_runs(self, flow_run_id: str, *names: str) -> dict[str, dict[str, Any]]:
+        """The task runs of a flow run, by name, once all of those names have ended: the server records in batches."""
+        deadline = time.monotonic() + 30
+        while True:
+            found = self._post("task_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})
+            runs = {each["name"]: each for each in found}
+            if all(name in runs and runs[name]["state"]["type"] in ("COMPLETED", "FAILED") for name in names):
+                return runs
+            assert time.monotonic() < deadline, sorted(runs)
+            time.sleep(0.1)
 
     def logs(self, flow_run_id: str) -> list[str]:
         """The messages in a flow run's log, its task runs' included."""

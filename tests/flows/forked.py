@@ -7,6 +7,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerContext
+from multiprocessing.forkserver import ensure_running
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,15 @@ from tasks.report import RunReport
 
 def context(environment: Mapping[str, str]) -> ForkServerContext:
     """A fork server whose processes find the environment; the first call starts it."""
-    os.environ.update(environment)
     forkserver = multiprocessing.get_context("forkserver")
     forkserver.set_forkserver_preload(["flows.backfill"])
+    before = dict(os.environ)
+    try:
+        os.environ.update(environment)
+        ensure_running()
+    finally:  # the other tests' environment is none of its business
+        os.environ.clear()
+        os.environ.update(before)
     return forkserver
 
 

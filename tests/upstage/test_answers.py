@@ -167,3 +167,21 @@ def test_no_json_breaks_the_reading_of_a_status(answer: Any) -> None:
 def test_no_bytes_break_the_reading_of_a_status(body: bytes) -> None:
     with suppress(MomentFault):
         assert isinstance(parse_status(body), RequestStatus)
+
+
+@pytest.mark.parametrize(
+    ("status", "batches", "settled"),
+    [
+        ("completed", [{}], True),
+        ("completed", [{"status": "failed"}], True),
+        ("completed", [{"status": "retrying"}], False),
+        ("completed", [{"status": "started"}], False),
+        ("completed", [{"download_url": ""}], False),
+        ("completed", [{"status": "retrying"}, {}], True),
+        ("failed", [{"status": "retrying"}], True),
+    ],
+)
+def test_a_batch_that_is_still_retried_is_waited_for_not_paid_again(
+    status: str, batches: list[dict[str, Any]], settled: bool
+) -> None:
+    assert parse({"status": status, "batches": [batch(**changes) for changes in batches]}).settled is settled
