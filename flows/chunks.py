@@ -1,8 +1,8 @@
 """How documents are shared out over task runs.
 
 One document a task run for the first several hundred, then chunks of a hundredth of what has been: Prefect's
-server records about 28 task runs a second and drops what comes faster, so a run over a million documents makes
-little more than a thousand of them.
+server records about 28 task runs a second and drops what comes faster. A million documents at once make little more
+than a thousand chunks; a chunk ends with the pass it belongs to, so small passes make more of them.
 """
 
 from collections.abc import Iterable, Iterator

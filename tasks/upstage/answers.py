@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tasks.faults import MomentFault
+from tasks.upstage.words import clean_words
 
 
 class _Answer(BaseModel):
@@ -13,7 +14,6 @@ class _Answer(BaseModel):
 
 
 _MOST_BATCHES = 10_000  # a request of 1,000 pages has 100
-_LONGEST_WORDS = 300
 _LONGEST_ID = 2000
 
 
@@ -22,11 +22,7 @@ def _text(value: Any) -> Any:
 
 
 def _words(value: Any) -> Any:
-    """Words for people, which end in records and on terminals: of one line, and not endless."""
-    if not isinstance(value, str):
-        return _text(value)
-    printable = "".join(letter if letter.isprintable() else " " for letter in value[: 4 * _LONGEST_WORDS])
-    return " ".join(printable.split())[:_LONGEST_WORDS]
+    return clean_words(value) if isinstance(value, str) else _text(value)
 
 
 def _count(value: Any) -> Any:

@@ -40,6 +40,7 @@ _LONGEST_ANSWER = 4 << 20  # a request of 1,000 pages has 100 batches, of about 
 _LONGEST_BATCH = 64 << 20  # ten pages of 10,000 words are 25 MB; a batch is read into memory, ten times its size
 _LONGEST_SHOWN = 300
 _PIECE = 1 << 16
+_SHORTEST_KEY = 8
 
 Answer = TypeVar("Answer")
 
@@ -102,7 +103,8 @@ class UpstageClient:
         self._base_url = base_url
         self._resolver = resolver
         self._documents = f"{base_url.rstrip('/')}/document-digitization"
-        self._auth = _Bearer(key.strip())
+        self._key = key.strip()
+        self._auth = _Bearer(self._key)
         self._throttle = throttle
         self._clock = clock
         self._connections = connections
@@ -186,7 +188,7 @@ class UpstageClient:
                     allow_redirects=False,
                     stream=True,
                 )
-                answer = _content(response)
+                answer = self._without_key(_content(response))
             except requests.RequestException as error:
                 if body.bytes_read < body.encoder.len:  # an upload that was cut short cannot have been accepted
                     raise MomentFault(f"could not send {name}: {_words(error)}") from error
@@ -225,7 +227,7 @@ class UpstageClient:
             if not body and response.status_code == 200:
                 response.close()
                 return b""
-            answer = _content(response)
+            answer = self._without_key(_content(response))
         except requests.RequestException as error:
             message = f"the API cannot be reached ({_words(error)}): check the network and UPSTAGE_BASE_URL"
             raise MomentFault(message) from error
@@ -299,6 +301,11 @@ class UpstageClient:
             ) from None
         except OSError as error:
             raise MomentFault(f"the host of {redacted(url)} cannot be looked up: {type(error).__name__}") from None
+
+    def _without_key(self, answer: bytes) -> bytes:
+        """An answer that cannot give the key away: a gateway may repeat the key that it refuses."""
+        # A key shorter than any real one could be a word of the answer.
+        return answer.replace(self._key.encode(), "…".encode()) if len(self._key) >= _SHORTEST_KEY else answer
 
     def _rest(self, status: int, fault: Exception) -> None:
         if status == 429 and isinstance(fault, MomentFault) and fault.retry_after:

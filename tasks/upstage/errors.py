@@ -7,8 +7,9 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 from tasks.faults import AccountFault, AnswerLost, DocumentFault, Fault, MomentFault
+from tasks.upstage.words import clean_words
 
-_LONGEST_MESSAGE = 300
+_LONGEST_BODY = 300
 _WRONG_MODEL = re.compile(
     r"\b(invalid|unknown|unsupported|no such|not allowed)\b.*\bmodel\b|\bmodel\b.*\b(not|unknown|invalid)\b",
     re.IGNORECASE,
@@ -25,10 +26,7 @@ def message_of(body: bytes) -> str:
     if isinstance(data, dict):
         error = data.get("error")
         words = error.get("message") if isinstance(error, dict) else data.get("message") or error
-    text = words if isinstance(words, str) and words else body[:_LONGEST_MESSAGE].decode("utf-8", "replace")
-    # Lone surrogates cannot be stored as UTF-8, and control characters would reach the reader's terminal.
-    printable = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * _LONGEST_MESSAGE])
-    return " ".join(printable.split())[:_LONGEST_MESSAGE]
+    return clean_words(words if isinstance(words, str) and words else body[:_LONGEST_BODY].decode("utf-8", "replace"))
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:

@@ -161,3 +161,8 @@ def test_no_body_breaks_the_reading_of_an_error(status: int, body: bytes, submit
     fault = fault_of(status, body, {}, NOW, submitting=submitting)
     assert isinstance(fault, Fault)
     assert len(str(fault).encode("utf-8")) < 4 * 300 + 200
+
+
+def test_a_presigned_url_in_the_apis_words_loses_its_query() -> None:
+    said = message_of(b'{"message": "cannot write https://s.example/a/b?X-Signature=topsecret&x=1 now"}')
+    assert said == "cannot write https://s.example/a/b?\u2026 now"
