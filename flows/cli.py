@@ -152,7 +152,9 @@ def demo(
     """Start the local stack and OCR sample documents for real; shows the results and the Prefect UI."""
     # The local stack is no part of the product, and may not be installed: this process becomes the demo.
     if importlib.util.find_spec("deployments.local.demo") is None or importlib.util.find_spec("ministack") is None:
-        raise SetupFault("the demo needs the local stack: pip install 'bulk-ocr[local]'")
+        raise SetupFault(
+            "the demo needs the local stack: run 'make demo', or install the extra 'local' in the checkout"
+        )
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "deployments.local.demo", *(["--exit"] if exit_when_done else [])])
 
