@@ -66,14 +66,18 @@ class LedgerStatus(BaseModel):
             console.print(table)
 
 
-def read_status(destination: str) -> LedgerStatus:
+def read_status(destination: str, now: datetime | None = None) -> LedgerStatus:
     """Count the ledger of a destination and read its open jobs.
+
+    Args:
+        destination: where results and ledger lie.
+        now: the time to reckon ages by; the clock's when left out.
 
     Raises:
         SetupFault: there is no such bucket, or it may not be read.
     """
     ledger = Ledger(Objects(connect(connections=_READERS)), Location.parse(destination))
-    now = Clock().now()
+    now = now or Clock().now()
     done = sum(1 for _ in ledger.entries("done"))
     failed = sum(1 for _ in ledger.entries("failed"))
     unreadable = 0
