@@ -28,7 +28,7 @@ def serve(*, data: Path) -> None:
             print(_instructions(cluster), flush=True)
             while True:
                 cluster.check()
-                time.sleep(1)
+                time.sleep(1)  # in the foreground until a signal; looks each second whether a service has died
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
     except StackError as error:

@@ -190,7 +190,7 @@ class CephCluster:
             if time.monotonic() > deadline:
                 problem = f"did not answer at {self.s3_url} within {_START_SECONDS:.0f} s"
                 raise StackError(self._complaint("gateway", problem))
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)  # a daemon says only over its port that it is ready
 
     def _answers(self) -> bool:
         connection = http.client.HTTPConnection(HOST, self._s3_port, timeout=2)

@@ -44,7 +44,7 @@ def serve(
             print(_instructions(stack), flush=True)
             while True:
                 stack.check()
-                time.sleep(1)
+                time.sleep(1)  # in the foreground until a signal; looks each second whether a service has died
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
     except StackError as error:

@@ -93,7 +93,7 @@ def _demo(stack: LocalStack, *, stay: bool) -> int:
             console.print(f"  export {name}={value}", markup=False)
         while True:
             stack.check()
-            time.sleep(1)
+            time.sleep(1)  # in the foreground until a signal; looks each second whether a service has died
     console.print("Stopped the stack; its data is kept. Run the demo again: it will send nothing twice.")
     return run.returncode
 

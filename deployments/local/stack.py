@@ -270,7 +270,7 @@ class LocalStack:
                 raise StackError(self._complaint(service, f"ended with status {service.process.returncode}"))
             if service.ready():
                 return
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)  # between bounded looks; another process tells nobody
         problem = f"did not answer at {service.url}{service.health} in {service.tries} tries"
         raise StackError(self._complaint(service, problem))
 
@@ -399,7 +399,7 @@ def _lock(data: Path) -> int:
             owner = path.read_text().strip()
             # An owner that was killed has left services which are just ending.
             if not _alive(owner) and time.monotonic() < deadline:
-                time.sleep(_POLL_SECONDS)
+                time.sleep(_POLL_SECONDS)  # between bounded looks; another process tells nobody
                 continue
             os.close(descriptor)
             raise StackError(

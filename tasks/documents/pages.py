@@ -136,7 +136,7 @@ def _opened_image(file: Path, form: Format) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged metadata is no reason not to recognise the picture
-            with Image.open(file, formats=["JPEG" if form.name == "JPEG" else form.name]) as image:
+            with Image.open(file, formats=[form.name]) as image:
                 yield image
     except UnidentifiedImageError as error:
         raise DocumentFault(

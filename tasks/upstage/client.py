@@ -262,11 +262,7 @@ class UpstageClient:
                 if response.status_code in (403, 404, 410):
                     raise UrlExpired(f"the download URL {redacted(url)} is refused ({response.status_code})")
                 if response.status_code != 200:
-                    raise MomentFault(
-                        f"the download of {redacted(url)} was answered {response.status_code}",
-                        # Storage hosts name their own pace; the account's limits are not theirs.
-                        None,
-                    )
+                    raise MomentFault(f"the download of {redacted(url)} was answered {response.status_code}")
                 received = 0
                 with to.open("wb") as file:
                     for piece in response.iter_content(_PIECE):

@@ -134,7 +134,7 @@ class History:
             if all(name in runs and runs[name]["state"]["type"] in ("COMPLETED", "FAILED") for name in names):
                 return runs
             assert time.monotonic() < deadline, sorted(runs)
-            time.sleep(0.1)
+            time.sleep(0.1)  # between bounded looks: the server has no way to call us
 
     def logs(self, flow_run_id: str) -> list[str]:
         """The messages in a flow run's log, its task runs' included."""

@@ -33,7 +33,7 @@ def _until(seen: Callable[[], Any], process: subprocess.Popen[str] | None = None
     while not (found := seen()):
         assert time.monotonic() < deadline, "waited too long"
         assert process is None or process.poll() is None, process.communicate()
-        time.sleep(0.05)
+        time.sleep(0.05)  # between bounded looks at another process
     return found
 
 

@@ -34,7 +34,7 @@ def _until(done: Callable[[], bool], what: str, seconds: float = 60) -> None:
     for _ in range(int(seconds * 20)):
         if done():
             return
-        time.sleep(0.05)
+        time.sleep(0.05)  # between bounded looks at another process
     pytest.fail(f"not within {seconds} s: {what}")
 
 

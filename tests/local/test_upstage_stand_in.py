@@ -93,7 +93,7 @@ def until(probe: Callable[[], T | None]) -> T:
     deadline = time.monotonic() + PATIENCE
     while not (found := probe()):
         assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.01)
+        time.sleep(0.01)  # between bounded looks at another process
     return found
 
 
