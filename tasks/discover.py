@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.faults import DocumentFault
-from tasks.models import Document, job_id
+from tasks.models import Document
 from tasks.publish import result_is_of_another_version
 from tasks.session import Session
 from tasks.store.known import KnownJobs
 from tasks.store.ledger import State
-from tasks.store.location import LEDGER_FOLDER, RESULT_SUFFIX, result_key
+from tasks.store.location import LEDGER_FOLDER, looks_like_result
 from tasks.store.objects import Entry
 
 
@@ -35,7 +35,7 @@ def discover(session: Session, known: KnownJobs) -> Iterator[Found]:
             size=entry.size,
             last_modified=entry.last_modified,
         )
-        identity = job_id(document, session.options.model)
+        identity = session.job_id(document)
         state = known.state(identity)
         if known.done_before(identity, document.last_modified) and _restored(session, document, identity):
             session.ledger.forget_done(identity)
@@ -46,7 +46,7 @@ def discover(session: Session, known: KnownJobs) -> Iterator[Found]:
 def _restored(session: Session, document: Document, identity: str) -> bool:
     """Whether an old version was put back over a newer one, whose result has replaced its own since."""
     try:
-        result = result_key(session.source, session.destination, document.key)
+        result = session.result_key(document)
     except DocumentFault:
         return False
     return result_is_of_another_version(session, result, identity)
@@ -72,4 +72,4 @@ def _is_ours(session: Session, key: str) -> bool:
         return False
     if destination.prefix.startswith(session.source.prefix) and destination.prefix != session.source.prefix:
         return True
-    return key.startswith(destination.key(LEDGER_FOLDER)) or key.endswith(RESULT_SUFFIX)
+    return key.startswith(destination.key(LEDGER_FOLDER)) or looks_like_result(key)

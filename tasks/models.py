@@ -67,19 +67,25 @@ class Document(Frozen):
         return f"s3://{self.bucket}/{self.key}"
 
 
-def job_id(document: Document, model: str) -> str:
+AnswerSchema = Literal["clova", "google"]
+
+
+def job_id(document: Document, model: str, schema: AnswerSchema | None = None) -> str:
     """The name of the job: the same for the same document version and the same options, anywhere, always."""
-    identity = [document.bucket, document.key, document.etag, {"model": model}]
+    options = {"model": model} if schema is None else {"model": model, "schema": schema}
+    identity = [document.bucket, document.key, document.etag, options]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:40]
 
 
 class Request(Frozen):
     """One submission to the API: which pages it covers and how it stands."""
 
-    id: str
+    id: str = Field(description="the API's; a synchronous request has none there, and gets one of ours")
     pages: PageRange | None = Field(description="None while the document's page count is unknown: all of it")
     submitted_at: datetime
-    status: Literal["open", "finished", "lost", "resent"] = "open"
+    status: Literal["open", "finished", "answered", "lost", "resent"] = Field(
+        "open", description="'answered': a synchronous request, whose pages lie in the ledger"
+    )
     unknown_since: datetime | None = Field(None, description="when the API first said that it does not know it")
     note: str = Field("", description="why it was given up, when it was")
 
@@ -100,8 +106,12 @@ class Job(Frozen):
     id: str
     document: Document
     model: str
+    answer_schema: AnswerSchema | None = Field(None, description="None for the API's own answer shape")
     result: str
-    pages: int | None = Field(None, description="the document's page count; None until somebody counted")
+    pages: int | None = Field(
+        None, description="the document's page count; None until somebody counted: for office formats, the API"
+    )
+    estimate: int = Field(0, description="the pages reckoned with when it was sent, where the API counts them")
     claimed_at: datetime
     lease: Lease | None = None
     requests: tuple[Request, ...] = ()
@@ -110,7 +120,9 @@ class Job(Frozen):
     poll_after: datetime | None = None
     content: str | None = Field(None, description="SHA-256 of the document's bytes, once they were read")
     unreadable_since: datetime | None = Field(None, description="when downloads began to be no answers")
-    kept: tuple[PageRange, ...] = Field((), description="pages that came before the job failed, kept in the ledger")
+    kept: tuple[PageRange, ...] = Field(
+        (), description="pages that are in the ledger: answered at once, or come before the job failed"
+    )
     retries: int = Field(0, description="how often the job was put back after it had failed")
     pages_completed: int = Field(0, description="pages the API had finished when it was last asked")
     flow_run: str | None = None

@@ -1,16 +1,36 @@
 """Everything that can be set for a run, with bounds: one typed model for the command line, the flows and the UI."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.models import AnswerSchema
+from tasks.selection import EVERYTHING, Selection
 from tasks.upstage.limits import Limits
 
 
 class Options(BaseModel):
-    """How a run works. The model is the only option that changes a result, and so makes another job."""
+    """How a run works. Model and schema are what changes a result, and so makes another job."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True)
 
-    model: str = Field("ocr", min_length=1, description="OCR model: the alias 'ocr', or a snapshot such as ocr-250904")
+    model: str = Field(
+        "ocr",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=100,
+        description="OCR model: the alias 'ocr', or a snapshot such as ocr-250904",
+    )
+    # Named "schema" wherever a person meets it; pydantic's models have a method of that name.
+    answer_schema: AnswerSchema | None = Field(
+        None, alias="schema", description="Answer in another service's shape instead of the API's own"
+    )
+    mode: Literal["async", "sync", "auto"] = Field(
+        "async", description="async: as jobs; sync: answered at once; auto: short documents sync, the others async"
+    )
+    sync_up_to: int = Field(10, ge=1, description="In mode auto: documents of up to so many pages are sent sync")
+    text: bool = Field(
+        False, description="Write the plain text beside each result as well, pages divided by form feeds"
+    )
     window: int = Field(1000, ge=1, le=100_000, description="Most jobs open at once; more are sent as these are done")
     page_budget: int | None = Field(None, ge=1, description="Most pages to send in this run; no limit when left out")
     workers: int = Field(8, ge=1, le=64, description="Documents worked on at once in this process")
@@ -41,4 +61,5 @@ class RunSettings(BaseModel):
 
     source: str | None = Field(None, description="s3://bucket/prefix of the documents")
     destination: str = Field(description="s3://bucket/prefix of the results and the ledger")
+    selection: Selection = EVERYTHING
     options: Options = DEFAULTS

@@ -131,6 +131,10 @@ def _provenance(job: Job, pages: int) -> dict[str, str]:
     return metadata
 
 
+def _variant(job: Job) -> str:
+    return f"{job.model}/{job.answer_schema}" if job.answer_schema else job.model
+
+
 def reuse_identical(session: Session, held: Held, content: str, folder: Path) -> Outcome | None:
     """Copy the result of a document with the same bytes, where there is one.
 
@@ -139,7 +143,7 @@ def reuse_identical(session: Session, held: Held, content: str, folder: Path) ->
     """
     job, ledger = held.job, session.ledger
     try:
-        owner = ledger.claim_content(content, job.model, job.id)
+        owner = ledger.claim_content(content, _variant(job), job.id)
     except RecordUnreadable as unreadable:
         log.warning("%s; %s is recognised anew", unreadable, job.document.uri)
         return None
@@ -157,7 +161,7 @@ def reuse_identical(session: Session, held: Held, content: str, folder: Path) ->
         ledger.close(held)
         message = f"its bytes are those of a document that job {owner} recognises now"
         return Outcome("later", job.id, job.document.uri, message=message)
-    if ledger.take_content(content, job.model, job.id, owner):
+    if ledger.take_content(content, _variant(job), job.id, owner):
         return None
     ledger.close(held)
     return Outcome("later", job.id, job.document.uri, message="another document with the same bytes was first")

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from tasks.clock import Clock
 from tasks.faults import SetupFault
-from tasks.models import Job, Lease, PageRange
+from tasks.models import Document, Job, Lease, PageRange, job_id
 from tasks.options import Options, RunSettings
 from tasks.store.ledger import Ledger
-from tasks.store.location import Location
+from tasks.store.location import Location, result_key
 from tasks.store.objects import Objects, connect
 from tasks.upstage.answers import RequestStatus
 from tasks.upstage.client import DEFAULT_BASE_URL, UpstageClient
@@ -114,6 +114,19 @@ class Session:
         """The API client; made when first used, so that reading the ledger needs no key."""
         throttle = Throttle(self.options.requests_per_second, self.options.pages_per_minute, self.clock)
         return UpstageClient(self.base_url, self.key, throttle, self.clock, connections=self.options.workers + 4)
+
+    def job_id(self, document: Document) -> str:
+        """The job that a document is, with the options of this run."""
+        return job_id(document, self.options.model, self.options.answer_schema)
+
+    def result_key(self, document: Document) -> str:
+        """Where the result of a document lies.
+
+        Raises:
+            DocumentFault: it can have none there.
+        """
+        options = self.options
+        return result_key(self.source, self.destination, document.key, options.model, options.answer_schema)
 
     def lease(self, doing: str, pages: PageRange | None = None) -> Lease:
         """A lease of ours, from now on."""

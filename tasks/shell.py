@@ -19,7 +19,7 @@ from prefect.states import Completed, Failed
 
 from tasks.collect import collect_job
 from tasks.faults import AccountFault, Fault, MomentFault
-from tasks.models import Document, job_id
+from tasks.models import Document
 from tasks.options import RunSettings
 from tasks.outcomes import Outcome
 from tasks.poll import poll_job
@@ -107,7 +107,7 @@ def _all(session: Session, items: Sequence[Any], work: Callable[[Session, Any], 
             raise
         except Fault as fault:  # one document's trouble must not lose the counts of the others
             name = item.uri if isinstance(item, Document) else f"job {item}"
-            identity = job_id(item, session.options.model) if isinstance(item, Document) else item
+            identity = session.job_id(item) if isinstance(item, Document) else item
             return Outcome("later", identity, name, message=str(fault), set_aside=not isinstance(fault, MomentFault))
         if work is submit_document and (outcome.budget_used_up or session.client.stopped):
             stop.set()

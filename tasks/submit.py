@@ -1,11 +1,10 @@
 """Step 2: claim a new document and send it."""
 
 from tasks.faults import DocumentFault, MomentFault
-from tasks.models import Document, Job, job_id
+from tasks.models import Document, Job
 from tasks.outcomes import Outcome
 from tasks.sending import fail, send_pages
 from tasks.session import Session
-from tasks.store.location import result_key
 
 
 def submit_document(session: Session, document: Document) -> Outcome:
@@ -14,9 +13,9 @@ def submit_document(session: Session, document: Document) -> Outcome:
     Raises:
         AccountFault: the account is refused; the claim is given back.
     """
-    identity = job_id(document, session.options.model)
+    identity = session.job_id(document)
     try:
-        result = result_key(session.source, session.destination, document.key)
+        result = session.result_key(document)
         unusable = None
     except DocumentFault as fault:
         result, unusable = "", fault
@@ -24,6 +23,7 @@ def submit_document(session: Session, document: Document) -> Outcome:
         id=identity,
         document=document,
         model=session.options.model,
+        answer_schema=session.options.answer_schema,
         result=f"s3://{session.destination.bucket}/{result}",
         claimed_at=session.clock.now(),
         lease=session.lease("reading"),

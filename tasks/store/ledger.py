@@ -195,24 +195,30 @@ class Ledger:
     def _kept_key(self, job_id: str, pages: PageRange) -> str:
         return f"{self._folder}pages/{job_id}/{pages.first}-{pages.last}.json"
 
-    def claim_content(self, content: str, model: str, job_id: str) -> str:
-        """Say that a job recognises this content. Returns the job that does: this one, or one before it."""
-        key = self._content_key(content, model)
+    def claim_content(self, content: str, variant: str, job_id: str) -> str:
+        """Say that a job recognises this content. Returns the job that does: this one, or one before it.
+
+        Args:
+            content: the hash of the document's bytes.
+            variant: what else decides the result: the model, and the schema.
+            job_id: the job.
+        """
+        key = self._content_key(content, variant)
         if self._objects.create(self._bucket, key, _bytes(ContentOwner(job=job_id))) is not None:
             return job_id
         stored = self._objects.get(self._bucket, key)
         return job_id if stored is None else self._parse(ContentOwner, stored.body, job_id).job
 
-    def take_content(self, content: str, model: str, job_id: str, instead_of: str) -> bool:
+    def take_content(self, content: str, variant: str, job_id: str, instead_of: str) -> bool:
         """Become the job for this content instead of one that has no result. False when another was first."""
-        key = self._content_key(content, model)
+        key = self._content_key(content, variant)
         stored = self._objects.get(self._bucket, key)
         if stored is None or self._parse(ContentOwner, stored.body, job_id).job != instead_of:
             return False
         return self._objects.replace(self._bucket, key, _bytes(ContentOwner(job=job_id)), stored.etag) is not None
 
-    def _content_key(self, content: str, model: str) -> str:
-        return f"{self._folder}content/{content}-{hashlib.sha256(model.encode()).hexdigest()[:16]}.json"
+    def _content_key(self, content: str, variant: str) -> str:
+        return f"{self._folder}content/{content}-{hashlib.sha256(variant.encode()).hexdigest()[:16]}.json"
 
     def forget_done(self, job_id: str) -> None:
         """Let a document count as new: its result is not there any more."""

@@ -8,7 +8,8 @@ from tasks.faults import DocumentFault, SetupFault
 # AWS: 3 to 63 characters. Other stores allow capitals and underscores, so only what can't be a bucket is refused.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _LONGEST_KEY = 1024
-RESULT_SUFFIX = ".ocr.json"
+DEFAULT_MODEL = "ocr"
+_OURS = re.compile(r"\.ocr(\.[A-Za-z0-9._-]+)?\.(json|txt)\Z")
 LEDGER_FOLDER = "_jobs/"
 
 
@@ -47,8 +48,13 @@ class Location:
         return key.removeprefix(self.prefix)
 
 
-def result_key(source: Location, destination: Location, key: str) -> str:
-    """Where the result of a document lies.
+def result_key(
+    source: Location, destination: Location, key: str, model: str = DEFAULT_MODEL, schema: str | None = None
+) -> str:
+    """Where the result of a document lies: `a/b.pdf.ocr.json`.
+
+    A model other than the alias, and a schema, come before the ending, so that the results of several lie side by
+    side: `a/b.pdf.ocr.ocr-250904.clova.json`.
 
     Raises:
         DocumentFault: the key would be longer than S3 allows (1,024 bytes).
@@ -57,7 +63,8 @@ def result_key(source: Location, destination: Location, key: str) -> str:
         raise DocumentFault(
             "key-reserved", f"its result would lie in the ledger's folder {LEDGER_FOLDER}: put the document elsewhere"
         )
-    result = destination.key(source.relative(key) + RESULT_SUFFIX)
+    parts = ["", "ocr", *([model] if model != DEFAULT_MODEL else []), *([schema] if schema else []), "json"]
+    result = destination.key(source.relative(key) + ".".join(parts))
     length = len(result.encode())
     if length > _LONGEST_KEY:
         raise DocumentFault(
@@ -66,3 +73,13 @@ def result_key(source: Location, destination: Location, key: str) -> str:
             "shorten the document's key or choose a shorter destination",
         )
     return result
+
+
+def text_key(result: str) -> str:
+    """Where the plain text of a result lies."""
+    return result.removesuffix(".json") + ".txt"
+
+
+def looks_like_result(key: str) -> bool:
+    """Whether a key is one that this program gives to results."""
+    return bool(_OURS.search(key))
