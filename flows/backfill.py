@@ -9,6 +9,7 @@ from flows.run import Run, final_state
 from tasks.faults import MomentFault
 from tasks.options import DEFAULTS, Options, RunSettings
 from tasks.poll import Survey
+from tasks.selection import EVERYTHING, Selection
 
 log = logging.getLogger(__name__)
 
@@ -19,15 +20,17 @@ _TROUBLES = 20
 
 
 @flow(name="backfill", flow_run_name="backfill {source}", persist_result=False)
-def backfill(source: str, destination: str, options: Options = DEFAULTS) -> Any:
+def backfill(source: str, destination: str, selection: Selection = EVERYTHING, options: Options = DEFAULTS) -> Any:
     """Bring every document of the source to a result. Safe to cancel and to start again, at any moment.
 
     Args:
         source: Where the documents lie, as s3://bucket/prefix.
         destination: Where results and ledger go, as s3://bucket/prefix.
+        selection: Which of the documents are meant; all when left out.
         options: How to work; every setting has a default.
     """
-    with Run("backfill", RunSettings(source=source, destination=destination, options=options)) as run:
+    settings = RunSettings(source=source, destination=destination, selection=selection, options=options)
+    with Run("backfill", settings) as run:
         run.prepare()
         documents, listings, listed = run.new_documents(), 1, False
         open_jobs = run.open_before

@@ -8,19 +8,22 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from importlib.metadata import version
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, validators
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from tasks.faults import AccountFault, Fault, SetupFault
-from tasks.options import DEFAULTS, Options
+from tasks.options import DEFAULTS, FILE_DEFAULTS, FileOptions, Options, RunSettings
+from tasks.selection import EVERYTHING, Selection
 from tasks.store.location import Location
 
 app = App(
@@ -36,9 +39,13 @@ Destination = Annotated[str, Parameter(help="Where results and ledger go: s3://b
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object on standard output.")]
 Verbose = Annotated[bool, Parameter(name=["--verbose", "-v"], negative="", help="Show the run's log as well.")]
 Flags = Annotated[Options, Parameter(name="*")]
+Which = Annotated[
+    Selection, Parameter(name="*", group="Which documents", negative="", negative_iterable="", show_default=False)
+]
 
 
 _PIPE_WIDTH = 200
+_PRICE = 0.0015  # dollars a page, as the vendor publishes it
 
 
 class ExitStatus(IntEnum):
@@ -56,6 +63,7 @@ def run(
     source: Source,
     destination: Destination,
     *,
+    selection: Which = EVERYTHING,
     options: Flags = DEFAULTS,
     json: Json = False,
     verbose: Verbose = False,
@@ -64,7 +72,8 @@ def run(
 
     Safe to interrupt and to start again: what was sent is on record and is not sent again.
     """
-    return _flow("backfill", {"source": source, "destination": destination, "options": options}, json, verbose)
+    given = {"source": source, "destination": destination, "selection": selection, "options": options}
+    return _flow("backfill", given, json, verbose)
 
 
 @app.command
@@ -72,12 +81,14 @@ def submit(
     source: Source,
     destination: Destination,
     *,
+    selection: Which = EVERYTHING,
     options: Flags = DEFAULTS,
     json: Json = False,
     verbose: Verbose = False,
 ) -> int:
     """One pass: send the documents that are new."""
-    return _flow("submit", {"source": source, "destination": destination, "options": options}, json, verbose)
+    given = {"source": source, "destination": destination, "selection": selection, "options": options}
+    return _flow("submit", given, json, verbose)
 
 
 @app.command
@@ -86,6 +97,39 @@ def collect(
 ) -> int:
     """One pass: ask for the open jobs and publish those that are finished."""
     return _flow("collect", {"destination": destination, "options": options}, json, verbose)
+
+
+@app.command
+def plan(
+    source: Source,
+    destination: Destination,
+    *,
+    selection: Which = EVERYTHING,
+    options: Flags = DEFAULTS,
+    sample: Annotated[
+        int | None,
+        Parameter(
+            validator=validators.Number(gte=1),
+            help="Read only so many of the new documents, chosen at random, and extrapolate.",
+        ),
+    ] = None,
+    price: Annotated[float, Parameter(validator=validators.Number(gte=0), help="Dollars a page.")] = _PRICE,
+    json: Json = False,
+) -> int:
+    """Show what a run would do and cost: new documents, pages, price, and what would fail. Sends nothing.
+
+    Reads every new document once to count its pages. Needs no API key.
+    """
+    from flows.plan import make_plan, progress_on
+
+    settings = RunSettings(source=source, destination=destination, selection=selection, options=options)
+    with progress_on(Console(stderr=True)) as tell:
+        report = make_plan(settings, price, sample, tell)
+    if json:
+        print(report.model_dump_json())
+    else:
+        report.show(_console())
+    return ExitStatus.DONE
 
 
 @app.command
@@ -140,6 +184,60 @@ def retry(
         line = f"{report.put_back} put back, {report.left} left; {report.pages_kept} pages are here already"
         print(f"{line}. Go on with: bulk-ocr run, or wait for the next collect")
     return ExitStatus.DONE
+
+
+@app.command
+def file(
+    *paths: Annotated[str, Parameter(help="Files, folders, or - for standard input.")],
+    output: Annotated[
+        Path | None,
+        Parameter(
+            name=["--output", "-o"],
+            help="A file for the result, or a folder for several; otherwise STEM.ocr.json in the temporary folder.",
+        ),
+    ] = None,
+    text: Annotated[bool, Parameter(negative="", help="Print the text, with a form feed between pages.")] = False,
+    words: Annotated[bool, Parameter(negative="", help="Print page, confidence, box and text, a word a line.")] = False,
+    again: Annotated[bool, Parameter(negative="", help="Pay again for what was recognised before.")] = False,
+    options: Annotated[FileOptions, Parameter(name="*")] = FILE_DEFAULTS,
+    json: Json = False,
+) -> int:
+    """Recognise documents on this machine: no bucket, no Prefect. Prints where each result is.
+
+    Up to 100 pages are answered at once, longer documents go as jobs. Interrupted, the same command goes on.
+    """
+    from flows.file import FilesReport, LocalRun, gather
+    from flows.printing import print_texts, print_words
+    from flows.progress import counted
+
+    if not paths:
+        raise SetupFault("no file was named; 'bulk-ocr file --help' shows how")
+    if text + words + json > 1:
+        raise SetupFault("--text, --words and --json exclude one another")
+    results = []
+    with tempfile.TemporaryDirectory(prefix="bulk-ocr-") as folder:
+        documents, left_out = gather(paths, output, Path(folder))
+        for name in left_out:
+            _complain(f"{name} is left out: no document by its name")
+        run = LocalRun.from_environment(options, again=again)
+        with counted(Console(stderr=True), len(documents)) as advance:
+            for result in run.recognise(documents, _complain):
+                results.append(result)
+                advance()
+                if result.kind == "failed":
+                    _complain(f"{result.document} failed: {result.reason}")
+                elif not (text or words or json):
+                    print(result.output, flush=True)
+    if json:
+        print(FilesReport.of(results, left_out).model_dump_json())
+    elif text:
+        print_texts(results, sys.stdout)
+    elif words:
+        print_words(results, sys.stdout)
+    twice = sum(result.possible_duplicates for result in results)
+    if twice:
+        _complain(f"the answers of {twice} submissions were lost: these may be paid for twice")
+    return ExitStatus.SOME_FAILED if any(result.kind == "failed" for result in results) else ExitStatus.DONE
 
 
 @app.command
@@ -226,6 +324,8 @@ def _show_report(report: Any) -> None:
         console.print(table)
     for failure in report.failures:
         console.print(f"failed: {failure.document}: {failure.reason}", markup=False, highlight=False)
+    for key in report.missing_keys:
+        console.print(f"missing: {key}: it does not exist, or lies outside the source", markup=False, highlight=False)
     if report.failed_before:
         console.print(f"{report.failed_before} documents failed in earlier runs", markup=False)
     if report.stopped:
@@ -268,8 +368,14 @@ def _usage(error: CycloptsError) -> str:
     """What is wrong with the arguments, in one line."""
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ValidationError):
-        return "; ".join(f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg']}" for e in cause.errors())
+        return "; ".join(_complaint(each["loc"], each["msg"]) for each in cause.errors())
     return " ".join(str(error).split())
+
+
+def _complaint(where: tuple[int | str, ...], message: str) -> str:
+    flag = ".".join(part.replace("_", "-") for part in where if isinstance(part, str))
+    message = message.removeprefix("Value error, ")
+    return f"--{flag}: {message}" if flag else message
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,16 +1,30 @@
 """The progress of a run on the terminal; one line now and then where there is no terminal."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from flows.run import Progress, watcher
-
 _LINE_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, for whoever watches it."""
+
+    listed: int
+    finished: int
+    open: int
+    pages_sent: int
+    message: str
+
+
+watcher: ContextVar[Callable[[Progress], None] | None] = ContextVar("watcher", default=None)
 
 
 @contextmanager
@@ -79,3 +93,12 @@ def _lines(console: Console) -> Iterator[None]:
         yield
     finally:
         watcher.reset(token)
+
+
+@contextmanager
+def counted(console: Console, total: int) -> Iterator[Callable[[], None]]:
+    """Show how many of several documents are finished, on a terminal; gives what counts one."""
+    columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("documents"), TimeElapsedColumn())
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        line = bar.add_task("", total=total)
+        yield lambda: bar.advance(line)

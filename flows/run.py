@@ -5,7 +5,6 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -21,7 +20,8 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.chunks import Seen, chunks
-from tasks.discover import discover
+from flows.progress import Progress, watcher
+from tasks.discover import Missing, discover
 from tasks.faults import Fault
 from tasks.models import Document
 from tasks.options import RunSettings
@@ -44,19 +44,7 @@ _SILENCE_SECONDS = 300  # a call to a server that is gone takes a minute of retr
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is, for whoever watches it."""
-
-    listed: int
-    finished: int
-    open: int
-    pages_sent: int
-    message: str
-
-
 reported: ContextVar[Callable[[RunReport], None] | None] = ContextVar("reported", default=None)
-watcher: ContextVar[Callable[[Progress], None] | None] = ContextVar("watcher", default=None)
 
 
 class Run:
@@ -73,6 +61,7 @@ class Run:
         self.known = KnownJobs(Path(self._folder.name))
         self._open_jobs = OpenJobs(self.session)
         self._set_aside: set[str] = set()  # jobs that this run can do nothing more for
+        self._missing = Missing()
         self._seen = {"submit": Seen(), "collect": Seen()}
         self.open_before = 0
         self._runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=settings.options.workers)
@@ -109,8 +98,9 @@ class Run:
         log.info("the ledger at %s holds %d open jobs", self.settings.destination, self.open_before)
 
     def new_documents(self) -> Iterator[Document]:
-        """The documents of the source that have no job yet, in the order of the listing; counts all on the way."""
-        for found in discover(self.session, self.known):
+        """The documents that are meant and have no job yet, in the order of the listing; counts all on the way."""
+        self._missing = missing = Missing()  # listed again, they are found again
+        for found in discover(self.session, self.known, missing):
             self.known.count(found.job_id, found.state)
             if found.state is None:
                 yield found.document
@@ -242,6 +232,7 @@ class Run:
         report.failed_before = census.failed_before
         report.skipped = census.done_before + census.failed_before
         report.documents = report.done + report.failed + report.open + report.skipped
+        report.missing, report.missing_keys = self._missing.count, self._missing.first
         report.seconds = round(self.session.clock.monotonic() - self._began, 3)
         self.show("finished", always=True)
         if (reporting := reported.get()) is not None:
@@ -314,6 +305,8 @@ def final_state(report: RunReport) -> State[RunReport]:
         return Failed(name="Account refused", message=report.refused, data=report)
     if report.failed:
         return Completed(name="Some failed", message=report.sentence(), data=report)
+    if report.missing:
+        return Completed(name="Some missing", message=report.sentence(), data=report)
     return Completed(message=report.sentence(), data=report)
 
 

@@ -6,18 +6,21 @@ from prefect import flow
 
 from flows.run import Run, final_state
 from tasks.options import DEFAULTS, Options, RunSettings
+from tasks.selection import EVERYTHING, Selection
 
 
 @flow(name="submit", flow_run_name="submit {source}", persist_result=False)
-def submit(source: str, destination: str, options: Options = DEFAULTS) -> Any:
+def submit(source: str, destination: str, selection: Selection = EVERYTHING, options: Options = DEFAULTS) -> Any:
     """List the documents and submit the new ones, up to the window of open jobs and the budget of pages.
 
     Args:
         source: Where the documents lie, as s3://bucket/prefix.
         destination: Where results and ledger go, as s3://bucket/prefix.
+        selection: Which of the documents are meant; all when left out.
         options: How to work; every setting has a default.
     """
-    with Run("submit", RunSettings(source=source, destination=destination, options=options)) as run:
+    settings = RunSettings(source=source, destination=destination, selection=selection, options=options)
+    with Run("submit", settings) as run:
         run.prepare()
         room = max(0, options.window - run.open_before)
         if run.submit(run.new_documents(), room) >= room and not run.report.stopped:

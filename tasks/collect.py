@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tasks.documents.answers import BatchIncomplete, BatchUnreadable, read_batch
 from tasks.documents.coverage import Coverage, Piece, Share, cover
-from tasks.documents.merge import BatchIncomplete, BatchUnreadable, merge, read_batch
+from tasks.documents.merge import merge
+from tasks.failing import fail
 from tasks.faults import AccountFault, DocumentFault, MomentFault
 from tasks.models import Job, PageRange
 from tasks.outcomes import Outcome
 from tasks.poll import ask, postpone, without_lease
-from tasks.publish import publish
-from tasks.sending import fail, send_pages
+from tasks.publish import Pages, publish
+from tasks.sending import send_pages
 from tasks.session import Session
 from tasks.store.ledger import Held, Superseded
 from tasks.upstage.answers import RequestStatus
@@ -23,6 +25,7 @@ from tasks.upstage.client import UrlExpired
 log = logging.getLogger(__name__)
 
 _BATCH_ATTEMPTS = 4
+_MOST_PAGES = 100_000  # in one request; the API takes a thousand
 _UNREADABLE_SECONDS = 86_400  # a storage host's bad day is no reason to pay again
 
 
@@ -48,13 +51,26 @@ def _take_up(session: Session, job_id: str) -> Outcome:
         return Outcome("skipped", job_id, name)
     try:
         # The lease keeps other collectors from downloading the same; it is no condition for being right.
-        job = without_lease(held.job).model_copy(update={"lease": session.lease("collecting")})
+        job = _adopted(session, held.job).model_copy(update={"lease": session.lease("collecting")})
         taken_over = job.possible_duplicates - held.job.possible_duplicates
         held = session.ledger.update(held, job)
     except Superseded:
         return Outcome("skipped", job_id, name)
     outcome = _collect(session, held)
     return replace(outcome, possible_duplicates=outcome.possible_duplicates + taken_over)
+
+
+def _adopted(session: Session, job: Job) -> Job:
+    """The job without the lease of somebody who was stopped, and with the pages that they had put into the ledger."""
+    if job.lease is None or job.lease.doing != "posting":
+        return without_lease(job)
+    found = [pages for pages in session.ledger.kept_ranges(job.id) if pages not in job.kept]
+    if not found:
+        return without_lease(job)
+    # What they were posting was answered at once, and only the record of it is missing.
+    log.info("%s: pages %s had come before a worker stopped", job.document.uri, ", ".join(map(str, found)))
+    pages = job.pages if job.pages is not None else max(each.last for each in found)
+    return job.model_copy(update={"lease": None, "kept": (*job.kept, *found), "pages": pages})
 
 
 def _collect(session: Session, held: Held) -> Outcome:
@@ -98,6 +114,12 @@ class _Collector:
         if not asked.ready:
             postpone(self._session, self.held, self._job.model_copy(update={"lease": None}))
             return Outcome("open", self._job.id, self._job.document.uri)
+        corrected = self._learn_pages()
+        outcome = self._finish()
+        return replace(outcome, pages_sent=outcome.pages_sent + corrected)
+
+    def _finish(self) -> Outcome:
+        """Publish what is whole, or send what is missing."""
         with self._session.scratch() as folder:
             while True:
                 coverage = self._coverage()
@@ -108,11 +130,42 @@ class _Collector:
                 except _PieceUnusable as unusable:
                     log.warning("%s: pages %s: %s", self._job.document.uri, unusable.piece.pages, unusable)
                     self._unusable.add((unusable.piece.request, unusable.piece.pages))
+                except DocumentFault as fault:
+                    if fault.code == "unmergeable":  # paid for and whole, if only in pieces
+                        self._keep_what_came(coverage)
+                    raise
 
     def _keep(self, job: Job) -> None:
         """Write the record, with a fresh lease."""
         lease = self._session.lease("collecting")
         self.held = self._session.ledger.update(self.held, job.model_copy(update={"lease": lease}))
+
+    def _learn_pages(self) -> int:
+        """Take the page count from the API, for a document that only it can count.
+
+        Returns:
+            By how much the pages sent were reckoned too low.
+        """
+        unknown = [request for request in self._job.requests if request.pages is None and request.id in self._answers]
+        totals = {total for request in unknown if (total := self._answers[request.id].total_pages)}
+        if self._job.pages is not None or not totals:
+            return 0
+        if len(totals) > 1:
+            raise DocumentFault(
+                "wrong-answer",
+                f"the API counts the document's pages differently each time ({', '.join(map(str, sorted(totals)))}): "
+                "convert it to PDF, whose pages are counted here",
+            )
+        (total,) = totals
+        pages = _pages_of(total)
+        requests = tuple(
+            request.model_copy(update={"pages": pages}) if request in unknown else request
+            for request in self._job.requests
+        )
+        corrected = (total - self._job.estimate) * len(unknown)
+        self._session.budget.correct(corrected)
+        self._keep(self._job.model_copy(update={"pages": total, "requests": requests}))
+        return corrected
 
     def _coverage(self) -> Coverage | None:
         """What the batches cover; None while nobody knows how many pages there are."""
@@ -170,9 +223,9 @@ class _Collector:
         return replace(outcome, possible_duplicates=outcome.possible_duplicates + len(lost))
 
     def _publish(self, coverage: Coverage, folder: Path) -> Outcome:
-        result = folder / "result.json"
-        merged = merge(coverage.shares, lambda share: self._load(share, folder / "batch.json"), result)
-        return publish(self._session, self.held, result, merged.pages, merged.words)
+        result, text = folder / "result.json", folder / "text" if self._session.options.text else None
+        merged = merge(coverage.shares, lambda share: self._load(share, folder / "batch.json"), result, text)
+        return publish(self._session, self.held, Pages(result, text, merged.pages, merged.words))
 
     def _keep_what_came(self, coverage: Coverage) -> None:
         """Keep the pages that were paid for and came: the API forgets them after 30 days."""
@@ -249,6 +302,12 @@ class _Collector:
             ):
                 return batch.download_url
         return ""
+
+
+def _pages_of(total: int) -> PageRange:
+    if not 1 <= total <= _MOST_PAGES:
+        raise DocumentFault("wrong-answer", f"the API counts {total} pages in the document: nothing was published")
+    return PageRange(first=1, last=total)
 
 
 def _kept(pages: PageRange) -> str:

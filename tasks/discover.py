@@ -1,7 +1,14 @@
-"""Step 1: list the documents of the source and tell which are new."""
+"""Step 1: find the documents of the source that are meant, and tell which are new.
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+They come from a listing, from keys that somebody names, or from an inventory; what follows is the same for all.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from tasks.faults import DocumentFault
 from tasks.models import Document
@@ -9,8 +16,14 @@ from tasks.publish import result_is_of_another_version
 from tasks.session import Session
 from tasks.store.known import KnownJobs
 from tasks.store.ledger import State
+from tasks.store.listings import Once, inventory_entries, is_address, manifest_keys, object_address, storable
 from tasks.store.location import LEDGER_FOLDER, looks_like_result
-from tasks.store.objects import Entry
+from tasks.store.object_store import Entry
+
+LISTED = 100  # of the documents that are missing
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -22,11 +35,38 @@ class Found:
     state: State | None
 
 
-def discover(session: Session, known: KnownJobs) -> Iterator[Found]:
-    """List the source, lazily: memory does not grow with the number of documents."""
-    source = session.source
-    for entry in _objects(session):
-        if _is_ours(session, entry.key) or entry.key.endswith("/"):
+@dataclass
+class Missing:
+    """Documents that were named, but do not exist or lie outside the source: how many, and the first of them."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, uri: str) -> None:
+        """One more."""
+        self.count += 1
+        if len(self.first) < LISTED:
+            self.first.append(uri)
+
+
+def discover(
+    session: Session, known: KnownJobs, missing: Missing | None = None, *, look_only: bool = False
+) -> Iterator[Found]:
+    """The documents that the run's selection means, lazily: memory does not grow with their number.
+
+    Args:
+        session: the tools.
+        known: what the ledger knows.
+        missing: takes up what was named and is not there.
+        look_only: change nothing in the ledger.
+
+    Raises:
+        SetupFault: the source, the manifest or the inventory cannot be read.
+    """
+    source, selection = session.source, session.settings.selection
+    for entry in _objects(session, Missing() if missing is None else missing):
+        relative = source.relative(entry.key)
+        if _is_no_document(session, entry.key) or not selection.takes(relative, entry.size, entry.last_modified):
             continue
         document = Document(
             bucket=source.bucket,
@@ -38,7 +78,8 @@ def discover(session: Session, known: KnownJobs) -> Iterator[Found]:
         identity = session.job_id(document)
         state = known.state(identity)
         if known.done_before(identity, document.last_modified) and _restored(session, document, identity):
-            session.ledger.forget_done(identity)
+            if not look_only:
+                session.ledger.forget_done(identity)
             state = None
         yield Found(document, identity, state)
 
@@ -52,12 +93,29 @@ def _restored(session: Session, document: Document, identity: str) -> bool:
     return result_is_of_another_version(session, result, identity)
 
 
-def _objects(session: Session) -> Iterator[Entry]:
+def _objects(session: Session, missing: Missing) -> Iterator[Entry]:
+    source, selection = session.source, session.settings.selection
+    if selection.inventory is not None:
+        with session.scratch() as folder:
+            yield from inventory_entries(session.objects, selection.inventory, source.bucket, source.prefix, folder)
+    elif selection.manifest is not None:
+        with session.scratch() as folder:
+            named = manifest_keys(session.objects, selection.manifest, source.bucket, folder)
+            yield from _named(session, named, missing)
+    elif selection.key:
+        named = (object_address(key) if is_address(key) else (source.bucket, key) for key in selection.key)
+        yield from _named(session, named, missing)
+    else:
+        yield from _listed(session, selection.folders())
+
+
+def _listed(session: Session, folders: Iterable[str]) -> Iterator[Entry]:
     source = session.source
     empty = True
-    for entry in session.objects.list(source.bucket, source.prefix):
-        empty = False
-        yield entry
+    for folder in folders:
+        for entry in session.objects.list(source.bucket, source.key(folder)):
+            empty = False
+            yield entry
     if empty and source.prefix:
         # The source may name one document instead of a folder.
         single = session.objects.head(source.bucket, source.prefix.rstrip("/"))
@@ -65,11 +123,62 @@ def _objects(session: Session) -> Iterator[Entry]:
             yield single
 
 
-def _is_ours(session: Session, key: str) -> bool:
-    """Results and ledger records are no documents, where the destination lies within the source."""
+def _named(session: Session, named: Iterable[tuple[str, str]], missing: Missing) -> Iterator[Entry]:
+    """Look at each of the documents that are named."""
+    objects, bucket = session.objects, session.source.bucket
+    keys = _worth_a_look(session, named, missing)
+    for key, entry in several(lambda key: objects.head(bucket, key), keys, session.options.workers):
+        if entry is None:
+            missing.add(f"s3://{bucket}/{key}")
+        else:
+            yield entry
+
+
+def _worth_a_look(session: Session, named: Iterable[tuple[str, str]], missing: Missing) -> Iterator[str]:
+    """The keys that are in the source and that the selection takes by name, each once."""
+    source = session.source
+    with session.scratch() as folder, closing(Once(folder)) as once:
+        for bucket, key in named:
+            if not once.first(f"{bucket}/{key}"):
+                continue
+            if bucket != source.bucket or not storable(key) or not _is_in_source(session, key):
+                missing.add(f"s3://{bucket}/{key}")
+            elif session.settings.selection.takes_name(source.relative(key)) and not _is_no_document(session, key):
+                yield key
+
+
+def _is_in_source(session: Session, key: str) -> bool:
+    source = session.source
+    if key.startswith(source.prefix):
+        return True
+    # As in a listing: the source is this document, unless it is a folder.
+    itself = key == source.prefix.rstrip("/")
+    return itself and next(session.objects.list(source.bucket, source.prefix), None) is None
+
+
+def _is_no_document(session: Session, key: str) -> bool:
+    """Markers of folders are no documents, nor are results and ledger records, where they lie within the source."""
+    if key.endswith("/"):
+        return True
     destination = session.destination
     if session.source.bucket != destination.bucket or not key.startswith(destination.prefix):
         return False
     if destination.prefix.startswith(session.source.prefix) and destination.prefix != session.source.prefix:
         return True
     return key.startswith(destination.key(LEDGER_FOLDER)) or looks_like_result(key)
+
+
+def several(work: Callable[[Item], Value], items: Iterable[Item], threads: int) -> Iterator[tuple[Item, Value]]:
+    """Work on items several at a time and give the results in order, taking items no further ahead than needed."""
+    pending: deque[tuple[Item, Future[Value]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                pending.append((item, pool.submit(work, item)))
+                if len(pending) == 2 * threads:
+                    oldest, result = pending.popleft()
+                    yield oldest, result.result()
+            for item, result in pending:
+                yield item, result.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

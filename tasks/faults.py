@@ -16,6 +16,10 @@ class AccountFault(Fault):
     """The OCR account is refused (key, credit, model). The run stops at once; no document is to blame."""
 
 
+class NotOffered(AccountFault):
+    """The account has no such model, or no such endpoint, where it was asked for: it may have it elsewhere."""
+
+
 class MomentFault(Fault):
     """Something passing (429, 5xx, a cut connection, an expired URL). Trying again later can help.
 
@@ -31,6 +35,10 @@ class MomentFault(Fault):
 
 class AnswerLost(Fault):
     """A document was sent whole, but the answer did not arrive: it may have been accepted, and billed."""
+
+
+class TimedOut(AnswerLost):
+    """A document was sent to be recognised at once, and that took too long."""
 
 
 class DocumentFault(Fault):

@@ -9,8 +9,8 @@ from tasks.selection import EVERYTHING, Selection
 from tasks.upstage.limits import Limits
 
 
-class Options(BaseModel):
-    """How a run works. Model and schema are what changes a result, and so makes another job."""
+class Recognition(BaseModel):
+    """How documents are recognised. Model and schema are what changes a result, and so makes another job."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True)
 
@@ -28,10 +28,6 @@ class Options(BaseModel):
         "async", description="async: as jobs; sync: answered at once; auto: short documents sync, the others async"
     )
     sync_up_to: int = Field(10, ge=1, description="In mode auto: documents of up to so many pages are sent sync")
-    text: bool = Field(
-        False, description="Write the plain text beside each result as well, pages divided by form feeds"
-    )
-    window: int = Field(1000, ge=1, le=100_000, description="Most jobs open at once; more are sent as these are done")
     page_budget: int | None = Field(None, ge=1, description="Most pages to send in this run; no limit when left out")
     workers: int = Field(8, ge=1, le=64, description="Documents worked on at once in this process")
     requests_per_second: float = Field(2, gt=0, description="The account's rate limit, or this process's share of it")
@@ -45,13 +41,32 @@ class Options(BaseModel):
     )
     give_up_hours: float = Field(96, gt=0, description="When an unfinished request counts as lost; 72 hours are normal")
     rounds: int = Field(3, ge=1, le=20, description="How often the missing pages of a document are sent, in all")
-    reuse_identical: bool = Field(
-        False, description="Copy the result of a document with the same bytes instead of paying for it again"
-    )
     limits: Limits = Field(default_factory=Limits, description="What the API takes in one request")
 
 
+class Options(Recognition):
+    """How a run over a bucket works."""
+
+    window: int = Field(1000, ge=1, le=100_000, description="Most jobs open at once; more are sent as these are done")
+    text: bool = Field(
+        False, description="Write the plain text beside each result as well, pages divided by form feeds"
+    )
+    reuse_identical: bool = Field(
+        False, description="Copy the result of a document with the same bytes instead of paying for it again"
+    )
+
+
+class FileOptions(Recognition):
+    """How local documents are recognised: at once where the API takes that, as jobs beyond."""
+
+    mode: Literal["async", "sync", "auto"] = Field(
+        "auto", description="auto: documents of up to --sync-up-to pages at once, longer ones as jobs"
+    )
+    sync_up_to: int = Field(100, ge=1, description="In mode auto: documents of up to so many pages are sent sync")
+
+
 DEFAULTS = Options()
+FILE_DEFAULTS = FileOptions()
 
 
 class RunSettings(BaseModel):

@@ -143,7 +143,7 @@ def ask(session: Session, job: Job, *, finished_too: bool) -> Asked:
     requests: list[Request] = []
     answers: dict[str, RequestStatus] = {}
     for request in job.requests:
-        if request.status in ("lost", "resent") or (request.status == "finished" and not finished_too):
+        if request.status not in ("open", "finished") or (request.status == "finished" and not finished_too):
             requests.append(request)
             continue
         try:

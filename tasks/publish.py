@@ -6,16 +6,19 @@ the newest version stays: the result is written conditionally, over nothing or o
 
 import hashlib
 import logging
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
+from tasks.documents.reading import write_text
 from tasks.faults import DocumentFault, MomentFault
 from tasks.models import DoneJob, Job
 from tasks.outcomes import Outcome
 from tasks.session import Session
 from tasks.store.ledger import Held, RecordUnreadable
-from tasks.store.objects import Described
+from tasks.store.location import text_key
+from tasks.store.object_store import JSON, TEXT, Described
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +29,25 @@ _SOURCE_ID = "source-id"
 _MODIFIED = "source-modified"
 
 
-def publish(
-    session: Session, held: Held, result: Path, pages: int, words: int, *, copied_from: str | None = None
-) -> Outcome:
-    """Write the result of a job and close it.
+@dataclass(frozen=True)
+class Pages:
+    """The recognised pages of a document, on disk.
+
+    Attributes:
+        result: the JSON.
+        text: the plain text, where that is wanted too.
+        pages: how many there are.
+        words: how many words they hold.
+    """
+
+    result: Path
+    text: Path | None
+    pages: int
+    words: int = 0
+
+
+def publish(session: Session, held: Held, recognised: Pages, *, copied_from: str | None = None) -> Outcome:
+    """Write the result of a job, and its plain text where that is wanted, and close the job.
 
     Raises:
         DocumentFault: something else lies in its place.
@@ -37,10 +55,12 @@ def publish(
     """
     job = held.job
     bucket, _, key = job.result.removeprefix("s3://").partition("/")
-    superseded = not _write(session, job, result, pages, bucket, key)
+    superseded = not _write(session, job, recognised.result, recognised.pages, bucket, key, JSON)
+    if recognised.text is not None and not superseded:
+        _write(session, job, recognised.text, recognised.pages, bucket, text_key(key), TEXT)
     done = DoneJob(
         job=job.model_copy(update={"lease": None}),
-        pages=pages,
+        pages=recognised.pages,
         finished_at=session.clock.now(),
         superseded=superseded,
         copied_from=copied_from,
@@ -50,8 +70,8 @@ def publish(
     if superseded:
         log.info("%s: a newer version of it is published already; this one is not", job.document.uri)
     else:
-        log.info("%s: published %d pages at %s", job.document.uri, pages, job.result)
-    return Outcome("done", job.id, job.document.uri, pages=pages, words=words, result=job.result)
+        log.info("%s: published %d pages at %s", job.document.uri, recognised.pages, job.result)
+    return Outcome("done", job.id, job.document.uri, pages=recognised.pages, words=recognised.words, result=job.result)
 
 
 def result_is_of_another_version(session: Session, result_key: str, job_id: str) -> bool:
@@ -68,6 +88,8 @@ def check_place(session: Session, job: Job) -> None:
     """
     bucket, _, key = job.result.removeprefix("s3://").partition("/")
     _look(session, job, bucket, key)
+    if session.options.text:
+        _look(session, job, bucket, text_key(key))
 
 
 def _look(session: Session, job: Job, bucket: str, key: str) -> Described | None:
@@ -76,20 +98,21 @@ def _look(session: Session, job: Job, bucket: str, key: str) -> Described | None
         what = there.metadata.get("source", "something that is no result of this program")
         raise DocumentFault(
             "result-taken",
-            f"its result belongs at {job.result}, where that of {what} lies: "
+            f"its result belongs at s3://{bucket}/{key}, where that of {what} lies: "
             "give each source a destination of its own, or move that away",
             retry_helps=True,
         )
     return there
 
 
-def _write(session: Session, job: Job, result: Path, pages: int, bucket: str, key: str) -> bool:
-    """Write the result; False when that of a newer version is there."""
+def _write(session: Session, job: Job, file: Path, pages: int, bucket: str, key: str, media_type: str) -> bool:
+    """Write a result; False when that of a newer version is there."""
     for _ in range(_ATTEMPTS):
         there = _look(session, job, bucket, key)
         if there is not None and _newer(session, there, job):
             return False
-        if session.objects.put_file(bucket, key, result, _provenance(job, pages), there.etag if there else None):
+        etag = there.etag if there else None
+        if session.objects.put_file(bucket, key, file, _provenance(job, pages), media_type, over=etag):
             return True
         there = session.objects.head(bucket, key)
         if there is not None and there.metadata.get(_JOB) == job.id:
@@ -156,7 +179,10 @@ def reuse_identical(session: Session, held: Held, content: str, folder: Path) ->
         if there is not None and there.metadata.get(_JOB) == owner:
             copy = folder / "copy.json"
             session.objects.fetch(bucket, key, there.etag, copy)
-            return publish(session, held, copy, done.pages, 0, copied_from=owner)
+            text = folder / "copy.txt" if session.options.text else None
+            if text is not None:
+                write_text(copy, text)
+            return publish(session, held, Pages(copy, text, done.pages), copied_from=owner)
     elif ledger.read(owner) is not None:
         ledger.close(held)
         message = f"its bytes are those of a document that job {owner} recognises now"

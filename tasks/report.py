@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -46,6 +46,8 @@ class RunReport(BaseModel):
     pages_sent: int = Field(0, description="pages submitted, and so paid for, in this run")
     requests: int = Field(0, description="submissions made in this run")
     possible_duplicates: int = Field(0, description="submissions whose answer was lost: these may be paid for twice")
+    missing: int = Field(0, description="documents that were named, but do not exist or lie outside the source")
+    missing_keys: list[str] = Field([], description=f"the first {_LISTED} of those")
     seconds: float = 0
     stopped: str | None = Field(None, description="why the run sent less than there was: budget, window")
     refused: str | None = Field(None, description="why the account was refused")
@@ -54,11 +56,11 @@ class RunReport(BaseModel):
 
     @property
     def exit_status(self) -> int:
-        """0 all done, 1 some documents failed or were left, 3 the account was refused."""
+        """0 all done, 1 some documents failed, were left or are missing, 3 the account was refused."""
         if self.refused:
             return 3
         unfinished = self.flow == "backfill" and (self.open or self.stopped)
-        return 1 if self.failed or self.failed_before or unfinished else 0
+        return 1 if self.failed or self.failed_before or self.missing or unfinished else 0
 
     def add(self, outcome: Outcome) -> None:
         """Add what an outcome says beyond the state of the document."""
@@ -83,6 +85,8 @@ class RunReport(BaseModel):
         )
         if self.possible_duplicates:
             line += f", {self.possible_duplicates} of them possibly twice"
+        if self.missing:
+            line += f"; {self.missing} that were named are missing"
         return line
 
     def markdown(self) -> str:
@@ -113,6 +117,10 @@ class RunReport(BaseModel):
             lines += _table(("document", "reason"), [(_code(f.document), _plain(f.reason)) for f in self.failures])
         if self.failed_before:
             lines += [f"{self.failed_before} more failed in earlier runs.", ""]
+        if self.missing:
+            lines += [f"## Missing{_first(self.missing_keys, self.missing)}", ""]
+            lines += ["Named, but they do not exist or lie outside the source.", ""]
+            lines += _table(("document",), [(_code(key),) for key in self.missing_keys])
         if self.published:
             lines += [f"## Published{_first(self.published, self.done)}", ""]
             lines += _table(
@@ -123,7 +131,7 @@ class RunReport(BaseModel):
         return "\n".join(lines)
 
 
-def _first(shown: list[FailedDocument] | list[PublishedDocument], total: int) -> str:
+def _first(shown: Sized, total: int) -> str:
     return f" (the first {len(shown)} of {total})" if total > len(shown) else ""
 
 

@@ -1,12 +1,14 @@
 """Sending pages: read the document, post what is not covered yet, record every request at once.
 
 Used for a new document (all pages), for one over the limits (several requests), and for pages that did not
-come back (those only): one rule, not three.
+come back (those only): one rule, not three. A synchronous request is one that is finished at once: its pages go
+into the ledger, where collecting finds them.
 """
 
 import hashlib
 import logging
 import random
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,14 +16,28 @@ from typing import Literal, TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from tasks.documents.formats import PDF, TIFF, Format, format_of, upload_name
-from tasks.documents.pages import count_pages, extract_pages
-from tasks.faults import AccountFault, AnswerLost, DocumentFault, DocumentMoved, Fault, MomentFault, SetupFault
-from tasks.models import FailedJob, Job, PageRange, Request, page_ranges
+from tasks.documents.answers import BatchUnreadable, page_count, read_batch
+from tasks.documents.formats import upload_name
+from tasks.documents.inspect import Inspected, InspectionLimits, inspect_document
+from tasks.documents.parts import divide
+from tasks.failing import fail
+from tasks.faults import (
+    AccountFault,
+    AnswerLost,
+    DocumentFault,
+    DocumentMoved,
+    Fault,
+    MomentFault,
+    NotOffered,
+    SetupFault,
+    TimedOut,
+)
+from tasks.models import Job, PageRange, Request
 from tasks.outcomes import Outcome
 from tasks.publish import check_place, reuse_identical
 from tasks.session import Session
 from tasks.store.ledger import Held, Superseded
+from tasks.upstage.client import SYNC_SECONDS, Upload
 
 log = logging.getLogger(__name__)
 
@@ -70,71 +86,6 @@ def send_pages(session: Session, held: Held, missing: Sequence[PageRange] | None
         return replace(sender.outcome("later", str(fault)), set_aside=True)
 
 
-def fail(
-    session: Session,
-    held: Held,
-    stage: Literal["read", "submit", "recognise", "collect"],
-    fault: DocumentFault,
-    missing: Sequence[PageRange] = (),
-) -> Kind:
-    """Put a job on record as given up. Its requests stay on record, so that what they hold can still be fetched.
-
-    Returns:
-        `failed`; or `skipped`, when another worker took the job over, who may see it otherwise.
-    """
-    try:
-        # Proves that the job is still ours: a worker whose lease was over must not fail what another finished.
-        held = session.ledger.update(held, held.job.model_copy(update={"lease": session.lease("collecting")}))
-    except Superseded:
-        return "skipped"
-    failed = FailedJob(
-        job=held.job.model_copy(update={"lease": None}),
-        stage=stage,
-        code=fault.code,
-        reason=str(fault),
-        retry_helps=fault.retry_helps,
-        missing=tuple(missing),
-        failed_at=session.clock.now(),
-        flow_run=session.flow_run,
-    )
-    session.ledger.fail(held, failed)
-    return "failed"
-
-
-def _parts(
-    session: Session, document: Path, form: Format, total: int, wanted: Sequence[PageRange], folder: Path
-) -> list[tuple[Path, PageRange]]:
-    """The files to send and the pages they hold: the document itself where it fits, parts of it where not.
-
-    All are made before the first is sent: a page that is too large is found before anything is paid.
-    """
-    limits = session.options.limits
-    parts: list[tuple[Path, PageRange]] = []
-    pending = [
-        part for pages in wanted for part in page_ranges(range(pages.first, pages.last + 1), longest=limits.pages)
-    ]
-    while pending:
-        pages = pending.pop(0)
-        file = document
-        if len(pages) < total:
-            file = folder / f"pages-{pages.first}-{pages.last}"
-            extract_pages(document, form, pages, file)
-        size = file.stat().st_size
-        if size <= limits.bytes:
-            parts.append((file, pages))
-            continue
-        if len(pages) == 1 or form not in (PDF, TIFF):
-            raise DocumentFault(
-                "too-large",
-                f"page {pages} alone is {size / 1e6:.1f} MB, and the API takes {limits.megabytes:g} MB: compress it",
-            )
-        middle = (pages.first + pages.last) // 2
-        pending[:0] = [PageRange(first=pages.first, last=middle), PageRange(first=middle + 1, last=pages.last)]
-        if file is not document:
-            file.unlink()
-    return parts
-
-
 @dataclass
 class _Sent:
     """What was spent."""
@@ -156,10 +107,13 @@ class _Sender:
         self._session = session
         self.held = held
         self.sent = _Sent()
-        self._to_send = 0
+        self._more_to_come = False  # whether parts are left after the one at hand
         self._charged = 0
         self._rounds_before = held.job.rounds
+        self._news: dict[str, object] = {}  # written together with the next "posting", to save a write
         self._unrecorded = False  # whether pages may have been accepted and the record does not say so
+        self._too_slow = False  # whether synchronous requests took too long for this document
+        self._longest_sync = session.options.limits.sync_pages
 
     @property
     def job(self) -> Job:
@@ -183,9 +137,8 @@ class _Sender:
             document = folder / "document"
             session.objects.fetch(source.bucket, source.key, source.etag, document)
             content = _sha256(document)
-            form = format_of(document, source.key)
-            total = count_pages(document, form, session.options.limits.pixels)
-            wanted = list(missing) if missing is not None else [PageRange(first=1, last=total)]
+            limits = session.options.limits
+            inspected = inspect_document(document, source.key, InspectionLimits(limits.pixels, limits.dpi))
             fresh = missing is None and not self.job.requests and not self.job.possible_duplicates
             if fresh:
                 check_place(session, self.job)
@@ -193,70 +146,167 @@ class _Sender:
                 copied = reuse_identical(session, self.held, content, folder)
                 if copied is not None:
                     return copied
-            self._to_send = count = sum(map(len, wanted))
+            whole = missing is None or not inspected.form.divisible
+            wanted = [PageRange(first=1, last=inspected.estimate)] if whole else list(missing or ())
+            count = sum(map(len, wanted))
             if not session.budget.take(count):
                 self.release()
                 message = f"its {count} pages are more than is left of the page budget"
                 return self.outcome("later", message, budget_used_up=True)
             self._charged = count
-            # Written together with the first "posting", to save a write.
-            news: dict[str, object] = {"rounds": self.job.rounds + 1, "pages": total, "content": content}
+            self._news = {"rounds": self.job.rounds + 1, "content": content}
+            if inspected.pages is None:
+                self._news["estimate"] = inspected.estimate
+            else:
+                self._news["pages"] = inspected.pages
             try:
-                for part, pages in _parts(session, document, form, total, wanted, folder):
-                    self._post(part, upload_name(source.key, form), form.media_type, pages, news)
+                self._send_all(document, inspected, wanted, folder)
             finally:
                 # Pages whose answer was lost may be paid for.
                 session.budget.give_back(max(0, self._charged - self.sent.pages - self.sent.pages_lost))
         return self.outcome("open")
 
-    def _update(self, **changes: object) -> None:
-        self.held = self._session.ledger.update(self.held, self.job.model_copy(update=changes))
-
-    def _post(self, part: Path, name: str, media_type: str, pages: PageRange, news: dict[str, object]) -> None:
-        """Send one part and record its request id before anything else happens."""
-        session = self._session
-        for attempt in range(1, _LOST_ANSWERS + 1):
-            if attempt > 1:
-                session.clock.sleep(random.uniform(0, 4.0**attempt))
-                if not session.budget.take(len(pages)):
-                    raise AnswerLost(
-                        f"{name} was sent, the answer was lost, and the page budget has no room to repeat it"
+    def _send_all(self, document: Path, inspected: Inspected, wanted: Sequence[PageRange], folder: Path) -> None:
+        """Send the pages, as jobs or synchronously; what the one way does not take goes the other."""
+        session, limits = self._session, self._session.options.limits
+        name = upload_name(self.job.document.key, inspected.form)
+        while wanted:
+            mode = self._mode(inspected, wanted)
+            longest = self._longest_sync if mode == "sync" else limits.pages
+            parts = divide(document, inspected, wanted, longest, limits.bytes, folder)
+            try:
+                while parts:
+                    part, self._more_to_come = parts[0], len(parts) > 1
+                    upload = Upload(
+                        part.file,
+                        name,
+                        inspected.form.media_type,
+                        self.job.model,
+                        len(part.pages) if part.pages else inspected.estimate,
+                        self.job.answer_schema,
                     )
-                self._charged += len(pages)
+                    self._post(upload, part.pages, mode, folder / "answer")
+                    parts.pop(0)
+            except NotOffered as refused:
+                if mode == "sync":
+                    raise
+                session.refuse_async(str(refused))
+            except TimedOut as slow:
+                self._after_time_out(slow, parts[0].pages, upload.pages)
+            wanted = [part.pages or PageRange(first=1, last=inspected.estimate) for part in parts]
 
-            def still_ours(pages: PageRange = pages) -> None:
-                # Says that a POST may be under way: whoever takes the job over from here on knows that these pages
-                # may be paid for. Comes after the wait for the rate limit, renews the lease, and proves that the
-                # job is still ours: waiting can take longer than a lease.
-                self._update(lease=session.lease("posting", pages), **news)
-                news.clear()
+    def _mode(self, inspected: Inspected, wanted: Sequence[PageRange]) -> Literal["async", "sync"]:
+        options = self._session.options
+        if self._session.async_refused is not None:
+            return "sync"
+        if self._too_slow:
+            return "async"
+        if options.mode == "auto":
+            # Up to a batch's worth comes within the time that an upload takes, in one call instead of three.
+            short = inspected.pages is not None and sum(map(len, wanted)) <= options.sync_up_to
+            return "sync" if short else "async"
+        return options.mode
+
+    def _after_time_out(self, slow: TimedOut, pages: PageRange | None, count: int) -> None:
+        """Find the way on: as a job, where the account takes jobs; else half as many pages at once."""
+        if self._session.async_refused is None:
+            log.warning("%s: %s; going on with a job", self.job.document.uri, slow)
+            self._too_slow = True
+        elif pages is not None and len(pages) > 1:
+            self._longest_sync = (len(pages) + 1) // 2
+        else:
+            raise slow
+        self._pay_again(count, slow)
+
+    def _pay_again(self, pages: int, lost: AnswerLost) -> None:
+        if not self._session.budget.take(pages):
+            raise AnswerLost(f"{lost}, and the page budget has no room to repeat it")
+        self._charged += pages
+
+    def _update(self, **changes: object) -> None:
+        self.held = self._session.ledger.update(self.held, self.job.model_copy(update=changes | self._news))
+        self._news = {}
+
+    def _post(self, upload: Upload, pages: PageRange | None, mode: Literal["async", "sync"], answer: Path) -> None:
+        """Send one part, and record what came of it before anything else happens."""
+        session = self._session
+        longer = SYNC_SECONDS if mode == "sync" else 0
+
+        def still_ours() -> None:
+            # Says that a POST may be under way: whoever takes the job over from here on knows that these pages
+            # may be paid for. Comes after the wait for the rate limit, renews the lease, and proves that the
+            # job is still ours: waiting can take longer than a lease.
+            self._update(lease=session.lease("posting", pages, longer=longer))
+            self._unrecorded = False
+
+        for attempt in range(1, _LOST_ANSWERS + 1):
+            try:
+                if mode == "async":
+                    request_id = session.client.submit(upload, still_ours)
+                    self._count_sent(upload.pages)
+                    self._record(Request(id=request_id, pages=pages, submitted_at=session.clock.now()))
+                else:
+                    session.client.recognise(upload, answer, still_ours)
+                    self._count_sent(upload.pages)
+                    self._keep_answer(answer, pages)
                 self._unrecorded = False
+                return
+            except AnswerLost as lost:
+                self._note_lost(lost, pages, upload.pages)
+                if attempt == _LOST_ANSWERS or isinstance(lost, TimedOut):
+                    raise
+                self._pay_again(upload.pages, lost)
+            session.clock.sleep(random.uniform(0, 4.0 ** (attempt + 1)))
+
+    def _count_sent(self, pages: int) -> None:
+        self._unrecorded = True
+        self.sent.requests += 1
+        self.sent.pages += pages
+
+    def _note_lost(self, lost: AnswerLost, pages: PageRange | None, count: int) -> None:
+        self._unrecorded = True
+        self.sent.lost += 1
+        self.sent.pages_lost += count
+        log.error("%s, pages %s: %s; it may be paid for twice", self.job.document.uri, pages or "all", lost)
+        self._update(possible_duplicates=self.job.possible_duplicates + 1)
+        self._unrecorded = False
+
+    def _keep_answer(self, answer: Path, pages: PageRange | None) -> None:
+        """Put the pages of a synchronous answer into the ledger: the API gives them once."""
+        session, note = self._session, ""
+        request_id = f"sync-{uuid.uuid4()}"
+        try:
+            came = page_count(read_batch(answer, None if pages is None else len(pages)))
+        except BatchUnreadable as unusable:  # to be recognised again, by the rule for pages that are missing
+            note = str(unusable)
+            log.warning("%s, pages %s: %s", self.job.document.uri, pages or "all", unusable)
+        else:
+            if pages is None:
+                pages = PageRange(first=1, last=came)
+                self._news["pages"] = came
+                session.budget.correct(came - self.job.estimate)
+                self.sent.pages += came - self.job.estimate
+                self._charged += came - self.job.estimate
+            kept = pages
+
+            def keep() -> None:
+                with answer.open("rb") as body:
+                    session.ledger.keep_pages(self.job.id, kept, body)
 
             try:
-                request_id = session.client.submit(part, name, media_type, self.job.model, len(pages), still_ours)
-            except AnswerLost as lost:
-                self._unrecorded = True
-                self.sent.lost += 1
-                self.sent.pages_lost += len(pages)
-                log.error("%s, pages %s: %s; it may be paid for twice", self.job.document.uri, pages, lost)
-                news["possible_duplicates"] = self.job.possible_duplicates + 1
-                self._update(**news)
-                news.clear()
-                self._unrecorded = False
-                if attempt == _LOST_ANSWERS:
-                    raise
-                continue
-            self._unrecorded = True
-            self.sent.requests += 1
-            self.sent.pages += len(pages)
-            self._record(Request(id=request_id, pages=pages, submitted_at=session.clock.now()))
-            self._unrecorded = False
-            return
+                _insist(session, keep)
+            except Fault as fault:
+                raise MomentFault(f"pages {kept} were recognised but could not be kept: {fault}") from fault
+        self._record(
+            Request(id=request_id, pages=pages, submitted_at=session.clock.now(), status="answered", note=note)
+        )
 
     def _record(self, request: Request) -> None:
         session, taken_over = self._session, False
         # Held until the last part is sent, so that no collector takes the job for complete.
-        lease = session.lease("reading") if self.sent.pages < self._to_send else None
+        lease = session.lease("reading") if self._more_to_come else None
+        news, self._news = self._news, {}
+        kept = (request.pages,) if request.status == "answered" and request.pages and not request.note else ()
 
         def add(job: Job) -> Job:
             nonlocal taken_over
@@ -265,7 +315,9 @@ class _Sender:
                 return job
             return job.model_copy(
                 update={
+                    **news,
                     "requests": (*job.requests, request),
+                    "kept": (*job.kept, *kept),
                     "lease": job.lease if taken_over else lease,
                     "poll_after": None,
                     "possible_duplicates": job.possible_duplicates + taken_over,

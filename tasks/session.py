@@ -1,5 +1,6 @@
 """What the steps work with in one process: the store, the ledger, the API client, the clock."""
 
+import logging
 import os
 import socket
 import tempfile
@@ -19,10 +20,13 @@ from tasks.models import Document, Job, Lease, PageRange, job_id
 from tasks.options import Options, RunSettings
 from tasks.store.ledger import Ledger
 from tasks.store.location import Location, result_key
+from tasks.store.object_store import ObjectStore
 from tasks.store.objects import Objects, connect
 from tasks.upstage.answers import RequestStatus
 from tasks.upstage.client import DEFAULT_BASE_URL, UpstageClient
 from tasks.upstage.throttle import Throttle
+
+log = logging.getLogger(__name__)
 
 _ANSWERS_KEPT = 512
 _ANSWER_SECONDS = 600  # download URLs live 15 minutes; a third of that is left for the download
@@ -50,6 +54,12 @@ class Budget:
         with self._lock:
             if self._left is not None:
                 self._left += pages
+
+    def correct(self, pages: int) -> None:
+        """Take what turned out to be more than was reckoned, or give back what was less."""
+        with self._lock:
+            if self._left is not None:
+                self._left -= pages
 
 
 class RecentAnswers:
@@ -84,7 +94,7 @@ class Session:
     """The tools of one process for one run. Safe to share between threads."""
 
     settings: RunSettings
-    objects: Objects
+    objects: ObjectStore
     clock: Clock = field(default_factory=Clock)
     base_url: str = DEFAULT_BASE_URL
     key: str = field(default="", repr=False)
@@ -96,6 +106,8 @@ class Session:
         self.ledger = Ledger(self.objects, self.destination)
         self.budget = Budget(self.options.page_budget)
         self.answers = RecentAnswers(self.clock)
+        self.async_refused: str | None = None
+        self._refusing = threading.Lock()
 
     @property
     def options(self) -> Options:
@@ -128,9 +140,17 @@ class Session:
         options = self.options
         return result_key(self.source, self.destination, document.key, options.model, options.answer_schema)
 
-    def lease(self, doing: str, pages: PageRange | None = None) -> Lease:
-        """A lease of ours, from now on."""
-        until = self.clock.now() + timedelta(seconds=self.options.lease_seconds)
+    def refuse_async(self, why: str) -> None:
+        """Remember for this run that the account takes no asynchronous requests for the model; said once."""
+        with self._refusing:
+            first = self.async_refused is None
+            self.async_refused = self.async_refused or why
+        if first:
+            log.warning("this account takes no OCR jobs, so the run goes on with synchronous requests: %s", why)
+
+    def lease(self, doing: str, pages: PageRange | None = None, *, longer: float = 0) -> Lease:
+        """A lease of ours, from now on; `longer` by so many seconds than the usual."""
+        until = self.clock.now() + timedelta(seconds=self.options.lease_seconds + longer)
         return Lease.model_validate({"owner": self.owner, "until": until, "doing": doing, "pages": pages})
 
     def held_by_another(self, job: Job) -> bool:
@@ -162,6 +182,17 @@ class Session:
         client.probe()
 
 
+def session_from_environment(settings: RunSettings, objects: ObjectStore, flow_run: str | None = None) -> Session:
+    """A session with the API's address and the account's key from the environment, where secrets come from."""
+    return Session(
+        settings,
+        objects,
+        base_url=os.environ.get("UPSTAGE_BASE_URL") or DEFAULT_BASE_URL,
+        key=os.environ.get("UPSTAGE_API_KEY", ""),
+        flow_run=flow_run,
+    )
+
+
 _sessions: dict[tuple[RunSettings, str | None], Session] = {}
 _opening = threading.Lock()
 
@@ -174,13 +205,8 @@ def open_session(settings: RunSettings, flow_run: str | None = None) -> Session:
     with _opening:
         found = _sessions.get((settings, flow_run))
         if found is None:
-            found = _sessions[settings, flow_run] = Session(
-                settings,
-                Objects(connect(connections=settings.options.workers + 4)),
-                base_url=os.environ.get("UPSTAGE_BASE_URL") or DEFAULT_BASE_URL,
-                key=os.environ.get("UPSTAGE_API_KEY", ""),
-                flow_run=flow_run,
-            )
+            objects = Objects(connect(connections=settings.options.workers + 4))
+            found = _sessions[settings, flow_run] = session_from_environment(settings, objects, flow_run)
         return found
 
 

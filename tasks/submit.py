@@ -1,9 +1,10 @@
 """Step 2: claim a new document and send it."""
 
+from tasks.failing import fail
 from tasks.faults import DocumentFault, MomentFault
 from tasks.models import Document, Job
 from tasks.outcomes import Outcome
-from tasks.sending import fail, send_pages
+from tasks.sending import send_pages
 from tasks.session import Session
 
 

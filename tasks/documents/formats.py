@@ -1,62 +1,53 @@
-"""What a file is, told by its content alone: names lie."""
+"""The formats that can be sent, and the names to send them under."""
 
 import re
 import unicodedata
 from dataclasses import dataclass
-from pathlib import Path
-
-import puremagic
-
-from tasks.faults import DocumentFault
 
 _LONGEST_STEM = 100
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format that can be sent."""
+    """A format that can be sent.
+
+    Attributes:
+        name: what people call it.
+        extension: the one to send it under.
+        media_type: its MIME type.
+        divisible: whether pages can be taken out, to send a long document in parts.
+        laid_out: whether it has no pages of its own: how many there are is known when the API has laid it out.
+    """
 
     name: str
     extension: str
     media_type: str
+    divisible: bool = False
+    laid_out: bool = False
 
 
-PDF = Format("PDF", ".pdf", "application/pdf")
+_OOXML = "application/vnd.openxmlformats-officedocument"
+
+PDF = Format("PDF", ".pdf", "application/pdf", divisible=True)
 PNG = Format("PNG", ".png", "image/png")
 JPEG = Format("JPEG", ".jpg", "image/jpeg")
 BMP = Format("BMP", ".bmp", "image/bmp")
-TIFF = Format("TIFF", ".tif", "image/tiff")
+TIFF = Format("TIFF", ".tif", "image/tiff", divisible=True)
+HEIC = Format("HEIC", ".heic", "image/heic")
+DOCX = Format("DOCX", ".docx", f"{_OOXML}.wordprocessingml.document", laid_out=True)
+PPTX = Format("PPTX", ".pptx", f"{_OOXML}.presentationml.presentation", laid_out=True)
+XLSX = Format("XLSX", ".xlsx", f"{_OOXML}.spreadsheetml.sheet", laid_out=True)
+HWP = Format("HWP", ".hwp", "application/x-hwp", laid_out=True)
+HWPX = Format("HWPX", ".hwpx", "application/hwp+zip", laid_out=True)
 
-_BY_EXTENSION = {
-    ".pdf": PDF, ".png": PNG, ".jpg": JPEG, ".jpeg": JPEG, ".bmp": BMP, ".dib": BMP, ".tif": TIFF, ".tiff": TIFF,
+FORMATS = (PDF, PNG, JPEG, BMP, TIFF, HEIC, DOCX, PPTX, XLSX, HWP, HWPX)
+
+BY_NAME = {form.name: form for form in FORMATS}
+BY_EXTENSION = {form.extension: form for form in FORMATS} | {
+    ".jpeg": JPEG, ".dib": BMP, ".tiff": TIFF, ".heif": HEIC,
 }  # fmt: skip
-
-
-def format_of(file: Path, name: str) -> Format:
-    """Tell the format of a file.
-
-    Args:
-        file: the content.
-        name: what the document is called, for the message.
-
-    Raises:
-        DocumentFault: it is empty, or of no format that can be sent.
-    """
-    if file.stat().st_size == 0:
-        raise DocumentFault("empty", "the document is empty (0 bytes): upload it again")
-    try:
-        with file.open("rb") as content:  # the stream, not the file: puremagic would believe the file's name
-            matches = puremagic.magic_stream(content)
-    except (puremagic.PureError, ValueError, OSError):
-        matches = []
-    for match in matches:
-        if match.extension in _BY_EXTENSION:
-            return _BY_EXTENSION[match.extension]
-    seen = (matches[0].extension.lstrip(".").upper() if matches else "") or "unknown"
-    supported = ", ".join(sorted({known.name for known in _BY_EXTENSION.values()}))
-    raise DocumentFault(
-        "unsupported-format", f"unsupported format: the content of '{name}' is {seen}, and {supported} can be sent"
-    )
+EXTENSIONS = frozenset(BY_EXTENSION)
+"""What the names of documents that can be sent end in, in lower case."""
 
 
 def upload_name(key: str, form: Format) -> str:

@@ -10,14 +10,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import BinaryIO, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from tasks.faults import Fault
 from tasks.models import ContentOwner, DoneJob, FailedJob, Job, Lease, PageRange
 from tasks.store.location import LEDGER_FOLDER, Location
-from tasks.store.objects import Objects
+from tasks.store.object_store import ObjectStore
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Superseded(Exception):
 class Ledger:
     """Reads and writes the records of one destination."""
 
-    def __init__(self, objects: Objects, destination: Location) -> None:
+    def __init__(self, objects: ObjectStore, destination: Location) -> None:
         self._objects = objects
         self._bucket = destination.bucket
         self._folder = destination.key(LEDGER_FOLDER)
@@ -183,14 +183,22 @@ class Ledger:
         self._objects.delete(self._bucket, self._key("failed", job.id))
         return True
 
-    def keep_pages(self, job_id: str, pages: PageRange, body: bytes) -> None:
-        """Keep a downloaded batch of a job that failed, for when it is put back."""
+    def keep_pages(self, job_id: str, pages: PageRange, body: bytes | BinaryIO) -> None:
+        """Keep pages that came: of a request that was answered at once, or of a job that failed."""
         self._objects.put(self._bucket, self._kept_key(job_id, pages), body, {}, "application/json")
 
     def kept_pages(self, job_id: str, pages: PageRange) -> bytes | None:
         """A batch kept before; None when it is gone."""
         stored = self._objects.get(self._bucket, self._kept_key(job_id, pages))
         return None if stored is None else stored.body
+
+    def kept_ranges(self, job_id: str) -> list[PageRange]:
+        """Which pages of a job are kept, whether its record says so or not."""
+        ranges = []
+        for entry in self._objects.list(self._bucket, f"{self._folder}pages/{job_id}/"):
+            first, _, last = entry.key.rpartition("/")[2].removesuffix(".json").partition("-")
+            ranges.append(PageRange(first=int(first), last=int(last)))
+        return sorted(ranges, key=lambda pages: (pages.first, pages.last))
 
     def _kept_key(self, job_id: str, pages: PageRange) -> str:
         return f"{self._folder}pages/{job_id}/{pages.first}-{pages.last}.json"

@@ -8,8 +8,7 @@ again before the error is believed, since botocore's own retries may have writte
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -29,11 +28,11 @@ from botocore.exceptions import (
 from urllib3.exceptions import HTTPError
 
 from tasks.faults import DocumentMoved, Fault, MomentFault, SetupFault
+from tasks.store.object_store import JSON, Described, Entry, Stored
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-_JSON = "application/json"
 # botocore lets urllib3's own errors through when an error answer is cut off.
 _ERRORS = (ClientError, BotoCoreError, HTTPError)
 _LOST = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409", "OperationAborted"}
@@ -46,31 +45,6 @@ _BAD_CREDENTIALS = {
     "InvalidToken",
     "TokenRefreshRequired",
 }
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of a listing."""
-
-    key: str
-    etag: str
-    size: int
-    last_modified: datetime
-
-
-@dataclass(frozen=True)
-class Described(Entry):
-    """What a look at one object tells: its line in a listing, and the metadata written with it."""
-
-    metadata: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Stored:
-    """An object's bytes with the ETag they were read at."""
-
-    body: bytes
-    etag: str
 
 
 def connect(endpoint: str | None = None, connections: int = 32) -> "S3Client":
@@ -139,9 +113,9 @@ class Objects:
     def _put_if(self, bucket: str, key: str, body: bytes, etag: str | None) -> str | None:
         try:
             if etag is None:
-                answer = self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=_JSON, IfNoneMatch="*")
+                answer = self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=JSON, IfNoneMatch="*")
             else:
-                answer = self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=_JSON, IfMatch=etag)
+                answer = self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=JSON, IfMatch=etag)
             return answer["ETag"].strip('"')
         except _ERRORS as error:
             code = _code(error)
@@ -158,22 +132,21 @@ class Objects:
                 return None
             raise explained(error, f"write s3://{bucket}/{key}", bucket) from error
 
-    def put_file(self, bucket: str, key: str, file: Path, metadata: Mapping[str, str], over: str | None) -> bool:
+    def put_file(
+        self, bucket: str, key: str, file: Path, metadata: Mapping[str, str], media_type: str, *, over: str | None
+    ) -> bool:
         """Write a file over nothing (`over` is None), or over exactly the version with that ETag; streamed.
 
         Returns:
             Whether it was written by this call; after a False, look whether a retry of it was.
         """
+        put = partial(self._client.put_object, Bucket=bucket, Key=key, Metadata=dict(metadata), ContentType=media_type)
         try:
             with file.open("rb") as body:
                 if over is None:
-                    self._client.put_object(
-                        Bucket=bucket, Key=key, Body=body, Metadata=dict(metadata), ContentType=_JSON, IfNoneMatch="*"
-                    )
+                    put(Body=body, IfNoneMatch="*")
                 else:
-                    self._client.put_object(
-                        Bucket=bucket, Key=key, Body=body, Metadata=dict(metadata), ContentType=_JSON, IfMatch=over
-                    )
+                    put(Body=body, IfMatch=over)
         except _ERRORS as error:
             if _code(error) in _LOST | _GONE:
                 return False

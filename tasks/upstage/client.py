@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -20,10 +21,19 @@ from tenacity import (
 )
 
 from tasks.clock import Clock
-from tasks.faults import AccountFault, AnswerLost, DocumentFault, Fault, MomentFault, SetupFault
+from tasks.faults import (
+    AccountFault,
+    AnswerLost,
+    DocumentFault,
+    Fault,
+    MomentFault,
+    NotOffered,
+    SetupFault,
+    TimedOut,
+)
 from tasks.upstage.answers import RequestStatus, Submitted, parse_status
 from tasks.upstage.destinations import Refused, Resolver, check_destination, resolve
-from tasks.upstage.errors import fault_of
+from tasks.upstage.errors import Submission, fault_of
 from tasks.upstage.throttle import Throttle
 
 log = logging.getLogger(__name__)
@@ -34,10 +44,12 @@ _PROBE_ATTEMPTS = 3
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 _UPLOAD_SECONDS = 300
+SYNC_SECONDS = 330  # the API gives itself five minutes
 _LONGEST_WAIT = 30.0
 _LONGEST_RETRY_AFTER = 300.0
 _LONGEST_ANSWER = 4 << 20  # a request of 1,000 pages has 100 batches, of about 1 KB each
 _LONGEST_BATCH = 64 << 20  # ten pages of 10,000 words are 25 MB; a batch is read into memory, ten times its size
+_LONGEST_SYNC_ANSWER = 128 << 20  # a hundred pages of a thousand words are 15 MB
 _LONGEST_SHOWN = 300
 _PIECE = 1 << 16
 _SHORTEST_KEY = 8
@@ -55,6 +67,27 @@ class Cancelled(MomentFault):
 
 class UrlExpired(MomentFault):
     """A download URL was refused (403, 404, 410): a fresh one is to be asked for, now."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What is sent in one request.
+
+    Attributes:
+        file: the document, or a part of it.
+        name: the file name to tell the API; it must match the content.
+        media_type: the content's MIME type.
+        model: the model's name or alias.
+        pages: how many pages it has, or is reckoned to have: for the rate limit.
+        schema: the answer schema to ask for; None for the API's own.
+    """
+
+    file: Path
+    name: str
+    media_type: str
+    model: str
+    pages: int
+    schema: str | None = None
 
 
 class _Bearer(AuthBase):
@@ -134,17 +167,11 @@ class UpstageClient:
             # Listing is documented for another model's endpoint only.
             log.debug("the API does not list requests; the first submission will show whether the key is accepted")
 
-    def submit(
-        self, file: Path, name: str, media_type: str, model: str, pages: int, ready: Callable[[], None] = lambda: None
-    ) -> str:
+    def submit(self, upload: Upload, ready: Callable[[], None] = lambda: None) -> str:
         """Send a document as an asynchronous job. The file is streamed.
 
         Args:
-            file: what to send.
-            name: the file name to tell the API; it must match the content.
-            media_type: the content's MIME type.
-            model: the model's name or alias.
-            pages: how many pages it has, for the rate limit.
+            upload: what to send.
             ready: called right before every attempt, after the waiting; what it raises keeps the attempt from
                 being made.
 
@@ -153,9 +180,25 @@ class UpstageClient:
 
         Raises:
             AnswerLost: it may have been accepted, and billed; not sent again by this call.
+            NotOffered: the account cannot send this model's documents as jobs.
             AccountFault, DocumentFault, MomentFault: as the API answered.
         """
-        return self._patiently(lambda: self._submit_once(file, name, media_type, model, pages, ready), f"submit {name}")
+        return self._patiently(lambda: self._submit_once(upload, ready), f"submit {upload.name}")
+
+    def recognise(self, upload: Upload, to: Path, ready: Callable[[], None] = lambda: None) -> None:
+        """Send a document and wait for its pages (up to five minutes, by the API's own limit).
+
+        Args:
+            upload: what to send.
+            to: the file that gets the answer, as it comes.
+            ready: as for `submit`.
+
+        Raises:
+            TimedOut: it took too long, and may be billed.
+            AnswerLost: it may have been recognised, and billed; not sent again by this call.
+            AccountFault, DocumentFault, MomentFault: as the API answered.
+        """
+        self._patiently(lambda: self._recognise_once(upload, to, ready), f"recognise {upload.name}")
 
     @property
     def stopped(self) -> bool:
@@ -166,43 +209,72 @@ class UpstageClient:
         """Let no thread send anything from now on: the account was refused, or the run is being cancelled."""
         self._stopped = fault
 
-    def _submit_once(
-        self, file: Path, name: str, media_type: str, model: str, pages: int, ready: Callable[[], None]
-    ) -> str:
+    def _submit_once(self, upload: Upload, ready: Callable[[], None]) -> str:
+        answer = self._send(upload, "async", ready, _UPLOAD_SECONDS, _content)
+        try:
+            return Submitted.model_validate_json(self._without_key(answer)).request_id
+        except ValidationError as error:
+            raise AnswerLost(f"{upload.name} was accepted, but the answer holds no request id") from error
+
+    def _recognise_once(self, upload: Upload, to: Path, ready: Callable[[], None]) -> None:
+        def keep(response: requests.Response) -> bytes:
+            received = 0
+            with response, to.open("wb") as file:
+                for piece in response.iter_content(_PIECE):
+                    received += len(piece)
+                    if received > _LONGEST_SYNC_ANSWER:
+                        raise requests.exceptions.ContentDecodingError("the answer does not end")
+                    file.write(piece)
+            return b""
+
+        self._send(upload, "sync", ready, SYNC_SECONDS, keep)
+
+    def _send(
+        self,
+        upload: Upload,
+        submission: Submission,
+        ready: Callable[[], None],
+        seconds: float,
+        receive: Callable[[requests.Response], bytes],
+    ) -> bytes:
+        """Post a document; `receive` takes in the answer, if it is a good one."""
         if self._stopped is not None:
             raise self._stopped
-        self._throttle.take(pages)
+        self._throttle.take(upload.pages)
         if self._stopped is not None:  # asked after the wait, so that no thread sends after another was refused
             raise self._stopped
         ready()
-        with file.open("rb") as content:
-            fields = {"model": model, "document": (name, content, media_type)}
+        name = upload.name
+        with upload.file.open("rb") as content:
+            fields: dict[str, Any] = {"model": upload.model, "document": (name, content, upload.media_type)}
+            if upload.schema is not None:
+                fields["schema"] = upload.schema
             body = MultipartEncoderMonitor(MultipartEncoder(fields))
             try:
                 response = self._api.post(
-                    f"{self._documents}/async",
+                    f"{self._documents}/async" if submission == "async" else self._documents,
                     data=body,
                     headers={"Content-Type": body.content_type},
                     auth=self._auth,
-                    timeout=(_CONNECT_SECONDS, _UPLOAD_SECONDS),
+                    timeout=(_CONNECT_SECONDS, seconds),
                     allow_redirects=False,
                     stream=True,
                 )
+                if response.status_code // 100 == 2:
+                    return receive(response)
                 answer = self._without_key(_content(response))
             except requests.RequestException as error:
                 if body.bytes_read < body.encoder.len:  # an upload that was cut short cannot have been accepted
                     raise MomentFault(f"could not send {name}: {_words(error)}") from error
-                raise AnswerLost(f"{name} was sent, but the answer was lost: {_words(error)}") from error
-        if response.status_code // 100 != 2:
-            fault = fault_of(response.status_code, answer, response.headers, self._clock.now(), submitting=True)
-            if isinstance(fault, AccountFault):
-                self.stop_submitting(fault)
-            self._rest(response.status_code, fault)
-            raise fault
-        try:
-            return Submitted.model_validate_json(answer).request_id
-        except ValidationError as error:
-            raise AnswerLost(f"{name} was accepted, but the answer holds no request id") from error
+                slow = submission == "sync" and isinstance(error, requests.Timeout)
+                lost = TimedOut if slow else AnswerLost
+                raise lost(f"{name} was sent, but the answer was lost: {_words(error)}") from error
+        fault = fault_of(response.status_code, answer, response.headers, self._clock.now(), submitting=submission)
+        # What is not offered as a job may be as a synchronous request.
+        if isinstance(fault, AccountFault) and not (submission == "async" and isinstance(fault, NotOffered)):
+            self.stop_submitting(fault)
+        self._rest(response.status_code, fault)
+        raise fault
 
     def status(self, request_id: str) -> RequestStatus:
         """How a request stands, with download URLs that live 15 minutes from now.
@@ -235,7 +307,7 @@ class UpstageClient:
             return answer
         if response.status_code == 404:
             raise RequestUnknown("the API does not know the request (404)")
-        fault = fault_of(response.status_code, answer, response.headers, self._clock.now(), submitting=False)
+        fault = fault_of(response.status_code, answer, response.headers, self._clock.now(), submitting=None)
         self._rest(response.status_code, fault)
         raise fault
 

@@ -5,9 +5,12 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from typing import Literal
 
-from tasks.faults import AccountFault, AnswerLost, DocumentFault, Fault, MomentFault
+from tasks.faults import AccountFault, AnswerLost, DocumentFault, Fault, MomentFault, NotOffered, TimedOut
 from tasks.upstage.words import clean_words
+
+Submission = Literal["async", "sync"]
 
 _LONGEST_BODY = 300
 _WRONG_MODEL = re.compile(
@@ -42,7 +45,9 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
         return None
 
 
-def fault_of(status: int, body: bytes, headers: Mapping[str, str], now: datetime, *, submitting: bool) -> Fault:
+def fault_of(
+    status: int, body: bytes, headers: Mapping[str, str], now: datetime, *, submitting: Submission | None
+) -> Fault:
     """The fault that an answer other than 2xx means.
 
     Args:
@@ -50,8 +55,8 @@ def fault_of(status: int, body: bytes, headers: Mapping[str, str], now: datetime
         body: the answer's body.
         headers: the answer's headers, case-insensitive.
         now: the time, for a Retry-After that is a date.
-        submitting: whether the call sent a document. A gateway's 502 or 504 then says nothing about whether
-            the API behind it took the document.
+        submitting: how the call sent a document, if it did. A gateway's 502 or 504 then says nothing about
+            whether the API behind it took the document.
     """
     said = message_of(body)
     words = f"the API answered {status}" + (f" ({said})" if said else "")
@@ -60,11 +65,13 @@ def fault_of(status: int, body: bytes, headers: Mapping[str, str], now: datetime
     if status in (402, 403):
         return AccountFault(f"{words}: the account has no credit or no permission; top it up or use another key")
     if status == 405:
-        return AccountFault(f"{words}: check UPSTAGE_BASE_URL; it must begin with https://")
+        return NotOffered(f"{words}: check UPSTAGE_BASE_URL; it must begin with https://")
     if status == 400 and _WRONG_MODEL.search(said):
-        return AccountFault(f"{words}: the account cannot use this model; choose another with --model")
+        return NotOffered(f"{words}: the account cannot use this model; choose another with --model")
     if submitting and status in (502, 504):
-        return AnswerLost(f"{words}, which leaves open whether the document was accepted")
+        # Of a synchronous request, 504 says that recognising took too long.
+        kind = TimedOut if submitting == "sync" and status == 504 else AnswerLost
+        return kind(f"{words}, which leaves open whether the document was accepted")
     if status == 429 or status >= 500 or status in (408, 425):
         return MomentFault(words, retry_after(headers, now))
     if 300 <= status < 400:
@@ -72,10 +79,12 @@ def fault_of(status: int, body: bytes, headers: Mapping[str, str], now: datetime
     if not submitting:
         return MomentFault(words)
     if status == 404:
-        return AccountFault(f"{words}: there is no such endpoint; check UPSTAGE_BASE_URL")
+        return NotOffered(f"{words}: there is no such endpoint; check UPSTAGE_BASE_URL")
     if status == 413:
         return DocumentFault(
-            "too-large", f"{words}: too many bytes or pages for one request; lower --limits.pages or --limits.megabytes"
+            "too-large",
+            f"{words}: too many bytes or pages for one request; lower --limits.pages, --limits.sync-pages or "
+            "--limits.megabytes, or divide the document, if it is no PDF or TIFF",
         )
     if status == 415:
         return DocumentFault("unsupported-format", f"{words}: the API does not take this format; convert the document")

@@ -1,6 +1,7 @@
 """A document is what its content says, whatever its name says, and is sent under a name that cannot hang a job."""
 
 import io
+import random
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,40 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.documents.formats import BMP, JPEG, PDF, PNG, TIFF, Format, format_of, upload_name
+from tasks.documents.formats import (
+    BMP,
+    DOCX,
+    FORMATS,
+    HEIC,
+    HWP,
+    HWPX,
+    JPEG,
+    PDF,
+    PNG,
+    PPTX,
+    TIFF,
+    XLSX,
+    Format,
+    upload_name,
+)
+from tasks.documents.sniff import format_of
 from tasks.faults import DocumentFault
-from tests.documents import jpeg, png, text_pdf, tiff, truncated_pdf
-
-FORMATS = [PDF, PNG, JPEG, BMP, TIFF]
+from tests.documents import (
+    docx,
+    encrypted_docx,
+    encrypted_hwp,
+    heic,
+    hwp,
+    hwpx,
+    jpeg,
+    legacy_doc,
+    png,
+    pptx,
+    text_pdf,
+    tiff,
+    truncated_pdf,
+    xlsx,
+)
 
 
 def picture(kind: str) -> bytes:
@@ -30,6 +60,13 @@ CONTENTS = [
     (picture("BMP"), BMP),
     (tiff(["a", "b"]), TIFF),
     (b"MM\x00*" + bytes(8), TIFF),
+    (heic("a"), HEIC),
+    (heic("a", images=2), HEIC),
+    (docx(["a", "b"]), DOCX),
+    (pptx(["a"]), PPTX),
+    (xlsx(["a"]), XLSX),
+    (hwp(["a"]), HWP),
+    (hwpx(["a"]), HWPX),
 ]
 
 
@@ -55,16 +92,75 @@ def test_the_content_decides_under_any_name(tmp_path: Path, name: str, content: 
         b"PK\x03\x04" + bytes(40),
         picture("GIF"),
         picture("WEBP"),
+        b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf",
+        b"\0\0\0\x1cftypisom\0\0\0\0isomiso2mp41",
+        legacy_doc(),
+        docx(["cut off"])[:-200],
     ],
 )
 def test_no_name_makes_other_content_sendable(tmp_path: Path, name: str, content: bytes) -> None:
     file = tmp_path / name
     file.write_bytes(content)
-    with pytest.raises(DocumentFault, match=r"is \w+, and BMP, JPEG, PDF, PNG, TIFF can be sent") as caught:
+    with pytest.raises(DocumentFault, match=r"is \w+, and BMP, DOCX, .*, TIFF, XLSX can be sent") as caught:
         format_of(file, "letters/lying.pdf")
     assert "letters/lying.pdf" in str(caught.value)
     assert str(tmp_path) not in str(caught.value)
     assert not caught.value.retry_helps
+
+
+def test_a_format_of_an_earlier_age_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "document"
+    file.write_bytes(legacy_doc())
+    with pytest.raises(DocumentFault, match=r"the content of 'a\.docx' is DOC, and"):
+        format_of(file, "a.docx")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (encrypted_docx(), "the Office document is encrypted with a password: remove the password first"),
+        (encrypted_hwp(), "the HWP is encrypted with a password: remove the password first"),
+    ],
+)
+def test_an_encrypted_office_document_says_so(tmp_path: Path, content: bytes, words: str) -> None:
+    file = tmp_path / "document"
+    file.write_bytes(content)
+    with pytest.raises(DocumentFault, match=words) as caught:
+        format_of(file, "a.docx")
+    assert caught.value.code == "encrypted"
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [(docx(["a"]), "a.docx"), (pptx(["a"]), "A.PPTX"), (xlsx(["a"]), "a.xlsx"), (hwpx(["a"]), "a.hwpx")],
+)
+def test_a_damaged_archive_is_broken_where_its_name_promises_a_document(
+    tmp_path: Path, content: bytes, name: str
+) -> None:
+    file = tmp_path / "document"
+    file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DocumentFault, match=r"is broken \(.*\): repair or replace it") as caught:
+        format_of(file, name)
+    assert caught.value.code == "broken"
+    with pytest.raises(DocumentFault, match="unsupported format"):
+        format_of(file, "backup.zip")
+
+
+@pytest.mark.parametrize("content", [hwp(["a"]), encrypted_docx()])
+def test_no_damage_to_a_compound_file_is_anything_but_the_documents_fault(tmp_path: Path, content: bytes) -> None:
+    chance, file = random.Random(3), tmp_path / "document"
+    seen = set()
+    for _ in range(300):
+        copy = bytearray(content)
+        for _ in range(chance.choice([1, 5, 40])):
+            copy[chance.randrange(len(copy))] = chance.randrange(256)
+        file.write_bytes(copy[: chance.randrange(9, len(copy))] if chance.random() < 0.3 else copy)
+        try:
+            seen.add(format_of(file, "a.hwp").name)
+        except DocumentFault as fault:
+            seen.add(fault.code)
+    assert seen & {"HWP", "encrypted"}
+    assert "broken" in seen
 
 
 def test_an_empty_document_is_told_apart_from_an_unknown_one(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import math
 import tempfile
-import tracemalloc
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -14,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.documents.answers import BatchUnreadable, read_batch, shape_of
 from tasks.documents.coverage import Piece, Share, cover
-from tasks.documents.merge import BatchUnreadable, Merged, merge, read_batch, shape_of
+from tasks.documents.merge import Merged, merge
 from tasks.faults import DocumentFault, Fault
 from tasks.models import PageRange
 
@@ -345,24 +345,3 @@ def test_no_answer_of_the_api_leads_to_anything_but_valid_json_or_a_fault(answer
         return
     result = json.loads(raw, parse_constant=refuse)
     assert [each["id"] for each in result["pages"]] == list(range(sum(len(each["pages"]) for each in answers)))
-
-
-def test_memory_does_not_grow_with_the_document(tmp_path: Path) -> None:
-    text = " ".join(f"word{number}" for number in range(200))
-    # Words without boxes: what is measured is whether they stay in memory, and measuring each box takes long.
-    full = page("older", [], 0.5, 1) | {"text": text, "words": [{"text": each} for each in text.split()]}
-    download = tmp_path / "batch"
-    download.write_text(json.dumps(batch("older", [full] * 10, 1, "restart")))
-
-    def peak(pages: int) -> int:
-        pieces = [Piece("r", PageRange(first=first, last=first + 9)) for first in range(1, pages, 10)]
-        tracemalloc.start()
-        try:
-            merged = merge(cover(pages, pieces).shares, lambda _: read_batch(download, 10), tmp_path / "result")
-            assert merged == Merged(pages, 200 * pages)
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-
-    # The text alone of the longer document is 1.8 MB larger, all of its words are 40 MB larger.
-    assert peak(1000) < peak(100) + 1_000_000

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tasks.faults import DocumentMoved
-from tasks.store.objects import Described, Entry, Objects, Stored
+from tasks.store.object_store import Described, Entry, Stored
+from tasks.store.objects import Objects
 
 
 class MemoryObjects(Objects):
@@ -36,7 +37,9 @@ class MemoryObjects(Objects):
     def _put_if(self, bucket: str, key: str, body: bytes, etag: str | None) -> str | None:
         return self._write(key, body, {}) if self._etag(key) == etag else None
 
-    def put_file(self, bucket: str, key: str, file: Path, metadata: Mapping[str, str], over: str | None) -> bool:
+    def put_file(
+        self, bucket: str, key: str, file: Path, metadata: Mapping[str, str], media_type: str, *, over: str | None
+    ) -> bool:
         if self._etag(key) != over:
             return False
         self._write(key, file.read_bytes(), metadata)

@@ -20,6 +20,7 @@ from tasks.poll import poll_job
 from tasks.session import Session
 from tasks.store.objects import Objects
 from tasks.submit import submit_document
+from tasks.upstage.client import Upload
 from tests.fakes import FakeClock
 from tests.hostile.memory import MemoryObjects
 from tests.hostile.server import KEY, SECRET, Body, Change, HostileApi, Json, plain
@@ -383,7 +384,7 @@ def test_a_receipt_without_end_is_a_lost_answer(trial: Callable[[], Trial], tmp_
     file = tmp_path_factory.mktemp("sent") / "a.pdf"
     file.write_bytes(BODY)
     with pytest.raises(AnswerLost):
-        one.session.client.submit(file, "a.pdf", "application/pdf", "ocr", PAGES)
+        one.session.client.submit(Upload(file, "a.pdf", "application/pdf", "ocr", PAGES))
     assert one.hostile.sent < 16 * MB
 
 

@@ -17,9 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.documents import pages as product
-from tasks.documents.formats import BMP, JPEG, PDF, PNG, TIFF, Format, format_of
-from tasks.documents.pages import count_pages, extract_pages
+from tasks.documents import inspect as product
+from tasks.documents.formats import BMP, JPEG, PDF, PNG, TIFF, Format
+from tasks.documents.inspect import InspectionLimits, inspect_as
+from tasks.documents.parts import extract_pages
+from tasks.documents.sniff import format_of
 from tasks.faults import DocumentFault
 from tasks.models import PageRange
 from tests.documents import encrypted_pdf, jpeg, png, text_pdf, tiff
@@ -34,15 +36,17 @@ LONGEST = 20.0  # seconds
 _PROBE = """
 import json, resource, sys
 from pathlib import Path
-from tasks.documents.formats import PDF, format_of
-from tasks.documents.pages import count_pages, extract_pages
+from tasks.documents.formats import PDF
+from tasks.documents.inspect import InspectionLimits, inspect_document
+from tasks.documents.parts import extract_pages
+from tasks.documents.sniff import format_of
 from tasks.faults import DocumentFault
 from tasks.models import PageRange
 file = Path(sys.argv[1])
 peak = lambda who: resource.getrusage(who).ru_maxrss // (1 << 20 if sys.platform == "darwin" else 1 << 10)
 before, said = peak(resource.RUSAGE_SELF), []
 for act in (
-    lambda: count_pages(file, format_of(file, "x"), 200_000_000),
+    lambda: inspect_document(file, "x", InspectionLimits(200_000_000, 150)).pages,
     lambda: extract_pages(file, PDF, PageRange(first=1, last=1), Path(sys.argv[2])),
 ):
     try:
@@ -69,6 +73,12 @@ def probed(content: bytes, folder: Path) -> dict[str, Any]:
     assert ended.returncode == 0, ended.stderr.decode()[-500:]
     answer: dict[str, Any] = json.loads(ended.stdout)
     return answer
+
+
+def count_pages(file: Path, form: Format, pixels: int) -> int:
+    pages = inspect_as(file, form, InspectionLimits(pixels, 150)).pages
+    assert pages is not None
+    return pages
 
 
 def outcome(content: bytes, form: Format, folder: Path, most_pixels: int = PIXELS) -> int | DocumentFault:

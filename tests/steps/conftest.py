@@ -104,7 +104,7 @@ class World:
 
     def finish(self, session: Session, document: Document) -> list[Outcome]:
         """Poll and collect until the job is closed, as the scheduled passes do. Gives what became of it each time."""
-        identity, deadline = job_id(document, session.options.model), time.monotonic() + PATIENCE
+        identity, deadline = session.job_id(document), time.monotonic() + PATIENCE
         outcomes: list[Outcome] = []
         while (held := session.ledger.read(identity)) is not None:
             assert time.monotonic() < deadline, f"not finished: {held.job}, {outcomes[-3:]}"

@@ -11,6 +11,7 @@ from tasks.poll import OpenJobs, poll_job
 from tasks.session import Session
 from tasks.store.objects import Objects
 from tasks.submit import submit_document
+from tasks.upstage.limits import Limits
 from tests.steps.conftest import PATIENCE, TEN_PAGES, World, pdf, sha
 
 BODY = pdf(25)
@@ -70,6 +71,38 @@ def test_a_submitter_killed_at_any_call_loses_nothing(world: World, s3_url: str,
     assert record.job.possible_duplicates <= 1
     assert record.job.possible_duplicates == 1 or paid_twice == 0
     assert world.listing("out/_jobs/") == [f"out/_jobs/done/{record.job.id}.json"]
+
+
+AT_ONCE: dict[str, Any] = {"mode": "sync", "limits": Limits(sync_pages=10)}
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("number", range(1, 12))
+def test_a_worker_killed_while_it_is_answered_at_once_loses_nothing(
+    world: World, s3_url: str, number: int, moment: str
+) -> None:
+    """As a submitter, but for each of two parts three writes: posting, the pages that came, the record of them."""
+    body = pdf(14)
+    expected = world.undisturbed(world.put(body))
+    document = world.put(body)
+    doomed = Doomed(world, s3_url, number, moment, **AT_ONCE)
+    with pytest.raises(Killed):
+        submit_document(doomed.session, document)
+    passes(world, world.session(**AT_ONCE), document)
+    record = world.done(document)
+    assert world.result(document) == expected
+    paid_twice = sum(world.billed_pages()) - 14
+    # Only where the pages had come and were not written yet: before the write of the first part's, or the second's.
+    answer_was_lost = {(7, "before"): 10, (10, "before"): 4}
+    assert paid_twice == answer_was_lost.get((number, moment), 0)
+    assert record.job.possible_duplicates == 1 or paid_twice == 0
+    assert world.listing("out/_jobs/") == [f"out/_jobs/done/{record.job.id}.json"]
+
+
+def test_the_kills_of_a_worker_answered_at_once_reach_its_last_call(world: World, s3_url: str) -> None:
+    alive = Doomed(world, s3_url, 12, "before", **AT_ONCE)
+    assert submit_document(alive.session, world.put(pdf(14))).kind == "open"
+    assert alive.calls == 11
 
 
 def test_the_kills_of_a_submitter_reach_its_last_call(world: World, s3_url: str) -> None:

@@ -193,7 +193,7 @@ def test_an_image_that_is_too_large_cannot_be_halved(world: World) -> None:
     document = world.put(png("one page"), "in/a.png")
     outcome = submit_document(world.session(limits=kilobytes(0.5)), document)
     assert (outcome.kind, world.bill()) == ("failed", [])
-    assert "page 1 alone" in outcome.message
+    assert "the PNG is" in outcome.message
 
 
 def test_the_page_budget_is_never_overdrawn_and_what_does_not_fit_is_not_claimed(world: World) -> None:
@@ -223,7 +223,8 @@ def test_an_account_that_is_refused_stops_everything_and_fails_nobody(world: Wor
     elif fault == "credit":
         world.api.set(credit_pages=0)
     else:
-        world.api.fail(POST | {"action": "status", "status": 400, "body": {"message": "invalid model name"}})
+        refused = {"action": "status", "status": 400, "body": {"message": "invalid model name"}, "times": 2}
+        world.api.fail({"method": "POST"} | refused)  # as a job, and at once
     with pytest.raises(AccountFault):
         submit_document(session, document)
     assert world.untouched()

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks.faults import AccountFault, AnswerLost, DocumentFault, Fault, MomentFault
-from tasks.upstage.errors import fault_of, message_of, retry_after
+from tasks.faults import AccountFault, AnswerLost, DocumentFault, Fault, MomentFault, NotOffered, TimedOut
+from tasks.upstage.errors import Submission, fault_of, message_of, retry_after
 
 NOW = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 
@@ -26,36 +26,38 @@ def nested(message: str) -> bytes:
 @pytest.mark.parametrize(
     ("status", "said", "submitting", "kind", "remedy"),
     [
-        (400, "invalid model name", True, AccountFault, "--model"),
-        (400, "unknown field callback", True, DocumentFault, "does not take this document"),
-        (401, "invalid key", True, AccountFault, "UPSTAGE_API_KEY"),
-        (401, "invalid key", False, AccountFault, "UPSTAGE_API_KEY"),
-        (402, "payment required", True, AccountFault, "top it up"),
-        (403, "no credit", True, AccountFault, "top it up"),
-        (403, "no credit", False, AccountFault, "top it up"),
-        (404, "no route", True, AccountFault, "UPSTAGE_BASE_URL"),
-        (404, "no route", False, MomentFault, ""),
-        (405, "use https", True, AccountFault, "https://"),
-        (408, "too slow", True, MomentFault, ""),
-        (413, "too many pages", True, DocumentFault, "lower --limits."),
-        (415, "bad format", True, DocumentFault, "convert"),
-        (422, "corrupted", True, DocumentFault, "repair or replace"),
-        (429, "slow down", True, MomentFault, ""),
-        (429, "slow down", False, MomentFault, ""),
-        (500, "oops", True, MomentFault, ""),
-        (500, "oops", False, MomentFault, ""),
-        (502, "bad gateway", True, AnswerLost, "whether the document was accepted"),
-        (502, "bad gateway", False, MomentFault, ""),
-        (503, "overloaded", True, MomentFault, ""),
-        (504, "timeout", True, AnswerLost, "whether the document was accepted"),
-        (504, "timeout", False, MomentFault, ""),
-        (529, "a status nobody documented", True, MomentFault, ""),
-        (302, "moved", True, AccountFault, "UPSTAGE_BASE_URL"),
-        (308, "moved", False, AccountFault, "UPSTAGE_BASE_URL"),
+        (400, "invalid model name", "async", NotOffered, "--model"),
+        (400, "unknown field callback", "async", DocumentFault, "does not take this document"),
+        (401, "invalid key", "async", AccountFault, "UPSTAGE_API_KEY"),
+        (401, "invalid key", None, AccountFault, "UPSTAGE_API_KEY"),
+        (402, "payment required", "async", AccountFault, "top it up"),
+        (403, "no credit", "async", AccountFault, "top it up"),
+        (403, "no credit", None, AccountFault, "top it up"),
+        (404, "no route", "async", NotOffered, "UPSTAGE_BASE_URL"),
+        (404, "no route", None, MomentFault, ""),
+        (405, "use https", "async", NotOffered, "https://"),
+        (408, "too slow", "async", MomentFault, ""),
+        (413, "too many pages", "async", DocumentFault, "lower --limits."),
+        (415, "bad format", "async", DocumentFault, "convert"),
+        (422, "corrupted", "async", DocumentFault, "repair or replace"),
+        (429, "slow down", "async", MomentFault, ""),
+        (429, "slow down", None, MomentFault, ""),
+        (500, "oops", "async", MomentFault, ""),
+        (500, "oops", None, MomentFault, ""),
+        (502, "bad gateway", "async", AnswerLost, "whether the document was accepted"),
+        (502, "bad gateway", None, MomentFault, ""),
+        (503, "overloaded", "async", MomentFault, ""),
+        (504, "timeout", "async", AnswerLost, "whether the document was accepted"),
+        (504, "timeout", "sync", TimedOut, "whether the document was accepted"),
+        (502, "bad gateway", "sync", AnswerLost, "whether the document was accepted"),
+        (504, "timeout", None, MomentFault, ""),
+        (529, "a status nobody documented", "async", MomentFault, ""),
+        (302, "moved", "async", AccountFault, "UPSTAGE_BASE_URL"),
+        (308, "moved", None, AccountFault, "UPSTAGE_BASE_URL"),
     ],
 )
 def test_every_status_is_somebodys_fault_and_says_what_to_do(
-    body: Any, status: int, said: str, submitting: bool, kind: type[Fault], remedy: str
+    body: Any, status: int, said: str, submitting: Submission | None, kind: type[Fault], remedy: str
 ) -> None:
     fault = fault_of(status, body(said), {}, NOW, submitting=submitting)
     assert type(fault) is kind
@@ -65,7 +67,7 @@ def test_every_status_is_somebodys_fault_and_says_what_to_do(
 
 
 def test_a_document_the_api_calls_damaged_is_not_worth_retrying_and_an_unexplained_refusal_is() -> None:
-    damaged, unexplained = (fault_of(status, b"", {}, NOW, submitting=True) for status in (422, 418))
+    damaged, unexplained = (fault_of(status, b"", {}, NOW, submitting="async") for status in (422, 418))
     assert isinstance(damaged, DocumentFault)
     assert not damaged.retry_helps
     assert isinstance(unexplained, DocumentFault)
@@ -74,7 +76,7 @@ def test_a_document_the_api_calls_damaged_is_not_worth_retrying_and_an_unexplain
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_retry_after_reaches_whoever_waits(status: int) -> None:
-    fault = fault_of(status, b"", {"Retry-After": "17"}, NOW, submitting=True)
+    fault = fault_of(status, b"", {"Retry-After": "17"}, NOW, submitting="async")
     assert isinstance(fault, MomentFault)
     assert fault.retry_after == 17
 
@@ -153,11 +155,11 @@ bodies = st.one_of(
 )
 
 
-@given(st.integers(100, 599), bodies, st.booleans())
-@example(500, b"[" * 200_000, True)
-@example(400, b'{"message":' * 200_000, False)
-@example(500, b"9" * 10_000, True)
-def test_no_body_breaks_the_reading_of_an_error(status: int, body: bytes, submitting: bool) -> None:
+@given(st.integers(100, 599), bodies, st.sampled_from([None, "async", "sync"]))
+@example(500, b"[" * 200_000, "async")
+@example(400, b'{"message":' * 200_000, None)
+@example(500, b"9" * 10_000, "sync")
+def test_no_body_breaks_the_reading_of_an_error(status: int, body: bytes, submitting: Submission | None) -> None:
     fault = fault_of(status, body, {}, NOW, submitting=submitting)
     assert isinstance(fault, Fault)
     assert len(str(fault).encode("utf-8")) < 4 * 300 + 200

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.faults import AccountFault
-from tasks.upstage.client import UpstageClient
+from tasks.upstage.client import Upload, UpstageClient
 from tasks.upstage.throttle import Throttle
 from tasks.upstage.words import clean_words
 from tests.fakes import FakeClock
@@ -26,7 +26,7 @@ def test_a_key_that_the_api_repeats_goes_no_further(api: StandInControl, clock: 
     document.write_bytes(b"%PDF-1.4")
     client = UpstageClient(api.base_url, api.key, Throttle(1000, 100_000, clock), clock)
     with pytest.raises(AccountFault, match="Incorrect API key provided: …") as caught:
-        client.submit(document, "a.pdf", "application/pdf", "ocr", 1)
+        client.submit(Upload(document, "a.pdf", "application/pdf", "ocr", 1))
     assert api.key not in str(caught.value)
 
 

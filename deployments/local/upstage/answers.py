@@ -5,14 +5,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable
-from statistics import fmean
 
 from deployments.local.upstage.jobs import model_snapshot
 from deployments.local.upstage.recognise import Page
+from deployments.local.upstage.schemas import Json, clova, google, mean
 from deployments.local.upstage.settings import Settings
-from deployments.local.upstage.store import Batch, OcrRequest, plan_batches
-
-Json = dict[str, object]
+from deployments.local.upstage.store import AnswerSchema, Batch, OcrRequest, plan_batches
 
 
 def expired(request: OcrRequest, settings: Settings) -> bool:
@@ -90,30 +88,34 @@ def _batches(request: OcrRequest, batches: list[Batch], settings: Settings, sign
     return listed
 
 
-def body(pages: list[Page], first_page: int, model: str, settings: Settings) -> Json:
+def body(request: OcrRequest, pages: list[Page], first_page: int, settings: Settings) -> Json:
     """The result of a sync request or of one batch.
 
     Args:
+        request: what was asked for: which model, which schema.
         pages: the pages.
         first_page: where the first of them stands in the document, from 1.
-        model: the model that was asked for.
         settings: which shape, and how pages are numbered.
 
     Returns:
         The JSON.
     """
     start = {"restart": 0, "document": first_page - 1, "one": 1}[settings.page_ids]
+    first_number = first_page if settings.page_ids == "document" else 1
+    if request.answer_schema is AnswerSchema.CLOVA:
+        return clova(request, pages, start)
+    if request.answer_schema is AnswerSchema.GOOGLE:
+        return google(pages, first_number, settings.google_form)
     if settings.shape == "new":
         return {
             "api": "2.0",
-            "model": model_snapshot(model),
+            "model": model_snapshot(request.model),
             "pages": [_new_page(page, start + index) for index, page in enumerate(pages)],
             "usage": {"pages": len(pages)},
         }
-    first_number = first_page if settings.page_ids == "document" else 1
     return {
         "apiVersion": "1.1",
-        "confidence": _mean(_confidence(page) for page in pages),
+        "confidence": mean(_confidence(page) for page in pages),
         "metadata": {
             "pages": [
                 {"page": first_number + index, "width": page.width, "height": page.height}
@@ -121,7 +123,7 @@ def body(pages: list[Page], first_page: int, model: str, settings: Settings) -> 
             ]
         },
         "mimeType": "multipart/form-data",
-        "modelVersion": model_snapshot(model),
+        "modelVersion": model_snapshot(request.model),
         "numBilledPages": len(pages),
         "pages": [_old_page(page, start + index) for index, page in enumerate(pages)],
         "stored": True,
@@ -169,9 +171,4 @@ def _new_page(page: Page, number: int) -> Json:
 
 
 def _confidence(page: Page) -> float:
-    return _mean(word.confidence for word in page.words)
-
-
-def _mean(values: Iterable[float]) -> float:
-    known = list(values)
-    return round(fmean(known), 4) if known else 0.0
+    return mean(word.confidence for word in page.words)

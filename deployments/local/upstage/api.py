@@ -19,12 +19,13 @@ from starlette.routing import Route
 from deployments.local.upstage import answers
 from deployments.local.upstage.calls import API
 from deployments.local.upstage.clock import timestamp
-from deployments.local.upstage.documents import Format, contradicts, inspect, sniff
-from deployments.local.upstage.errors import ApiError, CorruptedDocumentError, error_answer, invalid_model
+from deployments.local.upstage.documents import inspect
+from deployments.local.upstage.errors import ApiError, CorruptedDocumentError, error_answer, invalid_model, no_async
+from deployments.local.upstage.formats import Format, contradicts, sniff
 from deployments.local.upstage.jobs import Jobs
 from deployments.local.upstage.settings import LiveSettings
 from deployments.local.upstage.storage import Signer
-from deployments.local.upstage.store import OcrRequest, Store
+from deployments.local.upstage.store import AnswerSchema, OcrRequest, Store
 from deployments.local.upstage.uploads import Upload, read_form
 
 _Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -77,7 +78,7 @@ class Api:
         with self._store.change(accepted.id) as mine:
             mine.status, mine.completed_pages = "completed", len(pages)
             mine.completed, mine.completed_at = time.time(), timestamp()
-        body = await run_in_threadpool(answers.body, pages, 1, accepted.model, self._live.now)
+        body = await run_in_threadpool(answers.body, accepted, pages, 1, self._live.now)
         return JSONResponse(body)
 
     async def _submit(self, request: Request) -> Response:
@@ -124,12 +125,8 @@ class Api:
         if not re.fullmatch(r"ocr(-\d+)?", model, re.ASCII):
             raise invalid_model()
         if mode == "async" and self._live.now.refuse_async:
-            raise invalid_model()
-        schema = upload.fields.get("schema")
-        if schema in ("clova", "google"):
-            raise ApiError(400, "schema not supported by this stand-in")
-        if schema is not None:
-            raise ApiError(400, "invalid schema")
+            raise no_async(self._live.now.refuse_async_status)
+        _schema(upload)
 
     def _examine(self, request_id: str, upload: Upload, mode: Literal["async", "sync"]) -> OcrRequest:
         limits = self._live.now.limits
@@ -137,10 +134,7 @@ class Api:
             raise ApiError(413, f"the document is larger than {limits.max_bytes} bytes")
         if not upload.size:
             raise ApiError(400, "the document is empty")
-        form = sniff(upload.path)
-        if form is None:
-            raise ApiError(415, "unsupported document format")
-        pages, pixels = _look_over(upload.path, form)
+        form, pages, pixels = _look_over(upload.path)
         most = limits.async_pages if mode == "async" else limits.sync_pages
         if pages > most:
             raise ApiError(413, f"the document has {pages} pages, more than {most}")
@@ -153,6 +147,7 @@ class Api:
             model=upload.fields["model"],
             file_name=upload.file_name,
             format=form,
+            answer_schema=_schema(upload),
             sha256=upload.sha256,
             size=upload.size,
             pages=pages,
@@ -162,8 +157,20 @@ class Api:
         )
 
 
-def _look_over(path: Path, form: Format) -> tuple[int, int]:
+def _schema(upload: Upload) -> AnswerSchema | None:
+    asked = upload.fields.get("schema")
     try:
-        return inspect(path, form)
+        return None if asked is None else AnswerSchema(asked)
+    except ValueError:
+        raise ApiError(400, "invalid schema") from None
+
+
+def _look_over(path: Path) -> tuple[Format, int, int]:
+    """Return format, pages, and pixels of the largest page."""
+    try:
+        form = sniff(path)
+        if form is None:
+            raise ApiError(415, "unsupported document format")
+        return form, *inspect(path, form)
     except CorruptedDocumentError as error:
         raise ApiError(422, f"corrupted document: {error}") from error

@@ -1,4 +1,4 @@
-"""Opens documents: what format, how many pages, how large, and what is on them."""
+"""Opens documents: how many pages, how large, and what is on them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
-from pathlib import Path, PurePath
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
+import pillow_heif
 import pypdfium2
 import pypdfium2.raw
 from PIL import Image
 
+from deployments.local.upstage.containers import damage_in
 from deployments.local.upstage.errors import CorruptedDocumentError
-
-DPI = 150
+from deployments.local.upstage.formats import Format
+from deployments.local.upstage.office import OFFICE, open_office
+from deployments.local.upstage.pages import DPI, LineOfWords, Pages, Size
 
 # PDFium may be entered by one thread at a time, whatever the document.
 _pdfium = threading.Lock()
@@ -25,70 +27,7 @@ _pdfium = threading.Lock()
 # The limit on pixels is the API's own, and is checked with its own error.
 Image.MAX_IMAGE_PIXELS = None
 
-Size = tuple[int, int]
-LineOfWords = list[tuple[str, tuple[int, int, int, int]]]
-
-
-class Format(StrEnum):
-    """The formats that the stand-in reads."""
-
-    PDF = "pdf"
-    PNG = "png"
-    JPEG = "jpeg"
-    BMP = "bmp"
-    TIFF = "tiff"
-
-
-_MAGIC: list[tuple[bytes, Format]] = [
-    (b"\x89PNG\r\n\x1a\n", Format.PNG),
-    (b"\xff\xd8\xff", Format.JPEG),
-    (b"BM", Format.BMP),
-    (b"II*\x00", Format.TIFF),
-    (b"MM\x00*", Format.TIFF),
-    (b"II+\x00", Format.TIFF),
-    (b"MM\x00+", Format.TIFF),
-]
-
-_SUFFIXES = {
-    ".pdf": Format.PDF,
-    ".png": Format.PNG,
-    ".jpg": Format.JPEG,
-    ".jpeg": Format.JPEG,
-    ".bmp": Format.BMP,
-    ".tif": Format.TIFF,
-    ".tiff": Format.TIFF,
-}
-_FOREIGN_SUFFIXES = {".heic", ".docx", ".pptx", ".xlsx", ".hwp", ".hwpx"}
-
-
-def sniff(path: Path) -> Format | None:
-    """Tell a document's format by its first bytes; None when it is not one of those read here."""
-    with path.open("rb") as file:
-        start = file.read(1024)
-    if b"%PDF-" in start:
-        return Format.PDF
-    return next((form for magic, form in _MAGIC if start.startswith(magic)), None)
-
-
-def contradicts(file_name: str, form: Format) -> bool:
-    """Say whether a file name promises another format than the content has."""
-    suffix = PurePath(file_name).suffix.lower()
-    return suffix in _FOREIGN_SUFFIXES or _SUFFIXES.get(suffix, form) is not form
-
-
-class Pages(Protocol):
-    """The pages of an open document, counted from 0."""
-
-    def __len__(self) -> int: ...
-
-    def size(self, index: int) -> Size:
-        """Width and height of a page in pixels; of a PDF at 150 DPI."""
-
-    def picture(self, index: int, longest_side: int) -> Image.Image:
-        """A page as an RGB picture with sides no longer than this."""
-
-    def text_layer(self, index: int) -> list[LineOfWords]:
-        """The words that a page holds as text, with left, top, right and bottom in pixels."""
+pillow_heif.register_heif_opener()
 
 
 @contextmanager
@@ -109,12 +48,13 @@ def open_pages(path: Path, form: Format) -> Iterator[Pages]:
         with _open_pdf(path) as pdf:
             yield _PdfPages(pdf)
         return
-    try:
-        image = Image.open(path, formats=[form.value.upper()])
-    except (OSError, SyntaxError, ValueError) as error:
-        raise CorruptedDocumentError("the image cannot be opened") from error
+    if form in OFFICE:
+        yield open_office(path, form)
+        return
+    with damage_in("the image"):
+        image = _open_image(path, form)
     with image:
-        yield _ImagePages(path, image)
+        yield _ImagePages(path, form, image)
 
 
 def inspect(path: Path, form: Format) -> tuple[int, int]:
@@ -132,7 +72,7 @@ def inspect(path: Path, form: Format) -> tuple[int, int]:
     """
     with open_pages(path, form) as pages:
         largest = max(width * height for width, height in (pages.size(index) for index in range(len(pages))))
-        if form is not Format.PDF:
+        if isinstance(pages, _ImagePages):
             pages.picture(0, longest_side=64)
         return len(pages), largest
 
@@ -242,42 +182,41 @@ def _to_pixels(page: Any, width: int, height: int) -> Callable[[float, float], t
     return to_pixels
 
 
+def _open_image(path: Path, form: Format) -> Image.Image:
+    return Image.open(path, formats=["HEIF" if form is Format.HEIC else form.upper()])
+
+
 class _ImagePages:
-    def __init__(self, path: Path, image: Image.Image) -> None:
+    def __init__(self, path: Path, form: Format, image: Image.Image) -> None:
         self._path = path
+        self._form = form
         self._image = image
         self._lock = threading.Lock()
-        self._count: int = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+        self._count: int = getattr(image, "n_frames", 1) if form in (Format.TIFF, Format.HEIC) else 1
 
     def __len__(self) -> int:
         return self._count
 
     def size(self, index: int) -> Size:
-        with self._lock, _damage_is_reported(index):
+        with self._lock, damage_in(f"page {index + 1}"):
             self._image.seek(index)
             return self._image.size
 
     def picture(self, index: int, longest_side: int) -> Image.Image:
-        with self._lock, _damage_is_reported(index):
+        with self._lock, damage_in(f"page {index + 1}"):
             if self._count > 1:
                 # The open file remembers where its frames are; a fresh one would search from the start.
                 self._image.seek(index)
                 return _flat(self._image.copy(), longest_side)
-            with Image.open(self._path) as image:
+            with _open_image(self._path, self._form) as image:
+                if self._form is Format.HEIC:
+                    image.load()  # else a thumbnail in the file would stand for it
                 image.draft("RGB", (longest_side, longest_side))
                 return _flat(image, longest_side)
 
     def text_layer(self, index: int) -> list[LineOfWords]:
         del index
         return []
-
-
-@contextmanager
-def _damage_is_reported(index: int) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, EOFError, SyntaxError, ValueError) as error:
-        raise CorruptedDocumentError(f"page {index + 1} cannot be read") from error
 
 
 def _flat(image: Image.Image, longest_side: int) -> Image.Image:

@@ -35,6 +35,16 @@ def invalid_model() -> ApiError:
     return ApiError(400, "invalid model name")
 
 
+def no_async(status: int) -> ApiError:
+    """Return the error for an asynchronous submit that the account may not make.
+
+    Args:
+        status: 400, 404 or 405, which say it in their own words.
+    """
+    messages = {404: "not found", 405: "method not allowed"}
+    return ApiError(status, messages[status]) if status in messages else invalid_model()
+
+
 def error_answer(error: ApiError, nested: Collection[int]) -> JSONResponse:
     """Put an error into one of the API's two bodies.
 

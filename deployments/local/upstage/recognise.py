@@ -12,7 +12,7 @@ import numpy
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from deployments.local.upstage.documents import LineOfWords, Pages
+from deployments.local.upstage.pages import LineOfWords, Pages
 
 Point = tuple[int, int]
 
@@ -127,7 +127,7 @@ def _scaled(corners: Any, across: float, down: float) -> tuple[Point, Point, Poi
 
 
 class TextRecogniser:
-    """No recognition: a PDF's own text, and for pictures words made of a hash over their pixels.
+    """No recognition: the text of a PDF or an office document, and for pictures words made of a hash over their pixels.
 
     The same page gives the same words wherever it stands, alone or in a longer document. A page of one single
     colour has no words.

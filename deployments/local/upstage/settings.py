@@ -82,7 +82,12 @@ class Settings(BaseModel):
     shape: Literal["old", "new"] = Field(default="old", description="Answer bodies: old has pixels, new has ratios.")
     page_ids: Literal["restart", "document", "one"] = Field(
         default="restart",
-        description="pages[].id: from 0 in each batch, from 0 over the document, or from 1 in each batch.",
+        description="pages[].id: from 0 in each batch, from 0 over the document, or from 1 in each batch; "
+        "CLOVA's pageIndex likewise, Google's pageNumber too but never from 0.",
+    )
+    google_form: Literal["responses", "document"] = Field(
+        default="responses",
+        description="schema=google: responses has one answer a page in a list, document one for all pages.",
     )
     nested_errors: list[int] = Field(
         default_factory=lambda: [400, 401, 403, 429],
@@ -101,7 +106,10 @@ class Settings(BaseModel):
         ge=0,
         description="Pages that may be billed over all requests; beyond, submitting answers 403.",
     )
-    refuse_async: bool = Field(default=False, description="Asynchronous submits answer 400 invalid model name.")
+    refuse_async: bool = Field(default=False, description="Asynchronous submits are refused for this model.")
+    refuse_async_status: Literal[400, 404, 405] = Field(
+        default=400, description="How they are refused: 400 invalid model name, 404 not found, 405 method not allowed."
+    )
     hang_on_bad_names: bool = Field(
         default=True,
         description="A file name too long or contradicting the content leaves the request in started.",

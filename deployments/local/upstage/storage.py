@@ -66,7 +66,7 @@ def storage_routes(store: Store, live: LiveSettings, signer: Signer) -> list[Rou
         if known is None or pages is None or not known.batches or answers.expired(known, live.now):
             return _xml(404, "NoSuchKey", "The specified key does not exist.")
         first_page = known.batches[number].start_page
-        return JSONResponse(answers.body(pages, first_page, known.model, live.now))
+        return JSONResponse(answers.body(known, pages, first_page, live.now))
 
     return [Route(f"{STORAGE}/{{id}}/{{batch:int}}", download, methods=["GET"])]
 

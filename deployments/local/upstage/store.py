@@ -6,18 +6,26 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, TypeAdapter
 
-from deployments.local.upstage.documents import Format
 from deployments.local.upstage.errors import ApiError
+from deployments.local.upstage.formats import Format
 from deployments.local.upstage.recognise import Page
 
 Fate = Literal["plain", "failed", "dropped", "duplicated", "short"]
 
 _PAGES = TypeAdapter(list[Page])
+
+
+class AnswerSchema(StrEnum):
+    """The shapes of others that an answer can be asked for in."""
+
+    CLOVA = "clova"
+    GOOGLE = "google"
 
 
 class Batch(BaseModel):
@@ -60,6 +68,7 @@ class OcrRequest(BaseModel):
     model: str
     file_name: str
     format: Format
+    answer_schema: AnswerSchema | None = None
     sha256: str
     size: int
     pages: int

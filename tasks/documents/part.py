@@ -1,25 +1,26 @@
-"""Taking pages out of a PDF, as a program of its own: `pdf_part.py FILE FIRST LAST TO`.
+"""Taking pages out of a PDF or a TIFF, as a program of its own: `part.py FORMAT FILE FIRST LAST TO`.
 
-Run by `tasks.documents.pages`. Imports nothing of the project, so that it starts fast and from anywhere.
+Run by `tasks.documents.parts`. Imports nothing of the project, and no more libraries than the format needs, so
+that it starts fast and from anywhere.
 """
 
 import io
+import os
+import struct
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import pikepdf
-
 BROKEN, ENCRYPTED, MACHINE = 10, 11, 12  # how it ends, other than well
-# What the library was seen to raise over damaged documents; qpdf's errors that are no PdfError are RuntimeErrors.
-BROKEN_PDF = (pikepdf.PdfError, RuntimeError, ValueError, TypeError, LookupError, MemoryError)
 _MOST_INFLATED = 64 << 20
 _MOST_MEMORY = 1 << 30  # beyond the document itself, which is mapped
 
 
 def bound_memory() -> None:
     """Let qpdf inflate no stream beyond what a document can need for its own structure. Images are not inflated."""
+    import pikepdf
+
     # Older releases of pikepdf have no such settings.
     set_limits = getattr(pikepdf.settings, "set_qpdf_limits", None)
     if set_limits is not None:
@@ -51,8 +52,11 @@ class _FailureKeeper(io.RawIOBase):
         return length
 
 
-def extract(file: Path, first: int, last: int, to: Path) -> None:
+def extract_pdf(file: Path, first: int, last: int, to: Path) -> None:
     """Write some pages of a PDF as a PDF."""
+    import pikepdf
+
+    bound_memory()
     # Mapped, not read: a long document costs no memory.
     with pikepdf.open(file, access_mode=pikepdf.AccessMode.mmap) as pdf, pikepdf.new() as part:
         for page in range(first - 1, last):
@@ -65,8 +69,35 @@ def extract(file: Path, first: int, last: int, to: Path) -> None:
                 raise keeper.failure
 
 
-def _main(file: str, first: str, last: str, to: str) -> int:
-    bound_memory()
+def extract_tiff(file: Path, first: int, last: int, to: Path) -> None:
+    """Write some frames of a TIFF as a TIFF, packed as they are."""
+    import tifftools
+
+    with file.open("rb") as content:
+        frames = _frames(content, last)
+        if last > len(frames):
+            raise ValueError(f"page {len(frames) + 1} cannot be found")
+        tifftools.write_tiff(frames[first - 1 : last], to, allowExisting=True)
+
+
+def _frames(tiff: BinaryIO, most: int) -> list[Any]:
+    """Read where the data of the first frames lies. tifftools' own reading ends when the chain of frames does."""
+    from tifftools.tifftools import read_ifd
+
+    size = tiff.seek(0, os.SEEK_END)
+    tiff.seek(0)
+    header = tiff.read(16)
+    order = ">" if header[:2] == b"MM" else "<"
+    big = header[2:4] in (b"+\0", b"\0+")
+    offset = struct.unpack_from(f"{order}Q", header, 8)[0] if big else struct.unpack_from(f"{order}L", header, 4)[0]
+    info = {"path_or_fobj": tiff, "size": size, "bigEndian": order == ">", "endianPack": order, "bigtiff": big}
+    frames: list[Any] = []
+    while offset and len(frames) < most:
+        offset = read_ifd(tiff, info, offset, frames)
+    return frames
+
+
+def _main(form: str, file: str, first: str, last: str, to: str) -> int:
     with suppress(ImportError, ValueError, OSError):  # not everywhere
         import resource
 
@@ -74,15 +105,14 @@ def _main(file: str, first: str, last: str, to: str) -> int:
         most = _MOST_MEMORY + 2 * Path(file).stat().st_size
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     try:
+        extract = extract_tiff if form == "TIFF" else extract_pdf
         extract(Path(file), int(first), int(last), Path(to))
-    except pikepdf.PasswordError:
-        return ENCRYPTED
-    except BROKEN_PDF as error:
-        print(str(error).encode("ascii", "replace").decode())
-        return BROKEN
     except OSError as error:
         print(error.errno or 0)
         return MACHINE
+    except Exception as error:  # noqa: BLE001  # whatever a damaged document makes a library raise
+        print((str(error) or type(error).__name__).encode("ascii", "replace").decode())
+        return ENCRYPTED if type(error).__name__ == "PasswordError" else BROKEN
     return 0
 
 

@@ -1,10 +1,10 @@
-"""Pages are counted and taken out exactly; what is damaged is one document's fault and never the run's."""
+"""Pages are taken out exactly, and a long document is divided within the limits; damage is the document's fault."""
 
 import io
 import random
+import re
 import resource
 import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,12 +16,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tasks.documents.formats import BMP, JPEG, PDF, PNG, TIFF, Format
-from tasks.documents.pages import count_pages, extract_pages
+from tasks.documents.inspect import Inspected, InspectionLimits, inspect_as, inspect_document
+from tasks.documents.parts import Part, divide, extract_pages
 from tasks.faults import DocumentFault
 from tasks.models import PageRange
-from tests.documents import encrypted_pdf, jpeg, png, text_pdf, tiff, truncated_pdf
+from tests.documents import docx, jpeg, png, text_pdf, tiff
 
 PIXELS = 200_000_000
+
+
+def count_pages(file: Path, form: Format, pixels: int) -> int | None:
+    return inspect_as(file, form, InspectionLimits(pixels, 150)).pages
 
 
 def written(folder: Path, content: bytes) -> Path:
@@ -42,82 +47,6 @@ def frames(file: Path) -> list[bytes]:
             image.seek(number)
             found.append(f"{image.mode} {image.size}".encode() + image.tobytes())
     return found
-
-
-def huge_png(width: int, height: int) -> bytes:
-    """Nothing but the header of a picture: whoever decodes it fails."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    data = b"IDAT"
-    chunks = [struct.pack(">I", len(each) - 4) + each + struct.pack(">I", zlib.crc32(each)) for each in (header, data)]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-
-
-def bmp() -> bytes:
-    out = io.BytesIO()
-    Image.new("L", (40, 30), 128).save(out, "BMP")
-    return out.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("content", "form", "pages"),
-    [
-        (text_pdf(["one"]), PDF, 1),
-        (text_pdf(["x"] * 250), PDF, 250),
-        (png("a"), PNG, 1),
-        (jpeg("a"), JPEG, 1),
-        (bmp(), BMP, 1),
-        (tiff(["a"]), TIFF, 1),
-        (tiff(["a", "b", "c"]), TIFF, 3),
-    ],
-)
-def test_pages_are_counted(tmp_path: Path, content: bytes, form: Format, pages: int) -> None:
-    assert count_pages(written(tmp_path, content), form, PIXELS) == pages
-
-
-def no_pages() -> bytes:
-    out = io.BytesIO()
-    with pikepdf.new() as pdf:
-        pdf.save(out)
-    return out.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("content", "form", "words"),
-    [
-        (encrypted_pdf(), PDF, "encrypted with a password: remove"),
-        (truncated_pdf(), PDF, "the PDF is broken"),
-        (b"%PDF-1.7\n", PDF, "the PDF is broken"),
-        (no_pages(), PDF, "holds no pages"),
-        (png("a")[:20], PNG, "the PNG is broken"),
-        (jpeg("a")[:20], JPEG, "the JPEG is broken"),
-        (b"BMW owner's manual", BMP, "the BMP is broken"),
-        (b"II*\x00", TIFF, "the TIFF is broken"),
-        (tiff(["a", "b"])[:20], TIFF, "the TIFF is broken"),
-        (png("a"), JPEG, "the JPEG is broken"),
-    ],
-)
-def test_a_document_that_cannot_be_read_says_why_and_hides_where_it_lay(
-    tmp_path: Path, content: bytes, form: Format, words: str
-) -> None:
-    with pytest.raises(DocumentFault, match=words) as caught:
-        count_pages(written(tmp_path, content), form, PIXELS)
-    assert str(tmp_path) not in str(caught.value)
-    assert not caught.value.retry_helps
-
-
-def test_a_picture_over_the_pixel_limit_is_found_without_decoding_it(tmp_path: Path) -> None:
-    file = written(tmp_path, huge_png(20_000, 10_001))
-    with pytest.raises(DocumentFault, match=r"page 1 has 200,020,000 pixels.*200,000,000"):
-        count_pages(file, PNG, PIXELS)
-    assert count_pages(file, PNG, 200_020_000) == 1
-
-
-def test_one_frame_over_the_pixel_limit_is_named(tmp_path: Path) -> None:
-    out = io.BytesIO()
-    small, large = Image.new("1", (100, 100)), Image.new("1", (100, 101))
-    small.save(out, "TIFF", save_all=True, append_images=[small, large])
-    with pytest.raises(DocumentFault, match="page 3 has 10,100 pixels"):
-        count_pages(written(tmp_path, out.getvalue()), TIFF, 10_000)
 
 
 @settings(max_examples=30)
@@ -168,6 +97,12 @@ def test_a_part_does_not_carry_what_belongs_to_the_other_pages(tmp_path: Path) -
     assert 100_000 < (tmp_path / "part").stat().st_size < 150_000
 
 
+def small_bmp() -> bytes:
+    out = io.BytesIO()
+    Image.new("L", (40, 30), 128).save(out, "BMP")
+    return out.getvalue()
+
+
 def damaged(content: bytes, times: int) -> Sequence[bytes]:
     """The content with bytes knocked over and ends cut off, in many ways that are the same every time."""
     chance = random.Random(7)
@@ -187,7 +122,7 @@ def damaged(content: bytes, times: int) -> Sequence[bytes]:
         (tiff(["a", "b"]), TIFF),
         (png("a"), PNG),
         (jpeg("a"), JPEG),
-        (bmp(), BMP),
+        (small_bmp(), BMP),
     ],
 )
 def test_no_damage_is_anything_but_the_documents_fault(tmp_path: Path, content: bytes, form: Format) -> None:
@@ -196,7 +131,7 @@ def test_no_damage_is_anything_but_the_documents_fault(tmp_path: Path, content: 
         file = written(tmp_path, copy)
         try:
             pages = count_pages(file, form, 10_000_000)
-            assert pages > 0
+            assert pages
             if form in (PDF, TIFF):
                 extract_pages(file, form, PageRange(first=1, last=pages), tmp_path / "part")
             outcomes["sent"] += 1
@@ -217,3 +152,77 @@ def test_a_disk_that_takes_no_more_is_not_blamed_on_the_document(tmp_path: Path,
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, normal)
     extract_pages(file, form, PageRange(first=1, last=2), tmp_path / "part")
+
+
+def inspected(file: Path) -> Inspected:
+    return inspect_document(file, "a", InspectionLimits(PIXELS, 150))
+
+
+def whole(pages: int) -> list[PageRange]:
+    return [PageRange(first=1, last=pages)]
+
+
+def test_a_pdf_of_2345_pages_is_three_parts(tmp_path: Path) -> None:
+    file = written(tmp_path, text_pdf([f"page {number}" for number in range(1, 2346)]))
+    parts = divide(file, inspected(file), whole(2345), 1000, 50_000_000, tmp_path)
+    assert [str(part.pages) for part in parts] == ["1-1000", "1001-2000", "2001-2345"]
+    assert pdf_texts(parts[2].file)[0] == "page 2001"
+    assert [len(pdf_texts(part.file)) for part in parts] == [1000, 1000, 345]
+
+
+def test_a_document_within_the_limits_is_sent_as_it_is(tmp_path: Path) -> None:
+    file = written(tmp_path, tiff(["a", "b"]))
+    assert divide(file, inspected(file), whole(2), 1000, 50_000_000, tmp_path) == [Part(file, whole(2)[0])]
+
+
+@pytest.mark.parametrize("content", [text_pdf(list("abcdefgh")), tiff(list("abcdefgh"))])
+def test_parts_are_within_the_size_limit_and_cover_what_was_wanted(tmp_path: Path, content: bytes) -> None:
+    file = written(tmp_path, content)
+    limit = len(content) // 2
+    wanted = [PageRange(first=1, last=3), PageRange(first=5, last=8)]
+    parts = divide(file, inspected(file), wanted, 1000, limit, tmp_path)
+    assert all(part.file.stat().st_size <= limit for part in parts)
+    pages = [number for part in parts if part.pages for number in range(part.pages.first, part.pages.last + 1)]
+    assert pages == [1, 2, 3, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (text_pdf(["a", "b"]), "page 1 alone is 0.0 MB, and the API takes 0.0002 MB: compress it"),
+        (tiff(["a", "b"]), "page 1 alone is 0.0 MB, and the API takes 0.0002 MB: compress it"),
+        (png("a"), "the PNG is 0.0 MB, and the API takes 0.0002 MB: compress it"),
+        (docx(["a"]), "the DOCX is 0.0 MB, and the API takes 0.0002 MB: compress it, or convert it to PDF"),
+    ],
+)
+def test_what_cannot_be_made_small_enough_says_which_page_and_what_to_do(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    file = written(tmp_path, content)
+    found = inspected(file)
+    with pytest.raises(DocumentFault, match=re.escape(words)) as caught:
+        divide(file, found, whole(found.estimate), 1000, 200, tmp_path)
+    assert caught.value.code == "too-large"
+
+
+def test_a_part_of_a_tiff_is_packed_as_it_was(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    pictures = [Image.effect_noise((300, 300), 80).convert("RGB") for _ in range(3)]
+    pictures[0].save(out, "TIFF", save_all=True, append_images=pictures[1:], compression="jpeg")
+    file = written(tmp_path, out.getvalue())
+    extract_pages(file, TIFF, PageRange(first=2, last=2), tmp_path / "part")
+    assert (tmp_path / "part").stat().st_size < len(out.getvalue()) / 2.5
+    with Image.open(tmp_path / "part") as part:
+        assert part.info["compression"] == "jpeg"
+    assert frames(tmp_path / "part") == frames(file)[1:2]
+
+
+def test_a_tiff_whose_frames_form_a_ring_ends(tmp_path: Path) -> None:
+    content = bytearray(tiff(["a", "b"]))
+    first = struct.unpack_from("<L", content, 4)[0]
+    second = struct.unpack_from("<L", content, first + 2 + 12 * struct.unpack_from("<H", content, first)[0])[0]
+    struct.pack_into("<L", content, second + 2 + 12 * struct.unpack_from("<H", content, second)[0], first)
+    file = written(tmp_path, bytes(content))
+    assert count_pages(file, TIFF, PIXELS) == 2
+    extract_pages(file, TIFF, PageRange(first=1, last=1), tmp_path / "part")
+    assert frames(tmp_path / "part") == frames(file)[:1]

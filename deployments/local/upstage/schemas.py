@@ -1,0 +1,144 @@
+"""Puts pages into the shapes of CLOVA OCR and Google Vision, as their makers document them.
+
+How the API itself fills them in is a guess: no answer of it in either shape is published.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from statistics import fmean
+from typing import Literal
+
+from deployments.local.upstage.recognise import Page, Word
+from deployments.local.upstage.store import OcrRequest
+
+Json = dict[str, object]
+
+
+def mean(values: Iterable[float]) -> float:
+    """Return the mean, and 0 of nothing."""
+    known = list(values)
+    return round(fmean(known), 4) if known else 0.0
+
+
+def clova(request: OcrRequest, pages: Sequence[Page], first_index: int) -> Json:
+    """An answer in the shape of CLOVA OCR, version 2.
+
+    Args:
+        request: what is answered.
+        pages: the pages.
+        first_index: the `pageIndex` of the first of them.
+
+    Returns:
+        The JSON.
+    """
+    return {
+        "version": "V2",
+        "requestId": request.id,
+        "timestamp": round(request.accepted * 1000),  # of the answer, really; but each download is to be the same
+        "images": [_image(request, page, first_index + index) for index, page in enumerate(pages)],
+    }
+
+
+def _image(request: OcrRequest, page: Page, index: int) -> Json:
+    return {
+        "uid": uuid.uuid5(uuid.UUID(request.id), str(index)).hex,
+        "name": request.file_name,
+        "inferResult": "SUCCESS",
+        "message": "SUCCESS",
+        "validationResult": {"result": "NO_REQUESTED"},
+        "convertedImageInfo": {"width": page.width, "height": page.height, "pageIndex": index, "longImage": False},
+        "fields": [
+            {
+                "valueType": "ALL",
+                "boundingPoly": {"vertices": [{"x": float(x), "y": float(y)} for x, y in word.corners]},
+                "inferText": word.text,
+                "inferConfidence": word.confidence,
+                "type": "NORMAL",
+                "lineBreak": word is line[-1],
+            }
+            for line in lines_of(page)
+            for word in line
+        ],
+    }
+
+
+def google(pages: Sequence[Page], first_number: int, form: Literal["responses", "document"]) -> Json:
+    """An answer in the shape of Google Vision's document text detection.
+
+    Args:
+        pages: the pages.
+        first_number: the `pageNumber` of the first of them.
+        form: one response a page in a list, or one for all of them.
+
+    Returns:
+        The JSON.
+    """
+    if form == "document":
+        return _annotations(pages)
+    return {
+        "responses": [
+            # Google leaves out what it did not find.
+            {**(_annotations([page]) if page.words else {}), "context": {"pageNumber": first_number + index}}
+            for index, page in enumerate(pages)
+        ]
+    }
+
+
+def _annotations(pages: Sequence[Page]) -> Json:
+    text = "\n".join(page.text for page in pages)
+    words = [word for page in pages for word in page.words]
+    whole: list[Json] = [{"locale": "und", "description": text, "boundingPoly": _around(words)}] if words else []
+    return {
+        "textAnnotations": whole + [{"description": word.text, "boundingPoly": _poly(word)} for word in words],
+        "fullTextAnnotation": {"pages": [_google_page(page) for page in pages], "text": text},
+    }
+
+
+def _google_page(page: Page) -> Json:
+    confidence = mean(word.confidence for word in page.words)
+    answer: Json = {"width": page.width, "height": page.height, "blocks": [], "confidence": confidence}
+    if page.words:
+        around = {"boundingBox": _around(page.words), "confidence": confidence}
+        words = [_google_word(word, word is line[-1]) for line in lines_of(page) for word in line]
+        answer["blocks"] = [{**around, "paragraphs": [{**around, "words": words}], "blockType": "TEXT"}]
+    return answer
+
+
+def _google_word(word: Word, ends_line: bool) -> Json:
+    symbols: list[Json] = [{"text": letter, "confidence": word.confidence} for letter in word.text]
+    symbols[-1]["property"] = {"detectedBreak": {"type": "LINE_BREAK" if ends_line else "SPACE"}}
+    return {"boundingBox": _poly(word), "symbols": symbols, "confidence": word.confidence}
+
+
+def _poly(word: Word) -> Json:
+    return {"vertices": [{"x": x, "y": y} for x, y in word.corners]}
+
+
+def _around(words: Sequence[Word]) -> Json:
+    across = [x for word in words for x, _ in word.corners]
+    down = [y for word in words for _, y in word.corners]
+    left, top, right, bottom = min(across), min(down), max(across), max(down)
+    return {"vertices": [{"x": x, "y": y} for x, y in ((left, top), (right, top), (right, bottom), (left, bottom))]}
+
+
+def lines_of(page: Page) -> list[list[Word]]:
+    """Divide the words of a page among the lines of its text.
+
+    Letters are counted, as recognition may divide a line otherwise than by its spaces.
+    """
+    lengths = (len("".join(line.split())) for line in page.text.splitlines())
+    ends = list(accumulate(length for length in lengths if length))
+    lines: list[list[Word]] = []
+    line: list[Word] = []
+    letters = 0
+    for word in page.words:
+        line.append(word)
+        letters += len("".join(word.text.split()))
+        if ends and letters >= ends[0]:
+            ends = [end for end in ends if end > letters]
+            lines.append(line)
+            line = []
+    return [*lines, line] if line else lines

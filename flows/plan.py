@@ -1,0 +1,299 @@
+"""What a run would do and cost, for the command `plan`. No flow: it reads, sends nothing and changes nothing."""
+
+import math
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, Field
+from rich.console import Console
+from rich.table import Table
+
+from tasks.discover import LISTED, Missing, discover, several
+from tasks.documents.inspect import Inspected, InspectionLimits, inspect_document
+from tasks.documents.parts import check_size
+from tasks.faults import DocumentFault, DocumentMoved, Fault
+from tasks.models import Document
+from tasks.options import Options, RunSettings
+from tasks.session import Session
+from tasks.store.known import KnownJobs
+from tasks.store.objects import Objects, connect
+
+_SHOWN = 10
+_SEED = 20_260_701  # the same documents are chosen every time, as long as the source stays the same
+_LINE_SECONDS = 10
+
+Tell = Callable[[str], None]
+Item = TypeVar("Item")
+
+
+class FormatSum(BaseModel):
+    """The new documents of one format, among those that were read."""
+
+    format: str
+    documents: int = 0
+    pages: int = Field(0, description="counted in the documents")
+    pages_estimated: int = Field(0, description="reckoned with where only the API can count")
+
+
+class FailingDocument(BaseModel):
+    """A document that would fail."""
+
+    document: str
+    reason: str
+
+
+class FailingGroup(BaseModel):
+    """Documents that would fail for the same kind of reason."""
+
+    code: str
+    count: int = 0
+    documents: list[FailingDocument] = Field([], description=f"the first {_SHOWN}")
+
+
+class PlanReport(BaseModel):
+    """What a run would do. `documents` is `new + done + open + failed_before`."""
+
+    source: str
+    destination: str
+    documents: int = 0
+    new: int = 0
+    done: int = 0
+    open: int = 0
+    failed_before: int = Field(0, description="a run leaves these alone: see 'failures' and 'retry'")
+    missing: int = Field(0, description="documents that were named, but do not exist or lie outside the source")
+    missing_keys: list[str] = Field([], description=f"the first {LISTED} of those")
+    bytes: int = Field(0, description="of the new documents")
+    read: int = Field(0, description="new documents that were read to count their pages")
+    extrapolated: bool = Field(False, description="pages, requests and price are extrapolated from the documents read")
+    pages: int = Field(0, description="pages to pay for, counted in the documents")
+    pages_estimated: int = Field(0, description="pages to pay for of documents whose pages only the API can count")
+    requests: int = Field(0, description="submissions at least")
+    price_per_page: float
+    price: float = Field(0, description="of all these pages")
+    formats: list[FormatSum] = Field([], description="of the documents read")
+    failing: int = Field(0, description="new documents that would fail, of those read and those that need no reading")
+    failures: list[FailingGroup] = []
+    not_read: int = Field(0, description="new documents that changed meanwhile or could not be read; not in the sums")
+    not_read_because: str | None = Field(None, description="the first reason")
+
+    def show(self, console: Console) -> None:
+        """Print for a person."""
+
+        def say(line: str, style: str | None = None) -> None:
+            console.print(line, markup=False, highlight=False, style=style)
+
+        say(
+            f"{self.documents:,} documents at {self.source}: {self.new:,} new, {self.done:,} done, {self.open:,} open, "
+            f"{self.failed_before:,} failed before"
+        )
+        if self.missing:
+            say(f"{self.missing:,} documents that were named do not exist or lie outside the source:", "bold")
+            for key in self.missing_keys[:_SHOWN]:
+                say(f"  {key}")
+            if self.missing > _SHOWN:
+                say(f"  … and {self.missing - _SHOWN:,} more")
+        if self.formats:
+            table = Table("format", "documents", "pages", box=None, header_style="bold", pad_edge=False)
+            for form in self.formats:
+                # An estimate stands apart from what was counted.
+                parts = [f"{form.pages:,}"] if form.pages or not form.pages_estimated else []
+                parts += [f"about {form.pages_estimated:,}"] if form.pages_estimated else []
+                table.add_row(form.format, f"{form.documents:,}", " + ".join(parts))
+            console.print(table)
+        for group in self.failures:
+            say(f"would fail, {group.code}: {group.count:,}", "bold")
+            for failing in group.documents:
+                say(f"  {failing.document}: {failing.reason}")
+            if group.count > len(group.documents):
+                say(f"  … and {group.count - len(group.documents):,} more")
+        if self.not_read:
+            say(f"{self.not_read:,} documents could not be read, and are not in the sums: {self.not_read_because}")
+        if self.extrapolated:
+            say(
+                f"ESTIMATE from {self.read:,} documents chosen at random: only their pages were counted, and formats "
+                f"and failures above are theirs. Extrapolated to the {self.new:,} new ones:",
+                "bold",
+            )
+        say(f"pages to pay for: {self._pages()}; requests: at least {self.requests:,}")
+        say(f"price: {money(self.price)} at ${self.price_per_page:g} a page. Nothing was sent", "bold")
+
+    def _pages(self) -> str:
+        if self.extrapolated:
+            return f"about {self.pages + self.pages_estimated:,}"
+        if self.pages_estimated:
+            return f"{self.pages:,} counted, and about {self.pages_estimated:,} that only the API can count"
+        return f"{self.pages:,}"
+
+
+def money(dollars: float) -> str:
+    """An amount, with so many digits that it says something."""
+    return f"${dollars:,.2f}" if dollars >= 1 or dollars == 0 else f"${dollars:.4f}"
+
+
+def make_plan(
+    settings: RunSettings, price: float, sample: int | None = None, tell: Tell = lambda _: None
+) -> PlanReport:
+    """Find out what a run with these settings would do.
+
+    Args:
+        settings: source, destination, selection and options, as for the run.
+        price: dollars a page.
+        sample: read only so many of the new documents, chosen evenly at random, and extrapolate.
+        tell: gets a line about the progress now and then.
+
+    Raises:
+        SetupFault: source or destination cannot be read, or the selection's manifest or inventory.
+    """
+    session = Session(settings, Objects(connect(connections=settings.options.workers + 4)))
+    report = PlanReport(source=str(session.source), destination=str(session.destination), price_per_page=price)
+    missing = Missing()
+    with tempfile.TemporaryDirectory(prefix="bulk-ocr-plan-") as folder, KnownJobs(Path(folder)) as known:
+        tell("reading the ledger")
+        known.load(session.ledger)
+        readable = _Counted(_new(session, known, missing, report, tell))
+        chosen = iter(readable) if sample is None else iter(evenly_chosen(readable, sample, random.Random(_SEED)))
+        sums: dict[str, FormatSum] = {}
+        for document, look in several(lambda each: _look(session, each), chosen, settings.options.workers):
+            _add(report, sums, document, look, settings.options)
+            tell(f"read {report.read:,} documents, {report.pages:,} pages")
+    report.missing, report.missing_keys = missing.count, missing.first
+    report.formats = sorted(sums.values(), key=lambda form: (-form.documents, form.format))
+    report.failures.sort(key=lambda group: (-group.count, group.code))
+    if report.read and readable.count > report.read + report.not_read:
+        report.extrapolated = True
+        factor = readable.count / report.read
+        report.pages = round(report.pages * factor)
+        report.pages_estimated = round(report.pages_estimated * factor)
+        report.requests = round(report.requests * factor)
+    report.price = round((report.pages + report.pages_estimated) * price, 6)
+    return report
+
+
+class _Counted:
+    def __init__(self, documents: Iterator[Document]) -> None:
+        self._documents = documents
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Document]:
+        for document in self._documents:
+            self.count += 1
+            yield document
+
+
+def evenly_chosen(items: Iterable[Item], number: int, chance: random.Random) -> list[Item]:
+    """So many of them, each as likely as any other, in their order; one pass, and no more in memory."""
+    kept: list[tuple[int, Item]] = []
+    for index, item in enumerate(items):
+        if index < number:
+            kept.append((index, item))
+        elif (place := chance.randrange(index + 1)) < number:
+            kept[place] = index, item
+    return [item for _, item in sorted(kept, key=lambda each: each[0])]
+
+
+def _new(session: Session, known: KnownJobs, missing: Missing, report: PlanReport, tell: Tell) -> Iterator[Document]:
+    """The new documents that are worth reading; counts all on the way."""
+    for found in discover(session, known, missing, look_only=True):
+        report.documents += 1
+        tell(f"listed {report.documents:,} documents")
+        if found.state == "done":
+            report.done += 1
+        elif found.state == "open":
+            report.open += 1
+        elif found.state == "failed":
+            report.failed_before += 1
+        else:
+            report.new += 1
+            report.bytes += found.document.size
+            fault = _fault_by_listing(session, found.document)
+            if fault is None:
+                yield found.document
+            else:
+                _add_failing(report, found.document, fault)
+
+
+def _fault_by_listing(session: Session, document: Document) -> DocumentFault | None:
+    """Why a document would fail, where that needs no reading."""
+    try:
+        session.result_key(document)
+    except DocumentFault as fault:
+        return fault
+    return None
+
+
+def _look(session: Session, document: Document) -> Inspected | Fault:
+    limits = session.options.limits
+    with session.scratch() as folder:
+        file = folder / "document"
+        try:
+            session.objects.fetch(document.bucket, document.key, document.etag, file)
+            looked = inspect_document(file, document.key, InspectionLimits(limits.pixels, limits.dpi))
+            check_size(looked, document.size, limits.bytes)
+        except Fault as fault:
+            return fault
+    return looked
+
+
+def _add(
+    report: PlanReport, sums: dict[str, FormatSum], document: Document, look: Inspected | Fault, options: Options
+) -> None:
+    if isinstance(look, Fault) and not isinstance(look, DocumentFault):
+        report.not_read += 1
+        changed = isinstance(look, DocumentMoved)
+        report.not_read_because = report.not_read_because or (f"{look}" if changed else f"{document.uri}: {look}")
+        return
+    report.read += 1
+    if isinstance(look, DocumentFault):
+        _add_failing(report, document, look)
+        return
+    form = sums.setdefault(look.form.name, FormatSum(format=look.form.name))
+    form.documents += 1
+    report.requests += requests_at_least(look, document.size, options)
+    if look.pages is None:
+        form.pages_estimated += look.estimate
+        report.pages_estimated += look.estimate
+    else:
+        form.pages += look.pages
+        report.pages += look.pages
+
+
+def _add_failing(report: PlanReport, document: Document, fault: DocumentFault) -> None:
+    report.failing += 1
+    group = next((group for group in report.failures if group.code == fault.code), None)
+    if group is None:
+        group = FailingGroup(code=fault.code)
+        report.failures.append(group)
+    group.count += 1
+    if len(group.documents) < _SHOWN:
+        group.documents.append(FailingDocument(document=document.uri, reason=str(fault)))
+
+
+def requests_at_least(look: Inspected, size: int, options: Options) -> int:
+    """How many submissions a document takes, when its parts come out even."""
+    if look.pages is None or not look.form.divisible:
+        return 1
+    longest = options.limits.sync_pages if options.mode == "sync" else options.limits.pages
+    return max(math.ceil(look.pages / longest), math.ceil(size / options.limits.bytes))
+
+
+@contextmanager
+def progress_on(console: Console) -> Iterator[Tell]:
+    """Shows progress while it lasts: one line that changes on a terminal, a line now and then elsewhere."""
+    if console.is_terminal:
+        with console.status("starting") as status:
+            yield status.update
+        return
+    last = time.monotonic()
+
+    def line(message: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LINE_SECONDS:
+            last = time.monotonic()
+            console.print(message, markup=False, highlight=False)
+
+    yield line

@@ -1,0 +1,80 @@
+"""Opening documents with the libraries that read them; whatever these raise becomes one fault: it is broken."""
+
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pikepdf
+import pillow_heif
+from PIL import Image, UnidentifiedImageError
+
+from tasks.documents import part
+from tasks.documents.formats import HEIC, Format
+from tasks.faults import DocumentFault
+
+# The limit on pixels is the API's and is checked from the header alone, before anything is decoded.
+Image.MAX_IMAGE_PIXELS = None
+
+# A stream of a few KB can inflate to gigabytes.
+part.bound_memory()
+
+ENCRYPTED_PDF = "the PDF is encrypted with a password: remove the password first"
+# What the libraries were seen to raise over damaged documents; qpdf's errors that are no PdfError are RuntimeErrors.
+BROKEN_PDF = (pikepdf.PdfError, RuntimeError, ValueError, TypeError, LookupError, MemoryError)
+_BROKEN_IMAGE = (
+    OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError,
+    struct.error,
+)  # fmt: skip
+
+
+@contextmanager
+def opened_pdf(file: Path) -> Iterator[pikepdf.Pdf]:
+    """A PDF that needs no password."""
+    try:
+        # Mapped, not read: a long document costs no memory.
+        with pikepdf.open(file, access_mode=pikepdf.AccessMode.mmap) as pdf:
+            yield pdf
+    except pikepdf.PasswordError as error:
+        raise DocumentFault("encrypted", ENCRYPTED_PDF) from error
+    except BROKEN_PDF as error:
+        raise DocumentFault("broken", f"the PDF is broken ({first_line(str(error))}): repair or replace it") from error
+
+
+@contextmanager
+def opened_image(file: Path, form: Format) -> Iterator[Image.Image]:
+    """A picture of a format that Pillow reads."""
+    with _faults_of(form), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # damaged metadata is no reason not to recognise the picture
+        with Image.open(file, formats=[form.name]) as image:
+            yield image
+
+
+@contextmanager
+def opened_heic(file: Path) -> Iterator[pillow_heif.HeifFile]:
+    """The pictures of a HEIC file; none is decoded."""
+    with _faults_of(HEIC):
+        yield pillow_heif.open_heif(file)
+
+
+@contextmanager
+def _faults_of(form: Format) -> Iterator[None]:
+    try:
+        yield
+    except UnidentifiedImageError as error:
+        raise DocumentFault(
+            "broken", f"the {form.name} is broken (it has no readable header): repair or replace it"
+        ) from error
+    except _BROKEN_IMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the machine's (a full disk), not the picture's
+        raise DocumentFault(
+            "broken", f"the {form.name} is broken ({first_line(str(error))}): repair or replace it"
+        ) from error
+
+
+def first_line(text: str) -> str:
+    """What a library says, without the paths of temporary files, which would be of no use to the reader."""
+    line = text.split("\n")[0]
+    return line.rpartition(": ")[2][:120] if "/" in line else line[:120]

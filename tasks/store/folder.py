@@ -1,0 +1,237 @@
+"""A store of objects in a folder on this machine, for documents that lie in no bucket.
+
+SQLite keeps the names, the ETags and the small objects, so that conditional writes are transactions, also between
+processes; results are files beside it.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import stat
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import EllipsisType
+from typing import Any, BinaryIO
+
+from tasks.faults import DocumentMoved, MomentFault, SetupFault
+from tasks.store.object_store import Described, Entry, Stored
+
+_TABLE = """CREATE TABLE IF NOT EXISTS objects (
+    bucket TEXT, key TEXT, etag TEXT, size INTEGER, modified TEXT, metadata TEXT, body BLOB, file TEXT,
+    PRIMARY KEY (bucket, key)
+)"""
+_PATIENCE = 60.0
+_PIECE = 1 << 20
+
+
+class FolderObjects:
+    """Objects in a folder that belongs to one user.
+
+    Args:
+        folder: where to; made when missing, readable for this user alone.
+
+    Raises:
+        SetupFault: the folder is somebody else's, or cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _ours(folder)
+            self._folder = folder
+            self._files: dict[tuple[str, str], tuple[Path, str]] = {}
+            self._lock = threading.Lock()
+            # Transactions are ours to begin: the module's own would begin too late to be a condition.
+            self._database = sqlite3.connect(
+                folder / "objects.sqlite", timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+            )
+            self._database.execute(_TABLE)
+        except (OSError, sqlite3.Error) as error:
+            raise SetupFault(f"the folder {folder} cannot be used ({error}): set TMPDIR to another") from error
+
+    def show(self, bucket: str, key: str, file: Path, etag: str) -> None:
+        """Let a file of the user's be an object, without copying it.
+
+        Args:
+            bucket: in which bucket.
+            key: under which key.
+            file: the file.
+            etag: the SHA-256 of its bytes.
+        """
+        self._files[bucket, key] = (file, etag)
+
+    def close(self) -> None:
+        """Let the folder go."""
+        self._database.close()
+
+    def get(self, bucket: str, key: str) -> Stored | None:
+        """An object's bytes, or None when it isn't there."""
+        row = self._row(bucket, key, "body, file, etag")
+        if row is None:
+            return None
+        try:
+            return Stored(row[0] if row[1] is None else (self._folder / row[1]).read_bytes(), row[2])
+        except FileNotFoundError:
+            return None
+
+    def exists(self, bucket: str, key: str) -> bool:
+        """Whether the object is there."""
+        return self.head(bucket, key) is not None
+
+    def head(self, bucket: str, key: str) -> Described | None:
+        """What is known of an object without reading it, or None when it isn't there."""
+        shown = self._files.get((bucket, key))
+        if shown is not None:
+            status = shown[0].stat()
+            return Described(key, shown[1], status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), {})
+        row = self._row(bucket, key, "etag, size, modified, metadata, file")
+        if row is None or (row[4] is not None and not (self._folder / row[4]).exists()):
+            return None
+        return Described(key, row[0], row[1], datetime.fromisoformat(row[2]), json.loads(row[3]))
+
+    def create(self, bucket: str, key: str, body: bytes) -> str | None:
+        """Write an object that must not exist yet. Returns its ETag, or None when another was first."""
+        etag = _etag()
+        return etag if self._write(bucket, key, etag, len(body), {}, body=body, over=None) else None
+
+    def replace(self, bucket: str, key: str, body: bytes, etag: str) -> str | None:
+        """Write over exactly the version read before. Returns the new ETag, or None when it had changed."""
+        fresh = _etag()
+        return fresh if self._write(bucket, key, fresh, len(body), {}, body=body, over=etag) else None
+
+    def put_file(
+        self, bucket: str, key: str, file: Path, metadata: Mapping[str, str], media_type: str, *, over: str | None
+    ) -> bool:
+        """Write a file over nothing (`over` is None), or over exactly the version with that ETag."""
+        del media_type
+        with file.open("rb") as body:
+            return self._write_file(bucket, key, body, metadata, over)
+
+    def put(self, bucket: str, key: str, body: bytes | BinaryIO, metadata: Mapping[str, str], media_type: str) -> None:
+        """Write an object, whatever was there."""
+        del media_type
+        if isinstance(body, bytes):
+            self._write(bucket, key, _etag(), len(body), metadata, body=body)
+        else:
+            self._write_file(bucket, key, body, metadata, ...)
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Delete an object; one that isn't there is fine."""
+        row = self._row(bucket, key, "file")
+        self._execute("DELETE FROM objects WHERE bucket = ? AND key = ?", (bucket, key))
+        if row is not None and row[0] is not None:
+            (self._folder / row[0]).unlink(missing_ok=True)
+
+    def list(self, bucket: str, prefix: str) -> Iterator[Entry]:
+        """The objects under a prefix, in key order."""
+        rows = self._execute(
+            "SELECT key, etag, size, modified FROM objects WHERE bucket = ? AND substr(key, 1, ?) = ? ORDER BY key",
+            (bucket, len(prefix), prefix),
+        )
+        return (Entry(row[0], row[1], row[2], datetime.fromisoformat(row[3])) for row in rows)
+
+    def fetch(self, bucket: str, key: str, etag: str, to: Path) -> None:
+        """Copy exactly that version into a file.
+
+        Raises:
+            DocumentMoved: the object changed or vanished since.
+        """
+        shown = self._files.get((bucket, key))
+        row = None if shown else self._row(bucket, key, "file, etag")
+        file = shown[0] if shown else self._folder / row[0] if row is not None and row[0] and row[1] == etag else None
+        moved = DocumentMoved(f"{shown[0] if shown else key} changed or vanished meanwhile")
+        if file is None:
+            raise moved
+        digest = hashlib.sha256()
+        try:
+            with file.open("rb") as source, to.open("wb") as target:
+                while piece := source.read(_PIECE):
+                    digest.update(piece)
+                    target.write(piece)
+        except FileNotFoundError:
+            raise moved from None
+        if shown is not None and digest.hexdigest() != etag:
+            raise moved
+
+    def prove_conditional_writes(self, bucket: str, folder: str) -> None:
+        """Nothing is to be found out: a transaction is one."""
+
+    def _row(self, bucket: str, key: str, columns: str) -> Any:
+        query = f"SELECT {columns} FROM objects WHERE bucket = ? AND key = ?"
+        found = self._execute(query, (bucket, key))
+        return found[0] if found else None
+
+    def _execute(self, query: str, values: tuple[Any, ...]) -> Sequence[Any]:
+        try:
+            with self._lock:
+                return self._database.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise MomentFault(f"the folder {self._folder} cannot be used: {error}") from error
+
+    def _write(
+        self,
+        bucket: str,
+        key: str,
+        etag: str,
+        size: int,
+        metadata: Mapping[str, str],
+        *,
+        body: bytes | None = None,
+        file: str | None = None,
+        over: str | EllipsisType | None = ...,
+    ) -> bool:
+        now = datetime.now(UTC).isoformat()
+        values = (bucket, key, etag, size, now, json.dumps(dict(metadata)), body, file)
+        insert = "INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        update = (
+            "DO UPDATE SET etag = excluded.etag, size = excluded.size, modified = excluded.modified, "
+            "metadata = excluded.metadata, body = excluded.body, file = excluded.file"
+        )
+        if over is ...:
+            query = f"{insert} ON CONFLICT (bucket, key) {update} RETURNING 1"
+        elif over is None:
+            query = f"{insert} ON CONFLICT (bucket, key) DO NOTHING RETURNING 1"
+        else:
+            query = (
+                "UPDATE objects SET etag = ?3, size = ?4, modified = ?5, metadata = ?6, body = ?7, file = ?8 "
+                "WHERE bucket = ?1 AND key = ?2 AND etag = ?9 RETURNING 1"
+            )
+            return bool(self._execute(query, (*values, over)))
+        return bool(self._execute(query, values))
+
+    def _write_file(
+        self, bucket: str, key: str, body: BinaryIO, metadata: Mapping[str, str], over: str | EllipsisType | None
+    ) -> bool:
+        before = self._row(bucket, key, "file")
+        name = uuid.uuid4().hex
+        try:
+            with (self._folder / name).open("xb") as target:
+                shutil.copyfileobj(body, target, _PIECE)
+                size = target.tell()
+        except OSError as error:
+            (self._folder / name).unlink(missing_ok=True)
+            raise MomentFault(f"the folder {self._folder} cannot be written: {error}") from error
+        written = self._write(bucket, key, _etag(), size, metadata, file=name, over=over)
+        stale = before[0] if written and before is not None else None if written else name
+        if stale:
+            (self._folder / stale).unlink(missing_ok=True)
+        return written
+
+
+def _etag() -> str:
+    """A version of its own for every write: two that write the same bytes must be told apart, too."""
+    return uuid.uuid4().hex
+
+
+def _ours(folder: Path) -> None:
+    """Refuse a folder in a place that all may write to, when somebody else was there first."""
+    status = folder.lstat()
+    if hasattr(os, "getuid") and (
+        not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077
+    ):
+        raise SetupFault(f"the folder {folder} is not yours alone: remove it, or set TMPDIR to another")

@@ -1,0 +1,301 @@
+"""Lists of documents that somebody else has made: manifests of keys, and S3 Inventories. Read line by line."""
+
+import csv
+import gzip
+import hashlib
+import json
+import re
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote_plus
+
+from pydantic import BaseModel, Field, ValidationError
+
+from tasks.faults import DocumentMoved, SetupFault
+from tasks.store.object_store import Entry, ObjectStore
+
+_OBJECT = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9])/(.+)", re.DOTALL | re.IGNORECASE)
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
+_LONGEST_LINE = 1 << 16
+_LONGEST_KEY = 1024
+_JSON_LINES = (".jsonl", ".ndjson", ".json")
+_NEEDED = {"Size": "Size", "LastModifiedDate": "Last modified", "ETag": "ETag"}
+
+
+def object_address(uri: str) -> tuple[str, str]:
+    """Read `s3://bucket/key`: the bucket and the key, with whatever slashes it has.
+
+    Raises:
+        SetupFault: it is no such address.
+    """
+    match = _OBJECT.fullmatch(uri)
+    if match is None:
+        raise SetupFault(f"'{uri}' is no address of an object; write it as s3://bucket/key")
+    return match[1], match[2]
+
+
+def storable(key: str) -> bool:
+    """Whether an object can have this key at all."""
+    try:
+        return 0 < len(key.encode()) <= _LONGEST_KEY
+    except UnicodeEncodeError:
+        return False
+
+
+def manifest_keys(objects: ObjectStore, place: str, bucket: str, folder: Path) -> Iterator[tuple[str, str]]:
+    """The documents that a manifest names, as bucket and key, in its order.
+
+    A file that ends in .jsonl, .ndjson or .json holds JSON lines: each a key as a string, or an object with `key`
+    and, when it likes, `bucket`. Any other is CSV:
+
+    - With a header (the first line has a cell `key`): the keys are in that column, the buckets in a column `bucket`
+      if there is one. Other columns are not looked at.
+    - Without, lines of one cell: a key each. A key with a comma or a quotation mark in it has to be quoted.
+    - Without, lines of two or three cells: bucket, key and version, as S3 Batch Operations writes and reads them. Only
+      here are keys URL-encoded, as S3 demands of them. The version is not looked at: what is there now is meant.
+
+    Instead of a key there can be an address, s3://bucket/key. Blank lines are skipped.
+
+    Args:
+        objects: the store.
+        place: where the manifest lies: s3://bucket/key, or a file here.
+        bucket: where the keys are that come without a bucket.
+        folder: room for a copy.
+
+    Raises:
+        SetupFault: it cannot be read, or a line of it makes no sense.
+    """
+    file = _fetched(objects, place, folder / "manifest", "manifest") if is_address(place) else Path(place)
+    read = _json_keys if place.lower().endswith(_JSON_LINES) else _csv_keys
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            for number, named, key in read(_Lines(lines, place)):
+                if is_address(key):
+                    try:
+                        named, key = object_address(key)
+                    except SetupFault as fault:
+                        raise _bad(place, number, str(fault)) from fault
+                yield named or bucket, key
+    except OSError as error:
+        raise SetupFault(f"the manifest {place} cannot be read here: {error.strerror}; correct its path") from error
+
+
+class Once:
+    """Tells what came before, in a temporary file: a list may name a document twice. For one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._database = sqlite3.connect(folder / "seen.sqlite", isolation_level=None, check_same_thread=False)
+        self._database.execute("PRAGMA synchronous=OFF")
+        self._database.execute("PRAGMA journal_mode=OFF")
+        self._database.execute("CREATE TABLE seen (name BLOB PRIMARY KEY) WITHOUT ROWID")
+
+    def first(self, name: str) -> bool:
+        """Whether this name comes for the first time."""
+        name_bytes = name.encode("utf-8", "surrogatepass")
+        return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (name_bytes,)).rowcount == 1
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+
+def is_address(place: str) -> bool:
+    """Whether this is meant as an address in S3, rather than as a key or a path."""
+    return place[:5].lower() == "s3://"
+
+
+def _bad(place: str, number: int, what: str) -> SetupFault:
+    return SetupFault(f"line {number} of {place}: {what}")
+
+
+def _fetched(objects: ObjectStore, uri: str, to: Path, what: str) -> Path:
+    bucket, key = object_address(uri)
+    there = objects.head(bucket, key)
+    if there is None:
+        raise SetupFault(f"there is no {what} at {uri}: correct its address")
+    try:
+        objects.fetch(bucket, key, there.etag, to)
+    except DocumentMoved as moved:
+        raise SetupFault(f"the {what} at {uri} changed while it was read: start again when it is written") from moved
+    return to
+
+
+class _Lines:
+    """The lines of a text file, none longer than makes sense; counts them."""
+
+    def __init__(self, lines: IO[str], place: str) -> None:
+        self._lines = lines
+        self.place = place
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        while True:
+            self.number += 1
+            try:
+                line = self._lines.readline(_LONGEST_LINE)
+            except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+                raise self.bad(f"from about here it cannot be read as UTF-8 text ({error})") from error
+            if not line:
+                return
+            if len(line) == _LONGEST_LINE:
+                raise self.bad(f"it is longer than {_LONGEST_LINE:,} characters, so this is no list of keys")
+            yield line
+
+    def rows(self) -> Iterator[list[str]]:
+        """The rows of CSV that are not blank."""
+        rows = csv.reader(self, strict=True)
+        while True:
+            try:
+                row = next(rows, None)
+            except csv.Error as error:
+                raise self.bad(f"it is no CSV ({error}): a cell with quotation marks needs them doubled") from error
+            if row is None:
+                return
+            if any(cell.strip() for cell in row):
+                yield row
+
+    def bad(self, what: str) -> SetupFault:
+        return _bad(self.place, self.number, what)
+
+
+def _json_keys(lines: _Lines) -> Iterator[tuple[int, str | None, str]]:
+    for line in lines:
+        if not line.strip():
+            continue
+        try:
+            value: Any = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise lines.bad('it is no JSON; one key a line is expected, such as "a.pdf" or {"key": "a.pdf"}') from error
+        named, key = (value.get("bucket"), value.get("key")) if isinstance(value, dict) else (None, value)
+        if not isinstance(key, str) or not key or not isinstance(named, str | None):
+            raise lines.bad("it names no key; expected is a string, or an object with 'key' and perhaps 'bucket'")
+        yield lines.number, named, key
+
+
+def _csv_keys(lines: _Lines) -> Iterator[tuple[int, str | None, str]]:
+    columns: dict[str, int] | None = None
+    for row in lines.rows():
+        if columns is None:
+            header = [cell.strip().lower() for cell in row]
+            columns = {name: header.index(name) for name in ("key", "bucket") if name in header}
+            if "key" in columns:
+                continue
+            columns = {}
+        if "key" in columns:
+            if max(columns.values()) >= len(row):
+                raise lines.bad(f"it has {len(row)} cells, fewer than the header")
+            named, key = row[columns["bucket"]] if "bucket" in columns else None, row[columns["key"]]
+        elif len(row) == 1:
+            named, key = None, row[0]
+        elif len(row) > 3 or not _BUCKET.fullmatch(row[0]):
+            raise lines.bad(
+                f"it has {len(row)} cells, and the first is no bucket: expected is a key, or bucket,key[,version]; "
+                'a key with commas has to be quoted: "a,b.pdf"'
+            )
+        else:
+            named, key = row[0], unquote_plus(row[1])
+        if not key:
+            raise lines.bad("it names no key")
+        yield lines.number, named, key
+
+
+class _File(BaseModel):
+    key: str
+    checksum: str | None = Field(None, alias="MD5checksum")
+
+
+class _Inventory(BaseModel):
+    """The manifest.json of an S3 Inventory."""
+
+    source: str = Field(alias="sourceBucket")
+    destination: str = Field("", alias="destinationBucket")
+    form: str = Field(alias="fileFormat")
+    columns: str = Field(alias="fileSchema")
+    files: list[_File]
+
+
+def inventory_entries(objects: ObjectStore, manifest: str, bucket: str, prefix: str, folder: Path) -> Iterator[Entry]:
+    """The objects that an S3 Inventory in CSV lists under a prefix, as a listing would give them.
+
+    Where it lists versions, only the newest are taken, and no delete markers. Its keys are URL-encoded, with + for a
+    space. The files it consists of are checked against their checksums.
+
+    Args:
+        objects: the store.
+        manifest: where the inventory's manifest.json lies.
+        bucket: the bucket it has to be of.
+        prefix: what the keys have to begin with.
+        folder: room for one of its files at a time.
+
+    Raises:
+        SetupFault: it is of another bucket or another format, lacks columns, or is damaged.
+    """
+    inventory = _inventory(objects, manifest, folder)
+    if inventory.source != bucket:
+        raise SetupFault(
+            f"the inventory {manifest} is of bucket '{inventory.source}', and the source is in '{bucket}': "
+            "name an inventory of the source's bucket"
+        )
+    if inventory.form.upper() != "CSV":
+        raise SetupFault(
+            f"the inventory {manifest} is in {inventory.form}: configure the inventory to be written as CSV"
+        )
+    columns = [name.strip() for name in inventory.columns.split(",")]
+    lacking = [what for name, what in _NEEDED.items() if name not in columns]
+    if lacking or "Key" not in columns:
+        raise SetupFault(
+            f"the inventory {manifest} does not say {', '.join(lacking) or 'Key'} of the objects: "
+            "add that to the inventory's configuration"
+        )
+    where = inventory.destination.rpartition(":")[2] or object_address(manifest)[0]
+    for listed in inventory.files:
+        uri = f"s3://{where}/{listed.key}"
+        file = _fetched(objects, uri, folder / "inventory.csv.gz", f"file of the inventory {manifest}")
+        if listed.checksum is not None and _md5(file) != listed.checksum.strip().lower():
+            raise SetupFault(
+                f"{uri} is not the file that the inventory {manifest} speaks of (another MD5): name a whole inventory"
+            )
+        with gzip.open(file, "rt", encoding="utf-8", newline="") as text:
+            yield from _entries(_Lines(text, uri), columns, prefix)
+
+
+def _inventory(objects: ObjectStore, manifest: str, folder: Path) -> _Inventory:
+    file = _fetched(objects, manifest, folder / "manifest.json", "inventory")
+    try:
+        return _Inventory.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise SetupFault(
+            f"{manifest} is no manifest.json of an S3 Inventory ({f'{where}: ' if where else ''}{first['msg']}): "
+            "correct the address"
+        ) from error
+
+
+def _md5(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _entries(lines: _Lines, columns: list[str], prefix: str) -> Iterator[Entry]:
+    for row in lines.rows():
+        if len(row) != len(columns):
+            raise lines.bad(f"it has {len(row)} cells, and the inventory's manifest names {len(columns)} columns")
+        cells = dict(zip(columns, row, strict=True))
+        if cells.get("IsLatest", "true").lower() != "true" or cells.get("IsDeleteMarker", "false").lower() == "true":
+            continue
+        key = unquote_plus(cells["Key"])
+        if not key.startswith(prefix):
+            continue
+        try:
+            modified = datetime.fromisoformat(cells["LastModifiedDate"])
+            size = int(cells["Size"])
+        except ValueError as error:
+            raise lines.bad(f"its size or its time cannot be read ({error})") from error
+        if modified.tzinfo is None:
+            modified = modified.replace(tzinfo=UTC)
+        yield Entry(key, cells["ETag"].strip('"'), size, modified)

@@ -1,0 +1,86 @@
+"""What the ledger, the steps and the results ask of a store of objects; S3 is one, a folder on this machine another."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a listing."""
+
+    key: str
+    etag: str
+    size: int
+    last_modified: datetime
+
+
+@dataclass(frozen=True)
+class Described(Entry):
+    """What a look at one object tells: its line in a listing, and the metadata written with it."""
+
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object's bytes with the ETag they were read at."""
+
+    body: bytes
+    etag: str
+
+
+class ObjectStore(Protocol):
+    """Objects in buckets, written whole, with conditional writes. Every failure is one of this project's faults."""
+
+    def get(self, bucket: str, key: str) -> Stored | None:
+        """An object's bytes, or None when it isn't there."""
+
+    def exists(self, bucket: str, key: str) -> bool:
+        """Whether the object is there."""
+
+    def head(self, bucket: str, key: str) -> Described | None:
+        """What is known of an object without reading it, or None when it isn't there."""
+
+    def create(self, bucket: str, key: str, body: bytes) -> str | None:
+        """Write an object that must not exist yet. Returns its ETag, or None when another was first."""
+
+    def replace(self, bucket: str, key: str, body: bytes, etag: str) -> str | None:
+        """Write over exactly the version read before. Returns the new ETag, or None when it had changed."""
+
+    def put_file(
+        self, bucket: str, key: str, file: Path, metadata: Mapping[str, str], media_type: str, *, over: str | None
+    ) -> bool:
+        """Write a file over nothing (`over` is None), or over exactly the version with that ETag; streamed.
+
+        Returns:
+            Whether it was written by this call; after a False, look whether a retry of it was.
+        """
+
+    def put(self, bucket: str, key: str, body: bytes | BinaryIO, metadata: Mapping[str, str], media_type: str) -> None:
+        """Write an object, whatever was there. A file is streamed."""
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Delete an object; one that isn't there is fine."""
+
+    def list(self, bucket: str, prefix: str) -> Iterator[Entry]:
+        """The objects under a prefix, in key order, as lazily as they are taken."""
+
+    def fetch(self, bucket: str, key: str, etag: str, to: Path) -> None:
+        """Copy exactly that version into a file, in pieces.
+
+        Raises:
+            DocumentMoved: the object changed or vanished since.
+        """
+
+    def prove_conditional_writes(self, bucket: str, folder: str) -> None:
+        """Find out whether the store honours conditional writes.
+
+        Raises:
+            SetupFault: it doesn't, so it could not tell two submitters apart; or we may not write there.
+        """
