@@ -65,6 +65,7 @@ def backfill(source: str, destination: str, selection: Selection = EVERYTHING, o
                 # Documents that changed under us, or that something passing kept from being sent.
                 log.info("listing the source again: %d documents were left for later", run.left_over())
                 documents, listings, listed = run.new_documents(), listings + 1, False
+        run.write_texts()
         return final_state(run.close())
 
 

@@ -326,8 +326,12 @@ def _show_report(report: Any) -> None:
         console.print(f"failed: {failure.document}: {failure.reason}", markup=False, highlight=False)
     for key in report.missing_keys:
         console.print(f"missing: {key}: it does not exist, or lies outside the source", markup=False, highlight=False)
+    if report.texts:
+        console.print(f"{report.texts} plain texts written beside results of earlier runs", markup=False)
     if report.failed_before:
         console.print(f"{report.failed_before} documents failed in earlier runs", markup=False)
+    if report.note:
+        console.print(f"note: {report.note}", markup=False, highlight=False)
     if report.stopped:
         console.print(f"sent less than there was: {report.stopped}", markup=False)
     console.print(f"{report.sentence()} ({report.seconds:.1f} s)", markup=False, highlight=False)

@@ -32,6 +32,7 @@ from tasks.session import close_session, open_session
 from tasks.shell import StepResult, collect_step, poll_step, submit_step
 from tasks.store.known import KnownJobs
 from tasks.store.ledger import State as LedgerState
+from tasks.texts import write_missing_texts
 from tasks.upstage.client import Cancelled
 
 log = logging.getLogger(__name__)
@@ -150,6 +151,15 @@ class Run:
         still = (job_id for job_id in survey.open if job_id not in self._set_aside)
         return sum(self.known.state(job_id) == "open" for job_id in still)
 
+    def write_texts(self) -> None:
+        """Write the plain texts that earlier runs did not, where they are wanted."""
+        if not self.settings.options.text or self.report.refused:
+            return
+        try:
+            self.report.texts = write_missing_texts(self.session)
+        except Fault as fault:  # the results are there; the next run writes what is missing
+            log.error("not all plain texts could be written: %s", fault)
+
     def left_over(self) -> int:
         """How many documents were listed, but have no job: left for later."""
         return self.known.unclaimed()
@@ -217,7 +227,7 @@ class Run:
         if outcome.kind in ("done", "failed", "open"):
             self.known.count(outcome.job_id, outcome.kind)
         if outcome.moved:
-            self.known.forget(outcome.job_id)
+            self.known.forget(outcome.listed_as or outcome.job_id)
         if outcome.set_aside or outcome.budget_used_up:
             self._set_aside.add(outcome.job_id)
         if outcome.budget_used_up:
@@ -233,6 +243,8 @@ class Run:
         report.skipped = census.done_before + census.failed_before
         report.documents = report.done + report.failed + report.open + report.skipped
         report.missing, report.missing_keys = self._missing.count, self._missing.first
+        if self.session.async_refused is not None:
+            report.note = f"the account takes no OCR jobs, so requests were synchronous ({self.session.async_refused})"
         report.seconds = round(self.session.clock.monotonic() - self._began, 3)
         self.show("finished", always=True)
         if (reporting := reported.get()) is not None:

@@ -22,7 +22,8 @@ class Outcome:
         result: where the result lies, for `done`.
         budget_used_up: the page budget has no room for it; sending stops.
         set_aside: this run can do nothing more for it, such as an object that may not be read; a later run may.
-        moved: the listed version of the document is gone; what is there now is for the next listing.
+        moved: the listed version of the document is gone; what is there now, if anything, is what the rest is about.
+        listed_as: the job of the version that is gone, where the version that is there now was taken up.
     """
 
     kind: Literal["open", "done", "failed", "later", "skipped"]
@@ -38,3 +39,4 @@ class Outcome:
     budget_used_up: bool = False
     set_aside: bool = False
     moved: bool = False
+    listed_as: str = ""

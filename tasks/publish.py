@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from tasks.documents.reading import write_text
@@ -55,9 +56,15 @@ def publish(session: Session, held: Held, recognised: Pages, *, copied_from: str
     """
     job = held.job
     bucket, _, key = job.result.removeprefix("s3://").partition("/")
-    superseded = not _write(session, job, recognised.result, recognised.pages, bucket, key, JSON)
-    if recognised.text is not None and not superseded:
-        _write(session, job, recognised.text, recognised.pages, bucket, text_key(key), TEXT)
+    wrote = _write(session, job, recognised.result, recognised.pages, bucket, key, JSON)
+    superseded = wrote == "superseded"
+    text = recognised.text
+    if wrote == "replaced" and text is None and _look(session, job, bucket, text_key(key)) is not None:
+        # The text of the older version, from a run that wrote texts, must not stay beside the new result.
+        text = recognised.result.with_name("text")
+        write_text(recognised.result, text)
+    if text is not None and not superseded:
+        _write(session, job, text, recognised.pages, bucket, text_key(key), TEXT)
     done = DoneJob(
         job=job.model_copy(update={"lease": None}),
         pages=recognised.pages,
@@ -74,10 +81,15 @@ def publish(session: Session, held: Held, recognised: Pages, *, copied_from: str
     return Outcome("done", job.id, job.document.uri, pages=recognised.pages, words=recognised.words, result=job.result)
 
 
+def is_result(described: Described) -> bool:
+    """Whether an object was published by this program."""
+    return _JOB in described.metadata
+
+
 def result_is_of_another_version(session: Session, result_key: str, job_id: str) -> bool:
     """Whether the result that is published there is another job's."""
     there = session.objects.head(session.destination.bucket, result_key)
-    return there is not None and _JOB in there.metadata and there.metadata[_JOB] != job_id
+    return there is not None and is_result(there) and there.metadata[_JOB] != job_id
 
 
 def check_place(session: Session, job: Job) -> None:
@@ -105,18 +117,20 @@ def _look(session: Session, job: Job, bucket: str, key: str) -> Described | None
     return there
 
 
-def _write(session: Session, job: Job, file: Path, pages: int, bucket: str, key: str, media_type: str) -> bool:
-    """Write a result; False when that of a newer version is there."""
+def _write(
+    session: Session, job: Job, file: Path, pages: int, bucket: str, key: str, media_type: str
+) -> Literal["written", "replaced", "superseded"]:
+    """Write a result, over nothing or over that of an older version, unless that of a newer version is there."""
     for _ in range(_ATTEMPTS):
         there = _look(session, job, bucket, key)
         if there is not None and _newer(session, there, job):
-            return False
+            return "superseded"
         etag = there.etag if there else None
         if session.objects.put_file(bucket, key, file, _provenance(job, pages), media_type, over=etag):
-            return True
-        there = session.objects.head(bucket, key)
-        if there is not None and there.metadata.get(_JOB) == job.id:
-            return True
+            return "replaced" if there else "written"
+        written = session.objects.head(bucket, key)
+        if written is not None and written.metadata.get(_JOB) == job.id:
+            return "replaced" if there else "written"
     raise MomentFault(f"others keep writing the result of {job.document.uri}")
 
 

@@ -51,6 +51,8 @@ class RunReport(BaseModel):
     seconds: float = 0
     stopped: str | None = Field(None, description="why the run sent less than there was: budget, window")
     refused: str | None = Field(None, description="why the account was refused")
+    note: str | None = Field(None, description="what went another way than was asked for: synchronous instead of jobs")
+    texts: int = Field(0, description="plain texts written beside results of earlier runs")
     failures: list[FailedDocument] = Field([], description=f"the first {_LISTED}")
     published: list[PublishedDocument] = Field([], description=f"the first {_LISTED}")
 
@@ -94,6 +96,8 @@ class RunReport(BaseModel):
         lines = [f"# {self.flow.capitalize()} of {_code(self.source or self.destination)}", ""]
         if self.refused:
             lines += [f"**Stopped: {_plain(self.refused)}**", ""]
+        if self.note:
+            lines += [_plain(self.note), ""]
         if self.stopped:
             lines += [f"Sent less than there was: {_plain(self.stopped)}", ""]
         lines += _table(

@@ -1,7 +1,9 @@
 """Step 2: claim a new document and send it."""
 
+from dataclasses import replace
+
 from tasks.failing import fail
-from tasks.faults import DocumentFault, MomentFault
+from tasks.faults import DocumentFault, Fault, MomentFault
 from tasks.models import Document, Job
 from tasks.outcomes import Outcome
 from tasks.sending import send_pages
@@ -11,9 +13,25 @@ from tasks.session import Session
 def submit_document(session: Session, document: Document) -> Outcome:
     """Claim a document and submit its pages, unless somebody else has, or it is done or failed already.
 
+    One that has changed since it was listed (an inventory can be days old) is submitted as it is now.
+
     Raises:
         AccountFault: the account is refused; the claim is given back.
     """
+    outcome = _submit(session, document)
+    if not outcome.moved:
+        return outcome
+    try:
+        now = session.objects.head(document.bucket, document.key)
+    except Fault as fault:  # the next listing will see it
+        return replace(outcome, message=str(fault))
+    if now is None or now.etag == document.etag:
+        return outcome
+    changed = document.model_copy(update={"etag": now.etag, "size": now.size, "last_modified": now.last_modified})
+    return replace(_submit(session, changed), moved=True, listed_as=outcome.job_id)
+
+
+def _submit(session: Session, document: Document) -> Outcome:
     identity = session.job_id(document)
     try:
         result = session.result_key(document)

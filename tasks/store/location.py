@@ -48,6 +48,12 @@ class Location:
         return key.removeprefix(self.prefix)
 
 
+def result_suffix(model: str = DEFAULT_MODEL, schema: str | None = None) -> str:
+    """What the keys of results end in."""
+    parts = ["", "ocr", *([model] if model != DEFAULT_MODEL else []), *([schema] if schema else []), "json"]
+    return ".".join(parts)
+
+
 def result_key(
     source: Location, destination: Location, key: str, model: str = DEFAULT_MODEL, schema: str | None = None
 ) -> str:
@@ -63,8 +69,7 @@ def result_key(
         raise DocumentFault(
             "key-reserved", f"its result would lie in the ledger's folder {LEDGER_FOLDER}: put the document elsewhere"
         )
-    parts = ["", "ocr", *([model] if model != DEFAULT_MODEL else []), *([schema] if schema else []), "json"]
-    result = destination.key(source.relative(key) + ".".join(parts))
+    result = destination.key(source.relative(key) + result_suffix(model, schema))
     length = len(result.encode())
     if length > _LONGEST_KEY:
         raise DocumentFault(

@@ -96,17 +96,24 @@ def test_of_eight_workers_who_submit_the_same_document_one_pays(world: World) ->
     assert world.billed_pages() == [2]
 
 
-@pytest.mark.parametrize("how", ["changed", "vanished"])
-def test_a_document_that_moved_since_it_was_listed_is_left_to_the_next_pass(world: World, how: str) -> None:
+def test_a_document_that_vanished_since_it_was_listed_is_left_out(world: World) -> None:
     document = world.put(pdf(2))
-    if how == "changed":
-        world.put(pdf(3))
-    else:
-        world.s3.delete_object(Bucket=world.bucket, Key=document.key)
+    world.s3.delete_object(Bucket=world.bucket, Key=document.key)
     outcome = submit_document(world.session(), document)
-    assert outcome.kind == "later"
+    assert (outcome.kind, outcome.moved) == ("later", True)
     assert "changed or vanished" in outcome.message
     assert world.untouched()
+
+
+def test_a_document_that_changed_since_it_was_listed_is_sent_as_it_is_now(world: World) -> None:
+    listed = world.put(pdf(2))
+    now = world.put(pdf(3))
+    outcome = submit_document(world.session(), listed)
+    assert (outcome.kind, outcome.moved, outcome.pages_sent) == ("open", True, 3)
+    assert (outcome.job_id, outcome.listed_as) == (job_id(now, "ocr"), job_id(listed, "ocr"))
+    assert submit_document(world.session(), listed).kind == "skipped"
+    assert world.open(now).document.etag == now.etag
+    assert world.billed_pages() == [3]
 
 
 def test_a_download_of_the_document_that_breaks_off_is_left_to_the_next_pass(world: World, flaky: FlakyS3) -> None:
