@@ -144,9 +144,12 @@ class Session:
         """Remember for this run that the account takes no asynchronous requests for the model; said once."""
         with self._refusing:
             first = self.async_refused is None
-            self.async_refused = self.async_refused or why
+            # Without the advice: there is nothing to be done.
+            self.async_refused = self.async_refused or why.rpartition(": ")[0] or why
         if first:
-            log.warning("this account takes no OCR jobs, so the run goes on with synchronous requests: %s", why)
+            log.warning(
+                "this account takes no OCR jobs, so the run goes on with synchronous requests: %s", self.async_refused
+            )
 
     def lease(self, doing: str, pages: PageRange | None = None, *, longer: float = 0) -> Lease:
         """A lease of ours, from now on; `longer` by so many seconds than the usual."""

@@ -96,6 +96,8 @@ def _count_pictures(file: Path, limits: InspectionLimits) -> int:
     with opened_heic(file) as pictures:
         for number, picture in enumerate(pictures, 1):
             _check_pixels(number, picture.size[0] * picture.size[1], limits)
+        if len(pictures) == 0:  # pictures that are made of one another are left out by the library
+            raise DocumentFault("broken", "the HEIC is broken (it holds no picture): repair or replace it")
         return len(pictures)
 
 

@@ -20,6 +20,8 @@ Image.MAX_IMAGE_PIXELS = None
 # A stream of a few KB can inflate to gigabytes.
 part.bound_memory()
 
+_MOST_HEIC = 256 << 20  # bytes; it is read into memory whole
+
 ENCRYPTED_PDF = "the PDF is encrypted with a password: remove the password first"
 # What the libraries were seen to raise over damaged documents; qpdf's errors that are no PdfError are RuntimeErrors.
 BROKEN_PDF = (pikepdf.PdfError, RuntimeError, ValueError, TypeError, LookupError, MemoryError)
@@ -54,6 +56,11 @@ def opened_image(file: Path, form: Format) -> Iterator[Image.Image]:
 @contextmanager
 def opened_heic(file: Path) -> Iterator[pillow_heif.HeifFile]:
     """The pictures of a HEIC file; none is decoded."""
+    size = file.stat().st_size
+    if size > _MOST_HEIC:
+        raise DocumentFault(
+            "too-large", f"the HEIC is {size / 1e6:.1f} MB, and up to {_MOST_HEIC / 1e6:.1f} MB can be read: compress it"
+        )
     with _faults_of(HEIC):
         yield pillow_heif.open_heif(file)
 

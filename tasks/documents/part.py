@@ -8,6 +8,7 @@ import io
 import os
 import struct
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -74,27 +75,90 @@ def extract_tiff(file: Path, first: int, last: int, to: Path) -> None:
     import tifftools
 
     with file.open("rb") as content:
-        frames = _frames(content, last)
-        if last > len(frames):
-            raise ValueError(f"page {len(frames) + 1} cannot be found")
-        tifftools.write_tiff(frames[first - 1 : last], to, allowExisting=True)
+        frames = _Frames(content, first, last)
+        # It asks for the frames one by one, and a frame's list of strips may be longer than the frame.
+        tifftools.write_tiff(frames, to, bigEndian=frames.order == ">", bigtiff=frames.big, allowExisting=True)
 
 
-def _frames(tiff: BinaryIO, most: int) -> list[Any]:
-    """Read where the data of the first frames lies. tifftools' own reading ends when the chain of frames does."""
-    from tifftools.tifftools import read_ifd
+class _Frugal:
+    """A TIFF of which no more is read than it is long: a list of frames within a frame can be a ring."""
 
-    size = tiff.seek(0, os.SEEK_END)
-    tiff.seek(0)
-    header = tiff.read(16)
-    order = ">" if header[:2] == b"MM" else "<"
-    big = header[2:4] in (b"+\0", b"\0+")
-    offset = struct.unpack_from(f"{order}Q", header, 8)[0] if big else struct.unpack_from(f"{order}L", header, 4)[0]
-    info = {"path_or_fobj": tiff, "size": size, "bigEndian": order == ">", "endianPack": order, "bigtiff": big}
-    frames: list[Any] = []
-    while offset and len(frames) < most:
-        offset = read_ifd(tiff, info, offset, frames)
-    return frames
+    _LEAST = 64  # what reading a few bytes counts as, since it takes its time
+    _MORE = 1 << 20  # what frames may share, such as a palette, is read more than once
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = self._size = file.seek(0, os.SEEK_END)
+        self.renew()
+
+    def renew(self) -> None:
+        """Grant the reading anew, for another frame."""
+        self._left = self._size + self._MORE
+
+    def read(self, size: int) -> bytes:
+        self._left -= max(size, self._LEAST)
+        if self._left < 0:
+            raise ValueError("one of its frames has no end")
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+class _Frames:
+    """Where the data of some frames lies, read when it is asked for; as often as it is asked for.
+
+    tifftools' own reading ends when the chain of frames does, which may be a ring.
+    """
+
+    def __init__(self, tiff: BinaryIO, first: int, last: int) -> None:
+        self._tiff, self._first, self._count = tiff, first, last - first + 1
+        self._size = tiff.seek(0, os.SEEK_END)
+        tiff.seek(0)
+        header = tiff.read(16)
+        self.order = ">" if header[:2] == b"MM" else "<"
+        self.big = header[2:4] in (b"+\0", b"\0+")
+        self._start: int = struct.unpack_from(f"{self.order}Q" if self.big else f"{self.order}L", header, 8 if self.big else 4)[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        from tifftools.tifftools import read_ifd
+
+        tiff = _Frugal(self._tiff)
+        info = {
+            "path_or_fobj": self._tiff,
+            "size": self._size,
+            "bigEndian": self.order == ">",
+            "endianPack": self.order,
+            "bigtiff": self.big,
+        }
+        offset: int | None = self._start
+        for number in range(1, self._first):
+            offset = self._following(offset, number)
+        for number in range(self._first, self._first + self._count):
+            frame: list[Any] = []
+            if offset:
+                tiff.renew()
+                offset = read_ifd(tiff, info, offset, frame)
+            if not frame:
+                raise ValueError(f"page {number} cannot be found")
+            yield frame[0]
+
+    def _following(self, offset: int | None, number: int) -> int:
+        """Where the next frame is described, without reading the description of this one."""
+        count, entry, place = ("Q", 20, "Q") if self.big else ("H", 12, "L")
+        if not offset:
+            raise ValueError(f"page {number} cannot be found")
+        self._tiff.seek(offset)
+        entries = self._unpacked(count)
+        self._tiff.seek(entries * entry, os.SEEK_CUR)
+        return self._unpacked(place)
+
+    def _unpacked(self, kind: str) -> int:
+        number: int = struct.unpack(self.order + kind, self._tiff.read(struct.calcsize(f"={kind}")))[0]
+        return number
 
 
 def _main(form: str, file: str, first: str, last: str, to: str) -> int:

@@ -1,16 +1,20 @@
 """A store of objects in a folder on this machine, for documents that lie in no bucket.
 
 SQLite keeps the names, the ETags and the small objects, so that conditional writes are transactions, also between
-processes; results are files beside it.
+processes; results are files beside it. A third folder tells which workers are alive: each holds a lock there that
+the system lets go when the process ends, however it ends.
 """
 
 import hashlib
+import io
 import json
 import os
 import shutil
 import sqlite3
 import stat
+import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,12 +25,16 @@ from typing import Any, BinaryIO
 from tasks.faults import DocumentMoved, MomentFault, SetupFault
 from tasks.store.object_store import Described, Entry, Stored
 
+if sys.platform != "win32":
+    import fcntl
+
 _TABLE = """CREATE TABLE IF NOT EXISTS objects (
     bucket TEXT, key TEXT, etag TEXT, size INTEGER, modified TEXT, metadata TEXT, body BLOB, file TEXT,
     PRIMARY KEY (bucket, key)
 )"""
 _PATIENCE = 60.0
 _PIECE = 1 << 20
+_KEEP_LOCKS_SECONDS = 7 * 86_400  # far longer than any lease
 
 
 class FolderObjects:
@@ -44,6 +52,9 @@ class FolderObjects:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _ours(folder)
             self._folder = folder
+            self._workers = folder / "workers"
+            self._workers.mkdir(mode=0o700, exist_ok=True)
+            self._locks: list[int] = []
             self._files: dict[tuple[str, str], tuple[Path, str]] = {}
             self._lock = threading.Lock()
             # Transactions are ours to begin: the module's own would begin too late to be a condition.
@@ -55,7 +66,7 @@ class FolderObjects:
             raise SetupFault(f"the folder {folder} cannot be used ({error}): set TMPDIR to another") from error
 
     def show(self, bucket: str, key: str, file: Path, etag: str) -> None:
-        """Let a file of the user's be an object, without copying it.
+        """Let a file of the user's be an object, for `head` and `fetch`, without copying it.
 
         Args:
             bucket: in which bucket.
@@ -68,6 +79,41 @@ class FolderObjects:
     def close(self) -> None:
         """Let the folder go."""
         self._database.close()
+        for lock in self._locks:
+            os.close(lock)
+        self._locks.clear()
+
+    def enlist(self, worker: str) -> None:
+        """Say that a worker is at work in this process, for as long as the process lives or until `close`."""
+        if sys.platform == "win32":
+            return
+        try:
+            self._forget_old_locks()
+            lock = os.open(self._lock_of(worker), os.O_RDWR | os.O_CREAT, 0o600)
+            self._locks.append(lock)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            raise SetupFault(f"the folder {self._folder} cannot be used ({error}): set TMPDIR to another") from error
+
+    def gone(self, worker: str) -> bool:
+        """Whether a worker is known to have ended. One that never enlisted here is not known to."""
+        return _unlocked(self._lock_of(worker))
+
+    def alone(self) -> bool:
+        """Whether no other process works here."""
+        if sys.platform == "win32":
+            return False
+        ours = {os.fstat(lock).st_ino for lock in self._locks}
+        others = [each for each in self._workers.iterdir() if each.stat().st_ino not in ours]
+        return all(_unlocked(each) for each in others)
+
+    def _lock_of(self, worker: str) -> Path:
+        return self._workers / hashlib.sha256(worker.encode()).hexdigest()[:40]
+
+    def _forget_old_locks(self) -> None:
+        for each in self._workers.iterdir():
+            if time.time() - each.stat().st_mtime > _KEEP_LOCKS_SECONDS and _unlocked(each):
+                each.unlink(missing_ok=True)
 
     def get(self, bucket: str, key: str) -> Stored | None:
         """An object's bytes, or None when it isn't there."""
@@ -78,6 +124,8 @@ class FolderObjects:
             return Stored(row[0] if row[1] is None else (self._folder / row[1]).read_bytes(), row[2])
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise self._unusable(error) from error
 
     def exists(self, bucket: str, key: str) -> bool:
         """Whether the object is there."""
@@ -87,7 +135,12 @@ class FolderObjects:
         """What is known of an object without reading it, or None when it isn't there."""
         shown = self._files.get((bucket, key))
         if shown is not None:
-            status = shown[0].stat()
+            try:
+                status = shown[0].stat()
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                raise MomentFault(f"{shown[0]} cannot be read: {error.strerror}") from error
             return Described(key, shown[1], status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), {})
         row = self._row(bucket, key, "etag, size, modified, metadata, file")
         if row is None or (row[4] is not None and not (self._folder / row[4]).exists()):
@@ -109,7 +162,11 @@ class FolderObjects:
     ) -> bool:
         """Write a file over nothing (`over` is None), or over exactly the version with that ETag."""
         del media_type
-        with file.open("rb") as body:
+        try:
+            body = file.open("rb")
+        except OSError as error:
+            raise MomentFault(f"{file} cannot be read: {error.strerror}") from error
+        with body:
             return self._write_file(bucket, key, body, metadata, over)
 
     def put(self, bucket: str, key: str, body: bytes | BinaryIO, metadata: Mapping[str, str], media_type: str) -> None:
@@ -122,10 +179,8 @@ class FolderObjects:
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object; one that isn't there is fine."""
-        row = self._row(bucket, key, "file")
-        self._execute("DELETE FROM objects WHERE bucket = ? AND key = ?", (bucket, key))
-        if row is not None and row[0] is not None:
-            (self._folder / row[0]).unlink(missing_ok=True)
+        for (file,) in self._execute("DELETE FROM objects WHERE bucket = ? AND key = ? RETURNING file", (bucket, key)):
+            self._remove(file)
 
     def list(self, bucket: str, prefix: str) -> Iterator[Entry]:
         """The objects under a prefix, in key order."""
@@ -142,24 +197,41 @@ class FolderObjects:
             DocumentMoved: the object changed or vanished since.
         """
         shown = self._files.get((bucket, key))
-        row = None if shown else self._row(bucket, key, "file, etag")
-        file = shown[0] if shown else self._folder / row[0] if row is not None and row[0] and row[1] == etag else None
-        moved = DocumentMoved(f"{shown[0] if shown else key} changed or vanished meanwhile")
-        if file is None:
-            raise moved
+        name, moved = (str(shown[0]) if shown else key), False
         digest = hashlib.sha256()
         try:
-            with file.open("rb") as source, to.open("wb") as target:
+            with self._opened(bucket, key, etag) as source, to.open("wb") as target:
                 while piece := source.read(_PIECE):
                     digest.update(piece)
                     target.write(piece)
         except FileNotFoundError:
-            raise moved from None
-        if shown is not None and digest.hexdigest() != etag:
-            raise moved
+            moved = True
+        except OSError as error:
+            raise MomentFault(f"{name} cannot be copied to {to}: {error.strerror}") from error
+        if moved or (shown is not None and digest.hexdigest() != etag):
+            raise DocumentMoved(f"{name} changed or vanished meanwhile")
+
+    def _opened(self, bucket: str, key: str, etag: str) -> BinaryIO:
+        shown = self._files.get((bucket, key))
+        if shown is not None:
+            return shown[0].open("rb")
+        row = self._row(bucket, key, "etag, body, file")
+        if row is None or row[0] != etag:
+            raise FileNotFoundError(key)
+        return io.BytesIO(row[1]) if row[2] is None else (self._folder / row[2]).open("rb")
 
     def prove_conditional_writes(self, bucket: str, folder: str) -> None:
         """Nothing is to be found out: a transaction is one."""
+
+    def _remove(self, file: str | None) -> None:
+        if file:
+            try:
+                (self._folder / file).unlink(missing_ok=True)
+            except OSError as error:
+                raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> MomentFault:
+        return MomentFault(f"the folder {self._folder} cannot be used: {error}")
 
     def _row(self, bucket: str, key: str, columns: str) -> Any:
         query = f"SELECT {columns} FROM objects WHERE bucket = ? AND key = ?"
@@ -171,7 +243,7 @@ class FolderObjects:
             with self._lock:
                 return self._database.execute(query, values).fetchall()
         except sqlite3.Error as error:
-            raise MomentFault(f"the folder {self._folder} cannot be used: {error}") from error
+            raise self._unusable(error) from error
 
     def _write(
         self,
@@ -213,13 +285,17 @@ class FolderObjects:
             with (self._folder / name).open("xb") as target:
                 shutil.copyfileobj(body, target, _PIECE)
                 size = target.tell()
+                target.flush()
+                os.fsync(target.fileno())  # a record on disk must not speak of bytes that a power cut took
         except OSError as error:
             (self._folder / name).unlink(missing_ok=True)
-            raise MomentFault(f"the folder {self._folder} cannot be written: {error}") from error
-        written = self._write(bucket, key, _etag(), size, metadata, file=name, over=over)
-        stale = before[0] if written and before is not None else None if written else name
-        if stale:
-            (self._folder / stale).unlink(missing_ok=True)
+            raise self._unusable(error) from error
+        try:
+            written = self._write(bucket, key, _etag(), size, metadata, file=name, over=over)
+        except MomentFault:
+            self._remove(name)
+            raise
+        self._remove((before[0] if before is not None else None) if written else name)
         return written
 
 
@@ -235,3 +311,21 @@ def _ours(folder: Path) -> None:
         not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077
     ):
         raise SetupFault(f"the folder {folder} is not yours alone: remove it, or set TMPDIR to another")
+
+
+def _unlocked(lock: Path) -> bool:
+    """Whether whoever held the lock has ended."""
+    if sys.platform == "win32":
+        return False
+    try:
+        descriptor = os.open(lock, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        # Shared: of two who ask at once, none takes the other for the holder.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True

@@ -265,6 +265,8 @@ def _measure(drive: _Drive, undisturbed: Calm, hits: int, failed: int, beyond_ne
     off_record = dict.fromkeys(records, 0)
     for request in taken:
         off_record[request["file_name"].rpartition(".")[0]] += request["id"] not in on_record
+    for stem, record in done.items():  # the API gives a synchronous request no name to tell it by
+        off_record[stem] -= sum(request.status == "answered" for request in record.job.requests)
     sent_again = sum(undelivered(request, weather) for request in taken if request["id"] in on_record)
     api_calls, s3_calls = weather.calls()
     counted = {stem: record.job.possible_duplicates for stem, record in done.items()}

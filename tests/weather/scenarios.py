@@ -8,6 +8,7 @@ from tests.weather.drive import Scenario
 from tests.weather.ground import Weather
 
 POST: dict[str, Any] = {"method": "POST", "path": "/async$"}
+AT_ONCE: dict[str, Any] = {"method": "POST", "path": "document-digitization$"}
 STATUS: dict[str, Any] = {"method": "GET", "path": "/requests/"}
 DOWNLOAD: dict[str, Any] = {"method": "GET", "path": "^/storage/"}
 API: dict[str, Any] = {"path": "^/v1/"}
@@ -243,6 +244,33 @@ SCENARIOS: tuple[Scenario, ...] = (
         "key revoked while submitting, then while polling, then restored",
         lambda weather: weather.fail({**API, **answers(401)[0], "skip": 8, "times": -1}),
         mend=_revoke_again_or_restore,
+    ),
+    Scenario(
+        "answered at once: 429, 500 and 503, every 2nd",
+        lambda weather: weather.fail(*every(2, 12, *_on(AT_ONCE, answers(429, 500, 503)))),
+        options={"mode": "sync"},
+    ),
+    Scenario(
+        "answered at once: 502 and connections reset after the work was done, every 3rd",
+        lambda weather: weather.fail(*every(3, 6, AT_ONCE | {"action": "reset_after"}, *_on(AT_ONCE, answers(502)))),
+        options={"mode": "sync"},
+        counted=True,
+    ),
+    Scenario(
+        "answered at once: answers cut in the middle, every 3rd",
+        lambda weather: weather.fail(*every(3, 6, AT_ONCE | {"action": "cut"})),
+        options={"mode": "sync"},
+        counted=True,
+    ),
+    Scenario(
+        "answered at once: 504, every 3rd; these go on as jobs",
+        lambda weather: weather.fail(*every(3, 6, *_on(AT_ONCE, answers(504)))),
+        options={"mode": "sync"},
+        counted=True,
+    ),
+    Scenario(
+        "jobs are refused from the 5th submission on; the run goes on synchronously",
+        lambda weather: weather.fail(POST | {**answers(404)[0], "skip": 4, "times": -1}),
     ),
     Scenario(
         "failed batches, given up after one round, then put back",
