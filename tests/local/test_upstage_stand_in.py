@@ -3,150 +3,20 @@
 from __future__ import annotations
 
 import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import requests
 
 from tests.documents import encrypted_pdf, jpeg, png, text_pdf, tiff, truncated_pdf
-
-KEY = "test-key"
-PATIENCE = 30.0
-T = TypeVar("T")
-
-
-class StandIn:
-    """A running server, and the calls that tests make to it."""
-
-    def __init__(self, data_dir: Path, *flags: str) -> None:
-        self.data_dir = data_dir
-        self.log = data_dir.with_suffix(".log")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.api = f"{self.url}/v1/document-digitization"
-        command = [sys.executable, "-m", "deployments.local.upstage", "--port", str(self.port)]
-        command += ["--data-dir", str(data_dir), "--api-key", KEY, *flags]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            until(self._answers)
-        except BaseException:
-            self.process.kill()
-            raise
-
-    def _answers(self) -> bool:
-        assert self.process.poll() is None, self.log.read_text()
-        try:
-            return call("GET", f"{self.url}/_control/health").ok
-        except requests.ConnectionError:
-            return False
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(PATIENCE)
-
-    def post(self, path: str, document: bytes, name: str = "a.pdf", **fields: str) -> requests.Response:
-        return call(
-            "POST",
-            self.api + path,
-            files={"document": (name, document)},
-            data={"model": "ocr", **fields},
-            headers={"Authorization": f"Bearer {KEY}"},
-        )
-
-    def submit(self, document: bytes, name: str = "a.pdf", **fields: str) -> str:
-        answer = self.post("/async", document, name, **fields)
-        answer.raise_for_status()
-        return str(answer.json()["request_id"])
-
-    def get(self, path: str) -> requests.Response:
-        return call("GET", self.api + path, headers={"Authorization": f"Bearer {KEY}"})
-
-    def status(self, request_id: str) -> dict[str, Any]:
-        answer = self.get(f"/requests/{request_id}")
-        answer.raise_for_status()
-        return dict(answer.json())
-
-    def finished(self, request_id: str) -> dict[str, Any]:
-        return until(lambda: s if (s := self.status(request_id))["status"] in ("completed", "failed") else None)
-
-    def results(self, request_id: str) -> list[Any]:
-        """The bodies of a request's batches, once it is finished."""
-        batches = self.finished(request_id)["batches"]
-        return [download(batch["download_url"]).json() for batch in sorted(batches, key=lambda b: int(b["id"]))]
-
-    def control(self, path: str) -> Any:
-        return call("GET", f"{self.url}/_control/{path}").json()
-
-    def set(self, **settings: object) -> None:
-        call("PATCH", f"{self.url}/_control/settings", json=settings).raise_for_status()
-
-    def faults(self, *rules: dict[str, object]) -> None:
-        call("POST", f"{self.url}/_control/faults", json=rules).raise_for_status()
-
-
-def until(probe: Callable[[], T | None]) -> T:
-    deadline = time.monotonic() + PATIENCE
-    while not (found := probe()):
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.01)  # between bounded looks at another process
-    return found
-
-
-def call(method: str, url: str, **options: Any) -> requests.Response:
-    """One call on a connection of its own; a proxy that the environment names is for other hosts."""
-    with requests.Session() as session:
-        session.trust_env = False
-        return session.request(method, url, timeout=PATIENCE, **options)
-
-
-def download(url: str, **headers: str) -> requests.Response:
-    return call("GET", url, headers=headers)
+from tests.local.process import KEY, StandIn, call, download, until
 
 
 def numbered_pdf(pages: int) -> bytes:
     return text_pdf([f"page {number} of a test" for number in range(1, pages + 1)])
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[StandIn]:
-    """A server for the tests of a module."""
-    started = StandIn(folder / "data", "--recogniser", "text")
-    yield started
-    assert started.stop() == 0
-    assert started.log.read_text() == ""
-
-
-@contextmanager
-def lent(server: StandIn) -> Iterator[StandIn]:
-    """The server for one test, put back to its first settings afterwards."""
-    settings = server.control("settings")
-    call("DELETE", f"{server.url}/_control/calls")
-    yield server
-    server.faults()
-    server.set(**settings)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with serving(tmp_path_factory.mktemp("stand-in")) as started:
-        yield started
-
-
-@pytest.fixture
-def stand_in(server: StandIn) -> Iterator[StandIn]:
-    with lent(server) as lent_server:
-        yield lent_server
 
 
 def test_a_call_without_the_key_is_refused(stand_in: StandIn) -> None:

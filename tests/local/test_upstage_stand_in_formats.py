@@ -8,7 +8,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import docx as python_docx
@@ -21,7 +21,7 @@ from deployments.local.upstage.formats import Format, contradicts, sniff
 from deployments.local.upstage.office import open_office
 from tests import documents
 from tests.compound import compound
-from tests.local.test_upstage_stand_in import StandIn, lent, serving
+from tests.local.process import StandIn
 
 TEXTS = ["Harbour dues\nfor März 항구", "", "The last page"]
 HWPX_TYPE = b"application/hwp+zip"
@@ -32,18 +32,6 @@ MAKERS = {
     Format.HWP: documents.hwp,
     Format.HWPX: documents.hwpx,
 }
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with serving(tmp_path_factory.mktemp("stand-in")) as started:
-        yield started
-
-
-@pytest.fixture
-def stand_in(server: StandIn) -> Iterator[StandIn]:
-    with lent(server) as lent_server:
-        yield lent_server
 
 
 def archive(members: dict[str, bytes]) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,23 +10,16 @@ from deployments.local.upstage.recognise import Page, Word
 from deployments.local.upstage.schemas import lines_of
 from deployments.local.upstage.store import OcrRequest
 from tests.documents import text_pdf
-from tests.local.test_upstage_stand_in import StandIn, lent, serving
+from tests.local.process import StandIn
 
 DOCUMENT = text_pdf(["first line\nand below", "", "last page"])
 WORDS = ["first", "line", "and", "below"]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with serving(tmp_path_factory.mktemp("stand-in")) as started:
-        yield started
-
-
 @pytest.fixture
-def stand_in(server: StandIn) -> Iterator[StandIn]:
-    with lent(server) as lent_server:
-        lent_server.set(limits={"batch_pages": 2})
-        yield lent_server
+def stand_in(stand_in: StandIn) -> StandIn:
+    stand_in.set(limits={"batch_pages": 2})
+    return stand_in
 
 
 def boxes(polygons: list[dict[str, Any]]) -> list[tuple[float, float, float, float]]:
