@@ -1,0 +1,71 @@
+"""`bulk-ocr check` proves each part of a set-up by itself, and says what to mend."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import check as product
+from tasks.clock import Clock
+from tasks.faults import SetupFault
+from tasks.options import RunSettings
+from tasks.session import Session
+from tasks.store.objects import Objects
+from tests import documents
+from tests.fakes import FakeClock
+from tests.flows.conftest import Command, Place, report_of
+from tests.stand_in import StandInControl
+
+
+def checks(process: Any) -> dict[str, tuple[bool, str]]:
+    return {each["part"]: (each["ok"], each["words"]) for each in report_of(process)["checks"]}
+
+
+def test_a_good_setup_is_proved_part_by_part_and_left_as_it_was(
+    command: Command, place: Place, api: StandInControl
+) -> None:
+    place.put({"a.pdf": documents.text_pdf(["check"])})
+    billed = api.billed()
+    process = command("check", place.source, place.destination, "--json")
+    found = checks(process)
+    assert process.returncode == 0, process.stderr
+    assert list(found) == ["source", "destination", "clock", "API", "Prefect"]
+    assert all(ok for ok, _ in found.values())
+    assert "honours conditional writes" in found["destination"][1]
+    assert "answers, version 3." in found["Prefect"][1]
+    assert place.keys() == set()
+    assert api.billed() == billed
+
+
+@pytest.mark.usefixtures("api")
+def test_each_part_that_is_wrong_says_so_and_the_others_are_still_looked_at(
+    command: Command, place: Place, tmp_path: Path
+) -> None:
+    process = command(
+        "check", "s3://no-such-bucket-9/in", place.destination, "--json",
+        UPSTAGE_API_KEY="up_wrong", PREFECT_API_URL="http://127.0.0.1:9/api",
+    )  # fmt: skip
+    found = checks(process)
+    assert process.returncode == 3, process.stderr
+    assert {part: ok for part, (ok, _) in found.items()} == {
+        "source": False, "destination": True, "clock": True, "API": False, "Prefect": False,
+    }  # fmt: skip
+    assert "there is no bucket 'no-such-bucket-9'" in found["source"][1]
+    assert "the API key is refused; check UPSTAGE_API_KEY" in found["API"][1]
+    assert "no Prefect server answers at http://127.0.0.1:9/api" in found["Prefect"][1]
+
+    alone = {"PREFECT_API_URL": None, "PREFECT_HOME": str(tmp_path)}
+    shown = command("check", place.source, place.destination, UPSTAGE_API_KEY=None, **alone)
+    assert shown.returncode == 2
+    assert "no API key: set UPSTAGE_API_KEY" in shown.stdout
+    assert "each run starts a temporary one" in shown.stdout
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(45, r"4\d s ahead of"), (-90.5, r"9\d s behind")])
+def test_a_clock_that_is_wrong_is_found_out(place: Place, seconds: float, words: str) -> None:
+    clock = FakeClock(Clock().now() + timedelta(seconds=seconds))
+    session = Session(RunSettings(source=place.source, destination=place.destination), Objects(place.s3), clock=clock)
+    with pytest.raises(SetupFault, match=words):
+        product._clock(session)
+    assert place.keys() == set()
