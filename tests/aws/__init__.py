@@ -1,0 +1,1 @@
+"""Running on AWS: the policies and the Terraform files."""

@@ -1,0 +1,363 @@
+"""The flow runs' policy is held against the calls that the program makes: each is allowed, and nothing else is."""
+
+import csv
+import gzip
+import io
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import flows.check
+import flows.failures
+import flows.plan
+import flows.status
+from deployments.local.stack import UPSTAGE_KEY, LocalStack
+from flows.check import check_setup
+from flows.failures import put_back, read_failures
+from flows.plan import make_plan
+from flows.status import read_status
+from tasks.discover import Missing, discover
+from tasks.models import Document
+from tasks.options import DEFAULTS, RunSettings
+from tasks.poll import OpenJobs
+from tasks.selection import Selection
+from tasks.session import Session
+from tasks.store.known import KnownJobs
+from tasks.store.objects import Objects
+from tasks.submit import submit_document
+from tests.aws.iam import Call, Need, Policy, allowed, as_list, changed, needs, recorded, refused, superfluous
+from tests.aws.rendering import by_terraform, policies, rendered
+from tests.documents import encrypted_pdf
+from tests.fakes import FakeClock
+from tests.stand_in import StandInControl
+from tests.steps.conftest import World, pdf, sha
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+SOURCE_KEY = "arn:aws:kms:eu-central-1:111122223333:key/source"
+DESTINATION_KEY = "arn:aws:kms:eu-central-1:111122223333:key/destination"
+
+
+@dataclass
+class Account:
+    """Source, destination and lists in buckets of their own, and a worker that is watched."""
+
+    world: World
+    client: "S3Client"
+    destination: str
+    lists: str
+    folder: Path
+
+    def session(self, source: str = "in", **options: Any) -> Session:
+        """A worker."""
+        begun = self.world.session(
+            source=source, objects=Objects(self.client), **{"requests_per_second": 10_000, **options}
+        )
+        settings = begun.settings.model_copy(update={"destination": f"s3://{self.destination}/out"})
+        return Session(
+            settings,
+            begun.objects,
+            clock=begun.clock,
+            base_url=begun.base_url,
+            key=begun.key,
+            owner=begun.owner,
+        )
+
+    def settings(self) -> RunSettings:
+        """A run over all of it."""
+        return RunSettings(source=f"s3://{self.world.bucket}/in", destination=f"s3://{self.destination}/out")
+
+    def discovered(self, session: Session, **selection: Any) -> list[Document]:
+        """What a run finds to be new."""
+        session.settings = session.settings.model_copy(update={"selection": Selection.model_validate(selection)})
+        with KnownJobs(self.folder) as known:
+            known.load(session.ledger)
+            found = discover(session, known, Missing())
+            return [each.document for each in found if each.state is None]
+
+    def run(self, session: Session, **selection: Any) -> list[str]:
+        """Submit what is new and work until it is done or failed. Gives how each ended."""
+        ends: list[str] = []
+        for document in self.discovered(session, **selection):
+            outcome = submit_document(session, document)
+            outcomes = self.world.finish(session, document)
+            ends.append((outcomes or [outcome])[-1].kind)
+        return ends
+
+
+def work(account: Account) -> None:
+    """Everything that runs do: all that this leaves out may be missing from the policy unseen."""
+    world, put = account.world, account.world.put
+    session = account.session()
+    session.prepare()
+    check(account)
+    assert account.discovered(session) == [], "an empty source is looked at as if it were one document"
+
+    # Submitted, polled, collected; failed; replaced by a newer version; with text beside it; at once; copied.
+    put(pdf(2), "in/a.pdf")
+    put(encrypted_pdf(), "in/locked.pdf")
+    assert sorted(account.run(session)) == ["done", "failed"]
+    put(pdf(3), "in/a.pdf")
+    put(pdf(1, "with text"), "in/b.pdf")
+    assert account.run(account.session(text=True)) == ["done", "done"]
+    put(pdf(1, "at once"), "in/c.pdf")
+    assert account.run(account.session(mode="sync")) == ["done"]
+    put(pdf(1, "twice"), "in/d.pdf")
+    put(pdf(1, "twice"), "in/e.pdf")
+    assert account.run(account.session(reuse_identical=True)) == ["done", "done"]
+
+    # Pages that came of a job that failed are kept, and go into the result when it was put back.
+    hole = pdf(25, "hole")
+    world.api.set(fail_batches=[{"sha256": sha(hole), "batch": 1, "times": 1}])
+    document = put(hole, "in/hole.pdf")
+    assert account.run(account.session(rounds=1)) == ["failed"]
+    assert read_failures(f"s3://{account.destination}/out").failed == 2
+    assert put_back(f"s3://{account.destination}/out", ["missing-pages"], []).put_back == 1
+    assert world.finish(account.session(), document)[-1].kind == "done"
+
+    check(account)
+
+    # A job left open: surveyed, counted, planned around.
+    left = account.session()
+    submit_document(left, put(pdf(1, "left open"), "in/open.pdf"))
+    assert len(OpenJobs(account.session()).survey().open) == 1
+    put(pdf(4, "planned"), "in/planned.pdf")
+    status = read_status(f"s3://{account.destination}/out")
+    assert (status.done, status.failed, status.open) == (7, 1, 1)
+    plan = make_plan(account.settings(), 0.01)
+    assert (plan.new, plan.pages, plan.open, plan.failed_before) == (1, 4, 1, 1)
+
+    # Chosen by name, by a manifest and by an inventory.
+    assert len(account.discovered(account.session(), key=["in/planned.pdf", "in/gone.pdf"])) == 1
+    lists = f"s3://{account.lists}/lists"
+    world.s3.put_object(Bucket=account.lists, Key="lists/keys.csv", Body=b"key\nin/planned.pdf\n")
+    assert len(account.discovered(account.session(), manifest=f"{lists}/keys.csv")) == 1
+    inventory(account)
+    assert len(account.discovered(account.session(), inventory=f"{lists}/manifest.json")) == 1
+
+
+def check(account: Account) -> None:
+    """The command `check`, as far as it is about S3."""
+    settings = account.settings()
+    report = check_setup(str(settings.source), settings.destination, DEFAULTS)
+    assert {each.part for each in report.checks if each.ok} >= {"source", "destination", "clock"}, report
+
+
+def inventory(account: Account) -> None:
+    """An S3 Inventory of one document."""
+    world, out = account.world, io.StringIO()
+    head = world.s3.head_object(Bucket=world.bucket, Key="in/planned.pdf")
+    etag, modified = head["ETag"].strip('"'), f"{head['LastModified']:%Y-%m-%dT%H:%M:%S.000Z}"
+    csv.writer(out).writerow([world.bucket, "in/planned.pdf", head["ContentLength"], modified, etag])
+    world.s3.put_object(Bucket=account.lists, Key="lists/0.csv.gz", Body=gzip.compress(out.getvalue().encode()))
+    manifest = {
+        "sourceBucket": world.bucket,
+        "destinationBucket": f"arn:aws:s3:::{account.lists}",
+        "fileFormat": "CSV",
+        "fileSchema": "Bucket, Key, Size, LastModifiedDate, ETag",
+        "files": [{"key": "lists/0.csv.gz"}],
+    }
+    world.s3.put_object(Bucket=account.lists, Key="lists/manifest.json", Body=json.dumps(manifest).encode())
+
+
+@pytest.fixture(scope="module")
+def account(
+    stack: LocalStack, s3_url: str, s3: "S3Client", tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Account]:
+    """Three buckets, and nothing done yet."""
+    names = [f"{role}-{uuid.uuid4().hex[:12]}" for role in ("source", "destination", "lists")]
+    for name in names:
+        s3.create_bucket(Bucket=name)
+    control = StandInControl(stack.upstage_url, UPSTAGE_KEY)
+    control.reset()
+    world = World(s3, names[0], control, FakeClock())
+    client = World.client(s3_url)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UPSTAGE_BASE_URL", control.base_url)
+        patch.setenv("UPSTAGE_API_KEY", control.key)
+        for module in (flows.check, flows.failures, flows.plan, flows.status):
+            patch.setattr(module, "connect", lambda **_: client)
+        yield Account(world, client, names[1], names[2], tmp_path_factory.mktemp("known"))
+    control.reset()
+
+
+@pytest.fixture(scope="module")
+def calls(account: Account) -> list[Call]:
+    """All calls to S3 of the whole work, done once."""
+    made = recorded(account.client)
+    work(account)
+    return list(made)
+
+
+@pytest.fixture
+def written(account: Account) -> list[Policy]:
+    """The policies for that account, with everything that can be chosen."""
+    found = policies(
+        f"s3://{account.world.bucket}/in",
+        f"s3://{account.destination}/out",
+        lists=f"s3://{account.lists}/lists",
+        source_key=SOURCE_KEY,
+        destination_key=DESTINATION_KEY,
+    )
+    return list(found.values())
+
+
+@pytest.fixture
+def wanted(account: Account, calls: list[Call]) -> set[Need]:
+    """What those calls need."""
+    keys = {account.world.bucket: SOURCE_KEY, account.destination: DESTINATION_KEY}
+    return {need for call in calls for need in needs(call, keys)}
+
+
+def test_every_call_is_allowed(written: list[Policy], wanted: set[Need]) -> None:
+    assert not refused(written, wanted)
+
+
+def test_nothing_in_the_policy_can_be_taken_out(written: list[Policy], wanted: set[Need]) -> None:
+    assert superfluous(written, wanted) == []
+
+
+def test_the_work_is_all_there(account: Account, calls: list[Call]) -> None:
+    made = {(call.operation, call.bucket.partition("-")[0]) for call in calls}
+    assert made == {
+        ("ListObjectsV2", "source"), ("HeadObject", "source"), ("GetObject", "source"),
+        ("ListObjectsV2", "destination"), ("HeadObject", "destination"), ("GetObject", "destination"),
+        ("PutObject", "destination"), ("DeleteObject", "destination"),
+        ("HeadObject", "lists"), ("GetObject", "lists"),
+    }  # fmt: skip
+    # The two that are easily forgotten: a key that is not there, and a write over a version.
+    assert {call.operation for call in calls if call.status == 404} == {"HeadObject", "GetObject"}
+    assert any(call.operation == "PutObject" and call.conditional for call in calls)
+    assert any(call.key == "in" and call.operation == "HeadObject" for call in calls)
+    records = [
+        call.key.split("/") for call in calls if call.key.startswith("out/_jobs/") and not call.key.endswith("/")
+    ]
+    assert {"open", "done", "failed", "pages", "content"} <= {parts[2] for parts in records}
+    assert account.world.api.billed()
+
+
+TAKEN = [
+    ("ListSource", "s3:ListBucket"),
+    ("ReadSource", "s3:GetObject"),
+    ("ListDestination", "s3:ListBucket"),
+    ("WriteDestination", "s3:GetObject"),
+    ("WriteDestination", "s3:PutObject"),
+    ("DeleteLedgerRecords", "s3:DeleteObject"),
+    ("ReadLists", "s3:GetObject"),
+    ("DecryptSource", "kms:Decrypt"),
+    ("EncryptDestination", "kms:Decrypt"),
+    ("EncryptDestination", "kms:GenerateDataKey"),
+]
+
+
+@pytest.mark.parametrize(("sid", "action"), TAKEN)
+def test_a_policy_without_one_of_its_actions_is_found_out(
+    written: list[Policy], wanted: set[Need], sid: str, action: str
+) -> None:
+    less = changed(written, sid, lambda statement: statement["Action"].remove(action))
+    assert refused(less, wanted)
+
+
+def test_those_are_all_actions_that_there_are(written: list[Policy]) -> None:
+    statements = [statement for policy in written for statement in policy["Statement"]]
+    assert [(each["Sid"], action) for each in statements for action in as_list(each["Action"])] == TAKEN
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda each: each["Action"].append("s3:DeleteObject"), "Action s3:DeleteObject"),
+        (lambda each: each["Action"].append("s3:*"), "Action"),
+        (lambda each: each.update(Resource=["*", *as_list(each["Resource"])]), "Resource"),
+        (lambda each: each["Action"].append("s3:PutObjectAcl"), "Action s3:PutObjectAcl"),
+    ],
+    ids=["another action", "all actions", "all resources", "an unknown action"],
+)
+def test_a_policy_that_gives_more_is_found_out(
+    written: list[Policy], wanted: set[Need], change: Callable[[dict[str, Any]], object], found: str
+) -> None:
+    more = changed(written, "WriteDestination", change)
+    assert any(found in each for each in superfluous(more, wanted))
+
+
+def test_a_call_that_nobody_translated_is_no_call_without_needs() -> None:
+    with pytest.raises(KeyError, match="CopyObject"):
+        list(needs(Call("CopyObject", "destination", "out/a", 200)))
+
+
+def test_without_the_permission_to_list_a_missing_key_would_be_a_refusal(
+    written: list[Policy], calls: list[Call]
+) -> None:
+    missing = next(call for call in calls if call.status == 404 and call.key.startswith("out/_jobs/done/"))
+    less = changed(written, "ListDestination", lambda each: each.update(Resource="arn:aws:s3:::another"))
+    assert not refused(written, needs(missing))
+    assert {need.action for need in refused(less, needs(missing))} == {"s3:ListBucket"}
+
+
+@pytest.mark.parametrize(
+    ("operation", "bucket", "key", "expected"),
+    [
+        ("GetObject", "scans", "in/a.pdf", True),
+        ("GetObject", "scans", "in/../b.pdf", True),  # a key is no path: it does begin with in/
+        ("GetObject", "scans", "inner/a.pdf", False),
+        ("GetObject", "scans", "a.pdf", False),
+        ("GetObject", "other", "in/a.pdf", False),
+        ("PutObject", "scans", "in/a.pdf", False),
+        ("DeleteObject", "scans", "in/a.pdf", False),
+        ("ListObjectsV2", "scans", "in/", True),
+        ("ListObjectsV2", "scans", "", False),
+        ("ListObjectsV2", "scans", "i", False),
+        ("PutObject", "ocr", "out/a.pdf.ocr.json", True),
+        ("DeleteObject", "ocr", "out/a.pdf.ocr.json", False),
+        ("DeleteObject", "ocr", "out/_jobs/open/1.json", True),
+        ("DeleteObject", "ocr", "out/x/_jobs/open/1.json", False),
+        ("PutObject", "ocr", "outer/a.json", False),
+        ("ListObjectsV2", "ocr", "out/_jobs/open/", True),
+        ("ListObjectsV2", "ocr", "", False),
+    ],
+)
+def test_what_the_policy_gives_ends_at_the_two_prefixes(operation: str, bucket: str, key: str, expected: bool) -> None:
+    given = list(policies("s3://scans/in", "s3://ocr/out").values())
+    assert all(allowed(given, need) for need in needs(Call(operation, bucket, key, 200))) is expected
+
+
+def test_a_whole_bucket_is_a_bucket_and_no_other() -> None:
+    given = list(policies("s3://scans", "s3://ocr/").values())
+    assert not refused(given, needs(Call("HeadObject", "scans", "a.pdf", 404)))
+    assert not refused(given, needs(Call("DeleteObject", "ocr", "_jobs/open/1.json", 204)))
+    assert refused(given, needs(Call("DeleteObject", "ocr", "a.pdf.ocr.json", 204)))
+    assert refused(given, needs(Call("HeadObject", "scans2", "a.pdf", 200)))
+
+
+def test_events_are_received_and_deleted_and_that_is_all() -> None:
+    (statement,) = rendered("events", queue="arn:aws:sqs:eu-central-1:111122223333:documents")["Statement"]
+    assert statement["Action"] == ["sqs:ReceiveMessage", "sqs:DeleteMessage"]
+    assert statement["Resource"] == "arn:aws:sqs:eu-central-1:111122223333:documents"
+
+
+@pytest.mark.skipif(shutil.which("terraform") is None, reason="Terraform is not installed")
+@pytest.mark.parametrize(
+    ("source", "destination", "more"),
+    [
+        ("s3://scans/in", "s3://ocr/out/", {}),
+        ("s3://scans//a b/é'(c)/", "s3://scans", {"lists": "s3://lists/x/y"}),
+        ("s3://scans/", "s3://ocr/a", {"lists": "s3://lists", "source_key": "k1", "destination_key": "k2"}),
+    ],
+)
+def test_terraform_renders_the_same_policies(
+    tmp_path: Path, source: str, destination: str, more: dict[str, str]
+) -> None:
+    program = shutil.which("terraform")
+    assert program is not None
+    names = {"lists": "lists_address", "source_key": "source_kms_key_arn", "destination_key": "destination_kms_key_arn"}
+    variables = {names[name]: value for name, value in more.items()}
+    by_hand = policies(source, destination, **more)
+    by_it = by_terraform(program, tmp_path, source_address=source, destination_address=destination, **variables)
+    assert by_it == by_hand
