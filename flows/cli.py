@@ -4,12 +4,14 @@ Exit status: 0 all done · 1 some documents failed or are not finished · 2 usag
 """
 
 import importlib.util
+import io
 import logging
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -133,6 +135,20 @@ def plan(
 
 
 @app.command
+def check(source: Source, destination: Destination, *, options: Flags = DEFAULTS, json: Json = False) -> int:
+    """Prove the set-up: credentials, conditional writes, clock, API key, Prefect; says what to mend. Sends nothing."""
+    _prepare_prefect(verbose=False)
+    from flows.check import check_setup
+
+    report = check_setup(source, destination, options)
+    if json:
+        print(report.model_dump_json())
+    else:
+        report.show(_console())
+    return report.exit_status
+
+
+@app.command
 def status(destination: Destination, *, json: Json = False) -> int:
     """Show what is open, done and failed. Reads the ledger only; needs no API key."""
     from flows.status import read_status
@@ -188,9 +204,10 @@ def retry(
 
 @app.command
 def file(
-    *paths: Annotated[str, Parameter(help="Files, folders, or - for standard input.")],
+    # A hyphen may lead: "-" is standard input, and what is no option may be a file.
+    *paths: Annotated[str, Parameter(help="Files, folders, or - for standard input.", allow_leading_hyphen=True)],
     output: Annotated[
-        Path | None,
+        str | None,
         Parameter(
             name=["--output", "-o"],
             help="A file for the result, or a folder for several; otherwise STEM.ocr.json in the temporary folder.",
@@ -206,38 +223,73 @@ def file(
 
     Up to 100 pages are answered at once, longer documents go as jobs. Interrupted, the same command goes on.
     """
-    from flows.file import FilesReport, LocalRun, gather
-    from flows.printing import print_texts, print_words
-    from flows.progress import counted
+    from flows.file import EndedAtOnce, LocalRun, gather
+    from flows.printing import FileResult, FilesReport, print_text, print_words
+    from flows.progress import Counter
 
     if not paths:
         raise SetupFault("no file was named; 'bulk-ocr file --help' shows how")
     if text + words + json > 1:
         raise SetupFault("--text, --words and --json exclude one another")
-    results = []
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names and texts are what they are, whatever the locale
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+
+    def show(result: FileResult) -> None:
+        if result.kind == "failed":
+            counter.say(f"{result.document} failed: {result.reason}")
+        elif result.output is not None and not json:
+            name = result.document if len(documents) > 1 else None
+            with counter.aside(), _readers_may_leave():
+                if text:
+                    print_text(result.output, sys.stdout, name)
+                elif words:
+                    print_words(result.output, sys.stdout, name)
+                else:
+                    print(result.output)
+                sys.stdout.flush()
+
+    results: list[FileResult] = []
+    refused: AccountFault | None = None
+    known = 0
     with tempfile.TemporaryDirectory(prefix="bulk-ocr-") as folder:
         documents, left_out = gather(paths, output, Path(folder))
-        for name in left_out:
-            _complain(f"{name} is left out: no document by its name")
+        if left_out:
+            some = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
+            _complain(f"left out of folders, as no documents by their names: {len(left_out)} ({some})")
         run = LocalRun.from_environment(options, again=again)
-        with counted(Console(stderr=True), len(documents)) as advance:
-            for result in run.recognise(documents, _complain):
-                results.append(result)
-                advance()
-                if result.kind == "failed":
-                    _complain(f"{result.document} failed: {result.reason}")
-                elif not (text or words or json):
-                    print(result.output, flush=True)
+        with Counter(Console(stderr=True), len(documents)) as counter:
+            try:
+                for result in run.recognise(documents, counter.say, counter.show):
+                    results.append(result)
+                    known += result.known_since is not None
+                    show(result)
+            except AccountFault as fault:
+                refused = fault
+            except EndedAtOnce:
+                counter.say("ended; what may be paid for twice is counted when the same command goes on")
+                os._exit(ExitStatus.INTERRUPTED)  # the threads that wait for answers would keep the process
     if json:
-        print(FilesReport.of(results, left_out).model_dump_json())
-    elif text:
-        print_texts(results, sys.stdout)
-    elif words:
-        print_words(results, sys.stdout)
+        with _readers_may_leave():
+            print(FilesReport.of(results, left_out).model_dump_json(), flush=True)
+    if known:
+        which = documents[0].shown if len(documents) == 1 else f"{known} of {len(documents)} documents"
+        _complain(f"{which} had been recognised before: not paid for again (--again does)")
     twice = sum(result.possible_duplicates for result in results)
     if twice:
         _complain(f"the answers of {twice} submissions were lost: these may be paid for twice")
+    if refused is not None:
+        raise refused
     return ExitStatus.SOME_FAILED if any(result.kind == "failed" for result in results) else ExitStatus.DONE
+
+
+@contextmanager
+def _readers_may_leave() -> Iterator[None]:
+    """Let `| head -1` have its one line: the rest of the work is done all the same, and of what is printed, nothing."""
+    try:
+        yield
+    except BrokenPipeError:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 @app.command

@@ -20,6 +20,7 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.chunks import Seen, chunks
+from flows.events import emit_events
 from flows.progress import Progress, watcher
 from tasks.discover import Missing, discover
 from tasks.faults import Fault
@@ -65,6 +66,8 @@ class Run:
         self._missing = Missing()
         self._seen = {"submit": Seen(), "collect": Seen()}
         self.open_before = 0
+        self._expiring = 0
+        self._left_open = 0
         self._runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=settings.options.workers)
         self._progress_artifact: Any = None
         self._progress_at = self._began
@@ -126,6 +129,7 @@ class Run:
     def collect(self) -> Survey:
         """Poll the jobs that are due and collect those that are finished. Returns how things stood before."""
         survey = self._open_jobs.survey()
+        self._expiring = survey.expiring
         if survey.expiring:
             log.warning("the API soon forgets the results of %d open jobs; they are collected first", survey.expiring)
         for job_id in survey.open:
@@ -254,6 +258,7 @@ class Run:
                 report.markdown(), key=f"bulk-ocr-{report.flow}", description=report.sentence()
             )
         )
+        self._tell(lambda: emit_events(report, left_open=self._left_open, expiring=self._expiring))
         log.info("%s", report.sentence())
         return report
 
@@ -261,6 +266,7 @@ class Run:
         """Find out which of the jobs that this run has left another run has ended: the ledger knows."""
         try:
             still_open = {entry.id for entry in self.session.ledger.entries("open")}
+            self._left_open = len(still_open)
             for job_id in self.known.unfinished():
                 if job_id in still_open:
                     continue

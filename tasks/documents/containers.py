@@ -71,6 +71,8 @@ class _Frugal:
         return self._file.read(size)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_SET and not 0 <= offset < 1 << 63:  # the system's own words for it are those of a bad disk
+            raise ValueError("a part of it lies outside of it")
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:

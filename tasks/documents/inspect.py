@@ -95,6 +95,8 @@ def _rendered_pixels(page: pikepdf.Page, dpi: int) -> float:
 def _count_pictures(file: Path, limits: InspectionLimits) -> int:
     with opened_heic(file) as pictures:
         for number, picture in enumerate(pictures, 1):
+            if min(picture.size) < 1:  # what is claimed beyond two billion arrives as a negative number
+                raise DocumentFault("broken", f"the HEIC is broken (page {number} has no size): repair or replace it")
             _check_pixels(number, picture.size[0] * picture.size[1], limits)
         if len(pictures) == 0:  # pictures that are made of one another are left out by the library
             raise DocumentFault("broken", "the HEIC is broken (it holds no picture): repair or replace it")

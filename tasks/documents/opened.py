@@ -1,5 +1,6 @@
 """Opening documents with the libraries that read them; whatever these raise becomes one fault: it is broken."""
 
+import errno
 import struct
 import warnings
 from collections.abc import Iterator
@@ -59,7 +60,8 @@ def opened_heic(file: Path) -> Iterator[pillow_heif.HeifFile]:
     size = file.stat().st_size
     if size > _MOST_HEIC:
         raise DocumentFault(
-            "too-large", f"the HEIC is {size / 1e6:.1f} MB, and up to {_MOST_HEIC / 1e6:.1f} MB can be read: compress it"
+            "too-large",
+            f"the HEIC is {size / 1e6:.1f} MB, and up to {_MOST_HEIC / 1e6:.1f} MB can be read: compress it",
         )
     with _faults_of(HEIC):
         yield pillow_heif.open_heif(file)
@@ -74,8 +76,9 @@ def _faults_of(form: Format) -> Iterator[None]:
             "broken", f"the {form.name} is broken (it has no readable header): repair or replace it"
         ) from error
     except _BROKEN_IMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the machine's (a full disk), not the picture's
+        # The machine's (a full disk), not the picture's; but a place that no file has is what the picture says.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         raise DocumentFault(
             "broken", f"the {form.name} is broken ({first_line(str(error))}): repair or replace it"
         ) from error

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 BROKEN, ENCRYPTED, MACHINE = 10, 11, 12  # how it ends, other than well
 _MOST_INFLATED = 64 << 20
 _MOST_MEMORY = 1 << 30  # beyond the document itself, which is mapped
+_MOST_SHARED = 64 << 20  # bytes that the pages of a TIFF may share: each gets its own
 
 
 def bound_memory() -> None:
@@ -109,24 +110,24 @@ class _Frugal:
 
 
 class _Frames:
-    """Where the data of some frames lies, read when it is asked for; as often as it is asked for.
+    """Some frames, and where the data of each lies: read when they are asked for, as often as they are asked for.
 
     tifftools' own reading ends when the chain of frames does, which may be a ring.
     """
 
     def __init__(self, tiff: BinaryIO, first: int, last: int) -> None:
-        self._tiff, self._first, self._count = tiff, first, last - first + 1
+        self._tiff, self._first, self._last = tiff, first, last
         self._size = tiff.seek(0, os.SEEK_END)
         tiff.seek(0)
         header = tiff.read(16)
         self.order = ">" if header[:2] == b"MM" else "<"
         self.big = header[2:4] in (b"+\0", b"\0+")
-        self._start: int = struct.unpack_from(f"{self.order}Q" if self.big else f"{self.order}L", header, 8 if self.big else 4)[0]
+        self._start = self._number(header[8:] if self.big else header[4:8], "Q" if self.big else "L")
 
     def __iter__(self) -> Iterator[Any]:
         from tifftools.tifftools import read_ifd
 
-        tiff = _Frugal(self._tiff)
+        tiff, offset, held = _Frugal(self._tiff), self._start, 0
         info = {
             "path_or_fobj": self._tiff,
             "size": self._size,
@@ -134,31 +135,44 @@ class _Frames:
             "endianPack": self.order,
             "bigtiff": self.big,
         }
-        offset: int | None = self._start
-        for number in range(1, self._first):
-            offset = self._following(offset, number)
-        for number in range(self._first, self._first + self._count):
+        for number in range(1, self._last + 1):
+            if not 0 < offset < self._size:
+                raise ValueError(f"page {number} cannot be found")
+            if number < self._first:
+                offset = self._following(offset)
+                continue
+            tiff.renew()
             frame: list[Any] = []
-            if offset:
-                tiff.renew()
-                offset = read_ifd(tiff, info, offset, frame)
+            offset = read_ifd(tiff, info, offset, frame) or 0
             if not frame:
                 raise ValueError(f"page {number} cannot be found")
+            held += _held(frame[0])
+            if held > 2 * self._size + _MOST_SHARED:  # it would fill the disk
+                raise ValueError("its pages are of the same data, many times over")
             yield frame[0]
 
-    def _following(self, offset: int | None, number: int) -> int:
-        """Where the next frame is described, without reading the description of this one."""
+    def _following(self, offset: int) -> int:
+        """Where the next frame is described; the description of this one is passed over."""
         count, entry, place = ("Q", 20, "Q") if self.big else ("H", 12, "L")
-        if not offset:
-            raise ValueError(f"page {number} cannot be found")
         self._tiff.seek(offset)
-        entries = self._unpacked(count)
-        self._tiff.seek(entries * entry, os.SEEK_CUR)
-        return self._unpacked(place)
+        length = self._number(self._tiff.read(struct.calcsize(f"={count}")), count) * entry
+        if self._tiff.tell() + length > self._size:
+            raise ValueError("the descriptions of its pages are longer than it is")
+        self._tiff.seek(length, os.SEEK_CUR)
+        return self._number(self._tiff.read(struct.calcsize(f"={place}")), place)
 
-    def _unpacked(self, kind: str) -> int:
-        number: int = struct.unpack(self.order + kind, self._tiff.read(struct.calcsize(f"={kind}")))[0]
-        return number
+    def _number(self, data: bytes, kind: str) -> int:
+        return int(struct.unpack(self.order + kind, data)[0])
+
+
+def _held(frame: Any) -> int:
+    """How many bytes a frame's strips and tiles are, those of the frames within it included."""
+    tags, held = frame["tags"], 0
+    for places, lengths in ((273, 279), (324, 325)):
+        if places in tags and lengths in tags:
+            held += sum(length for _, length in set(zip(tags[places]["data"], tags[lengths]["data"], strict=False)))
+    inner = (each for tag in tags.values() for chain in tag.get("ifds", ()) for each in chain)
+    return held + sum(map(_held, inner))
 
 
 def _main(form: str, file: str, first: str, last: str, to: str) -> int:

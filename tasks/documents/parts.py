@@ -52,14 +52,14 @@ def divide(
     if total is None or not form.divisible:
         return [Part(document, None if total is None else PageRange(first=1, last=total))]
     parts: list[Part] = []
-    # A document that is eleven times too large is made into twelve parts at once: half of it, and half of that, would
-    # be written for nothing, and read.
-    average = document.stat().st_size / total
-    fitting = max(1, min(longest, int(most_bytes / average)))
+    whole = document.stat().st_size
     pending = [part for pages in wanted for part in page_ranges(range(pages.first, pages.last + 1), longest)]
-    pending = [part for pages in pending for part in _evenly(pages, -(-len(pages) // fitting))]
     while pending:
         pages = pending.pop(0)
+        if len(pages) > 1 and whole * len(pages) > most_bytes * total:
+            # Likely too large: half of a long document would be written, and read, to learn that.
+            pending[:0] = _halves(pages)
+            continue
         file = document
         if len(pages) < total:
             file = folder / f"pages-{pages.first}-{pages.last}"
@@ -70,14 +70,15 @@ def divide(
             continue
         if len(pages) == 1:
             raise _too_large(f"page {pages} alone", size, most_bytes, "compress it")
-        pending[:0] = _evenly(pages, 2)
+        pending[:0] = _halves(pages)
         if file is not document:
             file.unlink()
     return parts
 
 
-def _evenly(pages: PageRange, ranges: int) -> list[PageRange]:
-    return page_ranges(range(pages.first, pages.last + 1), -(-len(pages) // ranges))
+def _halves(pages: PageRange) -> list[PageRange]:
+    middle = (pages.first + pages.last) // 2
+    return [PageRange(first=pages.first, last=middle), PageRange(first=middle + 1, last=pages.last)]
 
 
 def check_size(inspected: Inspected, size: int, most_bytes: int) -> None:

@@ -16,6 +16,7 @@ _BY_MAGIC = {
     ".pdf": PDF, ".png": PNG, ".jpg": JPEG, ".jpeg": JPEG, ".bmp": BMP, ".dib": BMP, ".tif": TIFF, ".tiff": TIFF,
 }  # fmt: skip
 _HEIC_TYPES = ("image/heic", "image/heic-sequence", "image/heif", "image/heif-sequence")
+_BIG_TIFF, _UNREAD_TIFF = b"II+\0", b"MM\0+"  # Pillow reads no BigTIFF of the other byte order
 _SHOWN = re.compile(r"[A-Za-z0-9]{1,8}")
 
 
@@ -32,7 +33,11 @@ def format_of(file: Path, name: str) -> Format:
     if file.stat().st_size == 0:
         raise DocumentFault("empty", "the document is empty (0 bytes): upload it again")
     with file.open("rb") as content:  # the stream, not the file: puremagic would believe the file's name
-        matches = _matches(content)
+        start = content.read(4)
+        if start == _BIG_TIFF:  # not among what puremagic knows
+            return TIFF
+        content.seek(0)
+        matches = [] if start == _UNREAD_TIFF else _matches(content)
         for match in matches:
             if match in _BY_MAGIC:
                 return _BY_MAGIC[match]
@@ -42,6 +47,8 @@ def format_of(file: Path, name: str) -> Format:
         content.seek(0)
         promised = BY_EXTENSION.get(PurePosixPath(name).suffix.lower())
         seen = containers.look_into(content, promised.name if promised else "")
+    if start == _UNREAD_TIFF:
+        seen = "a big-endian BigTIFF"
     if seen in BY_NAME:
         return BY_NAME[seen]
     seen = seen or next((match.lstrip(".").upper() for match in matches if _SHOWN.fullmatch(match[1:])), "unknown")

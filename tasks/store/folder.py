@@ -142,9 +142,15 @@ class FolderObjects:
             except OSError as error:
                 raise MomentFault(f"{shown[0]} cannot be read: {error.strerror}") from error
             return Described(key, shown[1], status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), {})
-        row = self._row(bucket, key, "etag, size, modified, metadata, file")
-        if row is None or (row[4] is not None and not (self._folder / row[4]).exists()):
-            return None
+        while True:
+            row = self._row(bucket, key, "etag, size, modified, metadata, file")
+            if row is None:
+                return None
+            if row[4] is None or (self._folder / row[4]).exists():
+                break
+            # Cleaned away by the system: its place is free. Or written over this moment: then there is another row.
+            gone = "DELETE FROM objects WHERE bucket = ? AND key = ? AND etag = ?"
+            self._execute(gone, (bucket, key, row[0]))
         return Described(key, row[0], row[1], datetime.fromisoformat(row[2]), json.loads(row[3]))
 
     def create(self, bucket: str, key: str, body: bytes) -> str | None:

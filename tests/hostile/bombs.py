@@ -4,7 +4,8 @@ import io
 import random
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 _CATALOG = b"<</Type/Catalog/Pages 2 0 R>>"
 _PAGE = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]"
@@ -208,3 +209,261 @@ def text_bomb(megabytes: int) -> bytes:
 def noise(seed: int, length: int) -> bytes:
     """Bytes that are the same every time."""
     return random.Random(seed).randbytes(length)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of a zip archive, and what its headers claim of it where that is not true."""
+
+    name: bytes
+    data: bytes = b""
+    stored: bool = False
+    flags: int = 0
+    packed: bytes | None = None
+    length: int | None = None
+    packed_length: int | None = None
+    method: int | None = None
+    extra: bytes = b""
+    offset: int | None = None
+
+
+def archive(members: Sequence[Member], *, count: int | None = None, directory: int | None = None) -> bytes:
+    """A zip archive of the members, with the claims they make; count and directory size may be claims, too."""
+    out, entries = io.BytesIO(), []
+    for each in members:
+        packer = zlib.compressobj(9, wbits=-15)
+        packed = each.packed
+        if packed is None:
+            packed = each.data if each.stored else packer.compress(each.data) + packer.flush()
+        method = each.method if each.method is not None else 0 if each.stored else 8
+        length = len(each.data) if each.length is None else each.length
+        claims = struct.pack(
+            "<HHHHHIIIHH", 20, each.flags, method, 0, 33, zlib.crc32(each.data),
+            len(packed) if each.packed_length is None else each.packed_length, length, len(each.name), len(each.extra),
+        )  # fmt: skip
+        place = out.tell() if each.offset is None else each.offset
+        entries.append(b"PK\1\2\x14\0" + claims + struct.pack("<HHHII", 0, 0, 0, 0, place) + each.name + each.extra)
+        out.write(b"PK\3\4" + claims + each.name + each.extra + packed)
+    place, table = out.tell(), b"".join(entries)
+    number = len(entries) if count is None else count
+    out.write(table)
+    size = len(table) if directory is None else directory
+    out.write(b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, number & 0xFFFF, number & 0xFFFF, size, place, 0))
+    return out.getvalue()
+
+
+WORD_TYPES = b'<Types><Override ContentType="application/vnd...wordprocessingml.document.main+xml"/></Types>'
+WORD = (Member(b"[Content_Types].xml", WORD_TYPES), Member(b"word/document.xml", b"<w:document/>"))
+
+
+def crowded_archive(members: int) -> bytes:
+    """A Word document with any number of members that are nothing but entries of the directory."""
+    whole = archive([*WORD, Member(b"x")])
+    start = whole.rindex(b"PK\1\2")
+    end = whole.rindex(b"PK\5\6")
+    place = int.from_bytes(whole[end + 16 : end + 20], "little")
+    table = whole[place:end] + whole[start:end] * members
+    return whole[:place] + table + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 65535, 65535, len(table), place, 0)
+
+
+def zip64_end(whole: bytes, size: int, place: int, locator: int, count: int) -> bytes:
+    """An archive whose end says that the true numbers are in its zip64 records; these say anything."""
+    end = whole.rindex(b"PK\5\6")
+    record = b"PK\6\6" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, count, count, size, place)
+    pointer = b"PK\6\7" + struct.pack("<IQI", 0, locator, 1)
+    return whole[:end] + record + pointer + b"PK\5\6" + b"\xff" * 16 + b"\0\0"
+
+
+def odd_archives() -> Iterator[bytes]:
+    """Archives that no program writes: the directory, or the members, cannot be as they claim."""
+    huge, whole = 0xFFFFFFFF, archive(WORD)
+    place = int.from_bytes(whole[-6:-2], "little")
+    yield archive(WORD, count=65535)
+    yield archive(WORD, count=0)
+    for size in (0, 1, 46, 10**6, 2**31, huge - 1):
+        yield archive(WORD, directory=size)
+    for size, start, locator, count in (
+        (2**63, 0, 0, 2**63), (2**40, place, len(whole) - 22, 1), (2**64 - 1, 2**64 - 1, 2**64 - 1, 2**64 - 1),
+        (0, 0, len(whole) - 22, 10**18), (len(whole), 0, len(whole) - 22, 3), (1, 2**63, len(whole) - 22, 1),
+    ):  # fmt: skip
+        yield zip64_end(whole, size, start, locator, count)
+    types = WORD[0]
+    for claim in (0, 1, 2**31, huge):
+        yield archive([replace(types, length=claim), WORD[1]])
+        yield archive([replace(types, packed_length=claim), WORD[1]])
+        yield archive([replace(types, offset=claim), WORD[1]])
+    for extra in (b"\1\0\x20\0" + b"\xff" * 32, b"\1\0\xff\xff", b"\1\0\0\0", b"\1\0\1\0\xff", b"up\1\0\0"):
+        yield archive([replace(types, length=huge, packed_length=huge, offset=huge, extra=extra), WORD[1]])
+    for flags in (1, 8, 0x20, 0x40, 0x2041, 0xFFFF):
+        yield archive([replace(types, flags=flags), WORD[1]])
+    for method in (1, 6, 9, 12, 14, 93, 95, 98, 99, 65535):
+        yield archive([replace(types, method=method), WORD[1]])
+    yield archive([*WORD, *WORD])
+    yield archive([WORD[0]] + [replace(WORD[0], offset=0)] * 1000)
+    for name in (b"../../../etc/passwd", b"/etc/passwd", b"C:\\x", b"a\0b", b"\xff\xfe", b"", b"x" * 65535):
+        yield archive([*WORD, Member(name, b"x")])
+        yield archive([Member(name, b"x"), *WORD])
+        yield archive([Member(b"[Content_Types].xml\0" + name[:99], WORD_TYPES)])
+    yield whole + b"x" * 70_000
+    yield b"PK\3\4" + b"PK\5\6" + bytes(18)
+    yield b"PK\3\4" + b"PK\5\6" * 20_000
+    yield whole * 3
+
+
+def endless_nothing(megabytes: int) -> bytes:
+    """Blocks of packed data that hold nothing: reading any of it means reading all of it."""
+    empty = b"\0\0\0\xff\xff" * (megabytes * (1 << 20) // 5)
+    return archive([Member(b"[Content_Types].xml", packed=empty, length=1 << 30), WORD[1]])
+
+
+def swollen(name: bytes, megabytes: int, head: bytes = b"", *, alone: bool = False) -> bytes:
+    """A Word document with a member that inflates to so much, of blanks."""
+    packer, blanks = zlib.compressobj(1, wbits=-15), b" " * (1 << 20)
+    packed = packer.compress(head) + b"".join(packer.compress(blanks) for _ in range(megabytes)) + packer.flush()
+    length = min(len(head) + (megabytes << 20), 0xFFFFFFFF)
+    others = [] if alone else [each for each in WORD if each.name != name]
+    return archive([Member(name, packed=packed, length=length), *others])
+
+
+_OLE_FREE, _OLE_END = 0xFFFFFFFF, 0xFFFFFFFE
+
+
+def ole_header(**fields: int) -> bytes:
+    """The header of a compound file that claims anything."""
+    given = {
+        "version": 3, "shift": 9, "directories": 0, "fats": 1, "directory": 1, "mini": _OLE_END, "minis": 0,
+        "difat": _OLE_END, "difats": 0, "fat": 0,
+    } | fields  # fmt: skip
+    return (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(16)
+        + struct.pack("<5H6x", 62, given["version"], 0xFFFE, given["shift"], 6)
+        + struct.pack("<5I", given["directories"], given["fats"], given["directory"], 0, 4096)
+        + struct.pack("<4I", given["mini"], given["minis"], given["difat"], given["difats"])
+        + struct.pack("<109I", given["fat"], *[_OLE_FREE] * 108)
+    ).ljust(1 << given["shift"], b"\0")  # fmt: skip
+
+
+def ole_entry(name: str, kind: int, links: tuple[int, int, int], start: int = _OLE_END, size: int = 0) -> bytes:
+    """An entry of a compound file's directory: left, right and child are numbers of entries."""
+    encoded = (name + "\0").encode("utf-16-le")
+    return struct.pack("<64sHBB3I36xIQ", encoded, len(encoded), kind, 1, *links, start, size)
+
+
+def ole_fat(*chain: int, sector: int = 512) -> bytes:
+    """A sector of the table that says which sector follows which."""
+    return struct.pack(f"<{len(chain)}I", *chain).ljust(sector, b"\xff")
+
+
+def ole_fat_bomb() -> bytes:
+    """A compound file of 3 KB that claims 2^31 sectors of table, which lie on the same sector, in a ring."""
+    fats = 1 << 31
+    ring = struct.pack("<128I", *[0] * 127, 2)
+    header = ole_header(fats=fats, difat=2, difats=(fats - 109 + 126) // 127)
+    return header + ole_fat(0xFFFFFFFD, _OLE_END) + ole_entry("Root Entry", 5, (_OLE_FREE,) * 3) * 4 + ring * 3
+
+
+def ole_directory_ring(megabytes: int) -> bytes:
+    """A directory that follows itself, in a file of any size: one may read as much as the file is long."""
+    sectors = megabytes * 2048
+    fats = -(-(sectors + 1) // 128)
+    table = struct.pack(f"<{fats * 128}I", *[1] * (fats * 128))
+    header = bytearray(ole_header(fats=min(fats, 109), directory=1))
+    for number in range(min(fats, 109)):
+        struct.pack_into("<I", header, 76 + 4 * number, sectors + number)
+    root = ole_entry("Root Entry", 5, (_OLE_FREE, _OLE_FREE, 1)) + ole_entry("FileHeader", 2, (_OLE_FREE,) * 3, 1, 9999)
+    return bytes(header) + root.ljust(512, b"\0") * sectors + table
+
+
+def ole_stream_ring(size: int, name: str = "FileHeader") -> bytes:
+    """A stream that claims any size, on a sector that follows itself."""
+    root = ole_entry("Root Entry", 5, (_OLE_FREE, _OLE_FREE, 1))
+    entries = root + ole_entry(name, 2, (_OLE_FREE,) * 3, 1, size)
+    directory = entries.ljust(4096, b"\0")
+    return ole_header(version=4, shift=12, directory=2, directories=1) + ole_fat(0xFFFFFFFD, 1, _OLE_END,
+        sector=4096) + b"HWP Document File".ljust(4096, b"\0") + directory  # fmt: skip
+
+
+def ole_directory(entries: Sequence[bytes]) -> bytes:
+    """A compound file of a directory alone."""
+    data = b"".join(entries)
+    sectors = -(-len(data) // 4096)
+    fats = -(-(sectors * 2) // 1024)
+    chain = [0xFFFFFFFD] * fats + [*range(fats + 1, fats + sectors), _OLE_END]
+    header = bytearray(ole_header(version=4, shift=12, directory=fats, fats=fats, directories=sectors))
+    for number in range(fats):
+        struct.pack_into("<I", header, 76 + 4 * number, number)
+    return bytes(header) + ole_fat(*chain, sector=4096 * fats) + data.ljust(sectors * 4096, b"\0")
+
+
+def ole_chain(entries: int) -> bytes:
+    """Streams of which each hangs on the one before: walking them goes as deep."""
+    root = ole_entry("Root Entry", 5, (_OLE_FREE, _OLE_FREE, 1))
+    return ole_directory(
+        [root, *(ole_entry(f"s{n}", 2, (_OLE_FREE, n + 1 if n < entries else _OLE_FREE, _OLE_FREE)) for n in
+                 range(1, entries + 1))]
+    )  # fmt: skip
+
+
+def ole_crowd(entries: int) -> bytes:
+    """So many streams, in a tree as balanced as it should be, each of which claims a place of its own."""
+
+    def links(number: int) -> tuple[int, int, int]:
+        left, right = 2 * number, 2 * number + 1
+        return (left if left <= entries else _OLE_FREE, right if right <= entries else _OLE_FREE, _OLE_FREE)
+
+    root = ole_entry("Root Entry", 5, (_OLE_FREE, _OLE_FREE, 1))
+    return ole_directory([root, *(ole_entry(f"s{n}", 2, links(n), 10**6 + n, 5000) for n in range(1, entries + 1))])
+
+
+def odd_compounds() -> Iterator[bytes]:
+    """Compound files that lead round, or nowhere."""
+    free = (_OLE_FREE,) * 3
+    for links in ((0, 0, 0), (1, 1, 1), (_OLE_FREE, _OLE_FREE, 0), (2, 3, 1), (99, 99, 99), (2**31, 5, 2**32 - 2)):
+        yield ole_directory([ole_entry("Root Entry", 5, links)] + [ole_entry(f"s{n}", 1, links) for n in range(3)])
+    for size in (0, 1, 4095, 4096, 10**6, 2**31, 2**32, 2**40, 2**63, 2**64 - 1):
+        yield ole_stream_ring(size)
+        yield ole_stream_ring(size, "EncryptedPackage")
+        yield ole_directory([ole_entry("Root Entry", 5, (_OLE_FREE, _OLE_FREE, 1), 1, size),
+                             ole_entry("FileHeader", 2, free, 0, 256)])  # fmt: skip
+    for value in (0, 1, 3, 10**6, 2**31, 2**32 - 1):
+        for field in ("fats", "directory", "directories", "mini", "minis", "difat", "difats", "fat"):
+            yield ole_header(**{field: value}) + ole_fat(0xFFFFFFFD, _OLE_END) + ole_entry("Root Entry", 5, free) * 4
+    for shift in (0, 1, 9, 12, 16, 31, 65535):
+        yield ole_header()[:30] + struct.pack("<H", shift) + ole_header()[32:] + bytes(4096)
+
+
+def summary(kind: int, value: int, count: int = 1, number: int = 14, offset: int = 16) -> bytes:
+    """A stream of properties with one that claims to be of any kind and value; or to be more than one."""
+    section = struct.pack("<IIII", 24, count, number, offset) + struct.pack("<II", kind, value)
+    return struct.pack("<HHI16sI", 0xFFFE, 0, 0, bytes(16), 1) + bytes(16) + struct.pack("<I", 48) + section
+
+
+def _box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(body)) + kind + body
+
+
+def _full(kind: bytes, body: bytes, version: int = 0, flags: int = 0) -> bytes:
+    return _box(kind, struct.pack(">I", version << 24 | flags) + body)
+
+
+def heic_items(count: int, kind: bytes = b"hvc1", references: Mapping[int, Sequence[int]] | None = None,
+               size: tuple[int, int] = (64, 64), claimed: int | None = None) -> bytes:  # fmt: skip
+    """A HEIC file that says it has so many pictures, none of which is there; some may be made of others."""
+    infos = b"".join(_full(b"infe", struct.pack(">HH", n, 0) + kind + b"\0", 2) for n in range(1, count + 1))
+    places = b"".join(struct.pack(">HHHII", n, 0, 1, 8, 8) for n in range(1, count + 1))
+    config = bytes([1, 3]) + bytes(11) + b"\xf0\0\xfc\xfd\xf8\xf8\0\0\x0f\0"
+    boxes = _box(b"ipco", _full(b"ispe", struct.pack(">II", *size)) + _box(b"hvcC", config))
+    links = b"".join(struct.pack(">HBBB", n, 2, 0x81, 0x82) for n in range(1, count + 1))
+    said = count if claimed is None else claimed
+    meta = [
+        _full(b"hdlr", struct.pack(">I4s12xx", 0, b"pict")),
+        _full(b"pitm", struct.pack(">H", 1)),
+        _full(b"iinf", struct.pack(">H", said & 0xFFFF) + infos),
+        _full(b"iloc", struct.pack(">BBH", 0x44, 0, said & 0xFFFF) + places),
+        _box(b"iprp", boxes + _full(b"ipma", struct.pack(">I", count) + links)),
+    ]
+    if references:
+        meta.append(_full(b"iref", b"".join(
+            _box(b"dimg", struct.pack(f">HH{len(to)}H", source, len(to), *to)) for source, to in references.items()
+        )))  # fmt: skip
+    return _box(b"ftyp", b"heic\0\0\0\0mif1heic") + _full(b"meta", b"".join(meta)) + _box(b"mdat", bytes(64))

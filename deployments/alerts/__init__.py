@@ -1,0 +1,1 @@
+"""Alerts as code: automations of a Prefect server, made and kept up to date by `python -m deployments.alerts`."""

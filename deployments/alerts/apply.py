@@ -1,0 +1,94 @@
+"""Bringing a server's automations to what they should be: by name, changed only where they differ."""
+
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple
+from uuid import UUID
+
+from prefect.automations import Automation
+from prefect.client.orchestration import SyncPrefectClient
+
+Did = Literal["created", "updated", "as it was"]
+
+_PAGE = 200
+_NOT_ITS_CONTENT = {"id", "enabled", "owner_resource"}
+
+
+class AlertsError(Exception):
+    """The automations cannot be made; the message says what to do."""
+
+
+class Applied(NamedTuple):
+    """What became of an automation."""
+
+    name: str
+    did: Did
+    paused: bool
+
+
+def apply(client: SyncPrefectClient, wanted: Iterable[Automation], *, dry_run: bool = False) -> list[Applied]:
+    """Create the automations that are missing and update those that differ. What somebody paused stays paused.
+
+    Args:
+        client: of the server.
+        wanted: the automations as they should be.
+        dry_run: only look.
+
+    Raises:
+        AlertsError: two automations have the same name; nothing was changed.
+    """
+    pairs = [(automation, _existing(client, automation.name)) for automation in wanted]
+    return [_bring(client, automation, existing, dry_run) for automation, existing in pairs]
+
+
+def _existing(client: SyncPrefectClient, name: str) -> Automation | None:
+    found = client.read_automations_by_name(name)
+    if len(found) > 1:
+        raise AlertsError(f"There are {len(found)} automations named {name!r}. Delete all but one, and start again.")
+    return Automation.model_validate(found[0].model_dump()) if found else None
+
+
+def _bring(client: SyncPrefectClient, wanted: Automation, existing: Automation | None, dry_run: bool) -> Applied:
+    if existing is None:
+        if not dry_run:
+            client.create_automation(wanted)
+        return Applied(wanted.name, "created", False)
+    same = wanted.model_dump(exclude=_NOT_ITS_CONTENT) == existing.model_dump(exclude=_NOT_ITS_CONTENT)
+    if not same and not dry_run:
+        assert existing.id is not None
+        # What is not set would not be sent, and the server would take its own defaults.
+        content = wanted.model_dump(exclude=_NOT_ITS_CONTENT) | {"enabled": existing.enabled}
+        client.update_automation(existing.id, Automation.model_validate(content))
+    return Applied(wanted.name, "as it was" if same else "updated", not existing.enabled)
+
+
+def find_block(client: SyncPrefectClient, name: str | None) -> UUID:
+    """The id of a notification block.
+
+    Args:
+        client: of the server.
+        name: the block's name, or TYPE/NAME where several types have one of that name.
+
+    Raises:
+        AlertsError: no name, no such block, or several; with those that there are.
+    """
+    blocks = dict(_notification_blocks(client))
+    known = ", ".join(sorted(blocks)) or "none yet"
+    remedy = f"Notification blocks on this server: {known}. How to make one: docs/alerts.md"
+    if name is None:
+        raise AlertsError(f"Say with --block which notification block sends the alerts. {remedy}")
+    found = [id for full, id in blocks.items() if name in (full, full.partition("/")[2])]
+    if len(found) != 1:
+        problem = "There are several notification blocks" if found else "There is no notification block"
+        raise AlertsError(f"{problem} named {name!r}. {remedy}")
+    return found[0]
+
+
+def _notification_blocks(client: SyncPrefectClient) -> Iterator[tuple[str, UUID]]:
+    """Their names as TYPE/NAME, and their ids."""
+    offset = 0
+    while documents := client.read_block_documents(limit=_PAGE, offset=offset, include_secrets=False):
+        for document in documents:
+            if document.block_schema is not None and "notify" in document.block_schema.capabilities:
+                kind = document.block_type.slug if document.block_type else document.block_type_name
+                yield f"{kind}/{document.name}", document.id
+        offset += len(documents)

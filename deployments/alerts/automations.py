@@ -1,0 +1,215 @@
+"""The automations: which events they wait for, and what they say. What each means for people: docs/alerts.md."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from uuid import UUID
+
+from prefect.automations import Automation, ChangeFlowRunState, EventTrigger, Posture, SendNotification
+from prefect.client.schemas.objects import StateType
+from prefect.events.schemas.events import ResourceSpecification
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows import events
+
+_REFUSED = "Account refused"  # the state's name in flows/run.py
+_PER_DESTINATION = {"prefect.resource.id"}
+
+
+class Thresholds(BaseModel):
+    """When an alert is raised, and how often."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tag: str = Field(
+        "bulk-ocr", pattern=r"^[\w.:-]+$", description="The tag of the runs to watch; the rendered deployments have it"
+    )
+    work_pool: tuple[str, ...] = Field(("bulk-ocr",), min_length=1, description="The work pools to watch; repeatable")
+    # Three heartbeats of 180 s, Prefect's default, and some time for them to arrive. Prefect takes no less than 10.
+    silent_seconds: int = Field(
+        600, ge=10, le=86_400, description="A run without a heartbeat for so long is marked as crashed"
+    )
+    idle_seconds: int = Field(
+        3_600, ge=10, le=7 * 86_400, description="Open jobs of which none ended for so long are worth a look"
+    )
+    quiet_seconds: int = Field(
+        3_600, ge=0, le=7 * 86_400, description="The same alert about the same thing is not sent again for so long"
+    )
+
+
+def automations(thresholds: Thresholds, notification: UUID) -> list[Automation]:
+    """The automations as they should be.
+
+    Args:
+        thresholds: what they go by.
+        notification: the id of the notification block that sends what they say.
+    """
+    return [
+        _run_failed(thresholds, notification),
+        _run_silent(thresholds),
+        _worker_gone(thresholds, notification),
+        _reported(
+            "documents failed",
+            events.FAILED,
+            "Documents were given up in a run.",
+            "{{ event.payload.failed }} documents failed. {{ event.payload.sentence }}",
+            thresholds,
+            notification,
+        ),
+        _reported(
+            "account refused",
+            events.REFUSED,
+            "The API refused the account: key, credit or model. Nothing is sent until that is mended.",
+            "The API refused the account, and nothing is sent until that is mended: {{ event.payload.refused }}",
+            thresholds,
+            notification,
+        ),
+        _reported(
+            "results expiring",
+            events.EXPIRING,
+            "The API soon forgets results that are paid for and not collected.",
+            "The API soon forgets the results of {{ event.payload.expiring }} jobs that are not collected.",
+            thresholds,
+            notification,
+        ),
+        _nothing_ended(thresholds, notification),
+    ]
+
+
+def _run_failed(thresholds: Thresholds, notification: UUID) -> Automation:
+    return _automation(
+        "run failed",
+        "A run of submit, collect or backfill failed or crashed.",
+        EventTrigger(
+            # A state's event is named after the state's name, which is anything; its type tells what it is.
+            expect={"prefect.flow-run.*"},
+            match=ResourceSpecification(
+                {
+                    "prefect.resource.id": "prefect.flow-run.*",
+                    "prefect.state-type": [StateType.FAILED.value, StateType.CRASHED.value],
+                    "prefect.state-name": f"!{_REFUSED}",  # it has an alert of its own
+                }
+            ),
+            match_related=_tagged(thresholds),
+            for_each={"related:deployment:prefect.resource.id", "related:flow:prefect.resource.id"},
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(seconds=thresholds.quiet_seconds),
+        ),
+        [
+            _notify(
+                notification,
+                "{{ event.resource.name }}: {{ event.payload.validated_state.name }}",
+                "{{ event.payload.validated_state.message }}\nRun: {{ flow_run|ui_url }}",
+            )
+        ],
+    )
+
+
+def _run_silent(thresholds: Thresholds) -> Automation:
+    return _automation(
+        "run silent",
+        "A run whose process is gone is marked as crashed; the alert 'run failed' tells of it.",
+        EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            # Any state, not only Prefect's own names of them: a run may end as "Some failed".
+            expect={"prefect.flow-run.*"},
+            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+            match_related=_tagged(thresholds),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=thresholds.silent_seconds),
+        ),
+        [
+            # Without force: the server does not let a run that has ended become crashed.
+            ChangeFlowRunState(
+                name=None,
+                state=StateType.CRASHED,
+                message=f"No sign of life for {thresholds.silent_seconds} s: the run's process or its machine is gone",
+                force=False,
+            )
+        ],
+    )
+
+
+def _worker_gone(thresholds: Thresholds, notification: UUID) -> Automation:
+    return _automation(
+        "no worker",
+        "The last worker of a work pool is gone: scheduled runs wait.",
+        EventTrigger(
+            expect={"prefect.work-pool.not-ready"},
+            match=ResourceSpecification(
+                {"prefect.resource.id": "prefect.work-pool.*", "prefect.resource.name": list(thresholds.work_pool)}
+            ),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(seconds=thresholds.quiet_seconds),
+        ),
+        [
+            _notify(
+                notification,
+                "no worker for {{ event.resource.name }}",
+                "The work pool {{ event.resource.name }} has no worker any more; its runs wait until one is started.",
+            )
+        ],
+    )
+
+
+def _nothing_ended(thresholds: Thresholds, notification: UUID) -> Automation:
+    return _automation(
+        "nothing ended",
+        f"Jobs are open, and for {thresholds.idle_seconds} s none was collected and none failed.",
+        EventTrigger(
+            after={events.OPEN},
+            expect={events.COLLECTED, events.FAILED, events.NONE_OPEN},
+            for_each=_PER_DESTINATION,
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=thresholds.idle_seconds),
+        ),
+        [
+            _notify(
+                notification,
+                "nothing ended: {{ event.resource.name }}",
+                "{{ event.payload.open }} jobs are open, and since "
+                f"{thresholds.idle_seconds} s none was collected and none failed. At peak the API may take 72 hours.",
+            )
+        ],
+    )
+
+
+def _reported(
+    name: str, event: str, description: str, body: str, thresholds: Thresholds, notification: UUID
+) -> Automation:
+    """An alert about what a run said when it ended."""
+    return _automation(
+        name,
+        description,
+        EventTrigger(
+            expect={event},
+            for_each=_PER_DESTINATION,
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(seconds=thresholds.quiet_seconds),
+        ),
+        [_notify(notification, f"{name}: {{{{ event.resource.name }}}}", body)],
+    )
+
+
+def _automation(
+    name: str, description: str, trigger: EventTrigger, actions: Iterable[SendNotification | ChangeFlowRunState]
+) -> Automation:
+    return Automation(
+        name=f"bulk-ocr: {name}", description=description, tags=["bulk-ocr"], trigger=trigger, actions=list(actions)
+    )
+
+
+def _notify(notification: UUID, subject: str, body: str) -> SendNotification:
+    return SendNotification(block_document_id=notification, subject=f"bulk-ocr: {subject}", body=body)
+
+
+def _tagged(thresholds: Thresholds) -> ResourceSpecification:
+    return ResourceSpecification(
+        {"prefect.resource.id": f"prefect.tag.{thresholds.tag}", "prefect.resource.role": "tag"}
+    )

@@ -1,0 +1,194 @@
+"""What `places.yaml` may say: places, environments, and the settings that one layer takes over from another."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Self
+from zoneinfo import available_timezones
+
+from prefect.client.schemas.schedules import CronSchedule
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+
+from tasks.faults import SetupFault
+from tasks.options import DEFAULTS, Options
+from tasks.selection import EVERYTHING, Selection
+from tasks.store.location import Location
+
+FLOWS = ("submit", "collect", "backfill")
+
+_SECRET_NAME = re.compile(r"(?i)(secret|password|token|credential|(^|[_-])key($|[_-])|access_key|auth_string)")
+_REFERENCE = re.compile(r"(?i)[_-](arn|name|ref)$")  # says where a secret is, not what it is
+_BLOCK = re.compile(r"\{\{\s*prefect\.(blocks|variables)\.")
+_PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=60)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Schedule(_Strict):
+    """When a flow starts by itself."""
+
+    cron: str | None = Field(None, description="Five fields, as in crontab")
+    every: float | None = Field(None, ge=1, description="Seconds between two starts, instead of cron")
+    timezone: str = Field("UTC", description="Of the cron expression")
+
+    @field_validator("cron")
+    @classmethod
+    def _readable(cls, cron: str | None) -> str | None:
+        if cron is not None:
+            try:
+                CronSchedule(cron=cron)
+            except ValidationError as error:
+                raise ValueError(f"{cron!r} is no cron expression; write five fields, as in '*/10 * * * *'") from error
+        return cron
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, timezone: str) -> str:
+        if timezone not in available_timezones():
+            raise ValueError(f"{timezone!r} is no time zone; write it like Europe/Berlin")
+        return timezone
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.cron is None) == (self.every is None):
+            raise ValueError("give either cron or every")
+        return self
+
+
+class FlowSettings(_Strict):
+    """What holds for one of the flows only."""
+
+    schedule: Schedule | None = Field(None, description="null: started by hand or by the API only")
+    options: Options = DEFAULTS
+
+
+class Layer(_Strict):
+    """Settings of everything, of an environment or of a place; the later one wins, name by name."""
+
+    work_pool: Text | None = None
+    work_queue: Text | None = None
+    job_variables: dict[str, Any] = Field(default_factory=dict)
+    tags: tuple[Text, ...] = ()
+    selection: Selection = EVERYTHING
+    options: Options = DEFAULTS
+    submit: FlowSettings = FlowSettings()
+    collect: FlowSettings = FlowSettings()
+    backfill: FlowSettings = FlowSettings()
+
+    @field_validator("job_variables")
+    @classmethod
+    def _no_secrets(cls, variables: dict[str, Any]) -> dict[str, Any]:
+        for name, value in _leaves(variables):
+            if _SECRET_NAME.search(name) and not _REFERENCE.search(name):
+                raise ValueError(
+                    f"{name} looks like a secret, and everybody who sees the deployment would see it: "
+                    "set it in the worker's environment, or in the work pool by reference"
+                )
+            if isinstance(value, str) and _BLOCK.search(value):
+                raise ValueError(
+                    f"{name} refers to a block or variable, which `prefect deploy` would replace by what is in it, "
+                    "for everybody to read: put the reference into the work pool's base job template"
+                )
+            for wanted in re.findall(r"\{\{\s*\$(\w+)\s*\}\}", value) if isinstance(value, str) else ():
+                if _SECRET_NAME.search(wanted):
+                    raise ValueError(f"{name} would put ${wanted} into the deployment, for everybody to read")
+        return variables
+
+    def said(self) -> dict[str, Any]:
+        """Only what was said, not the defaults."""
+        return self.model_dump(
+            mode="json", by_alias=True, exclude_unset=True, exclude={"name", "source", "destination", "only", "values"}
+        )
+
+
+class Environment(Layer):
+    """Where deployments run."""
+
+    values: dict[str, str] = Field(default_factory=dict, description="What ${name} in sources and destinations means")
+
+
+class Place(Layer):
+    """A source and its destination; makes the deployments submit-NAME, collect-NAME and backfill-NAME."""
+
+    name: Name
+    source: Text
+    destination: Text
+    only: tuple[Name, ...] | None = Field(None, description="The environments it is in; all when left out")
+
+
+class Places(_Strict):
+    """The whole file."""
+
+    defaults: Layer = Layer()
+    environments: dict[Name, Environment] = Field(min_length=1)
+    places: tuple[Place, ...] = Field(min_length=1)
+
+    def problems(self) -> Iterable[tuple[tuple[str | int, ...], str]]:
+        """What is wrong beyond the single fields: where, and what."""
+        seen: dict[str, int] = {}
+        for index, place in enumerate(self.places):
+            if place.name in seen:
+                yield ("places", index, "name"), f"place {place.name!r} is there already, as number {seen[place.name]}"
+            seen[place.name] = index + 1
+            for name in place.only or ():
+                if name not in self.environments:
+                    yield ("places", index, "only"), f"{name!r} is none of {', '.join(self.environments)}"
+            for name in self.environments_of(place):
+                yield from self._problems(index, place, name)
+
+    def _problems(self, index: int, place: Place, name: str) -> Iterable[tuple[tuple[str | int, ...], str]]:
+        locations = []
+        for field in ("source", "destination"):
+            try:
+                locations.append(str(Location.parse(filled(getattr(place, field), self.environments[name].values))))
+            except (SetupFault, KeyError) as error:
+                said = error if isinstance(error, SetupFault) else f"${{{error.args[0]}}} is none of its values"
+                yield ("places", index, field), f"in the environment {name}: {said}"
+        if len(locations) == 2 and locations[0] == locations[1]:
+            yield ("places", index, "destination"), f"in the environment {name}: source and destination are the same"
+        if self.settings(name, place).work_pool is None:
+            yield ("environments", name), "no work_pool, neither here nor in the defaults"
+
+    def environments_of(self, place: Place) -> tuple[str, ...]:
+        """The names of the environments a place is in."""
+        return tuple(name for name in self.environments if place.only is None or name in place.only)
+
+    def settings(self, environment: str, place: Place) -> Layer:
+        """What holds for a place in an environment."""
+        said: dict[str, Any] = {}
+        for layer in (self.defaults, self.environments[environment], place):
+            said = _over(said, layer.said())
+        return Layer.model_validate(said)
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """A source or destination with its ${name}s replaced.
+
+    Raises:
+        KeyError: a name has no value.
+    """
+    return _PLACEHOLDER.sub(lambda found: values[found.group(1)], text)
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings name by name; a schedule is taken whole, or cron and every would meet."""
+    merged = dict(below)
+    for name, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+        merged[name] = _over(merged[name], value) if both and name != "schedule" else value
+    return merged
+
+
+def _leaves(value: Any, name: str = "job_variables") -> Iterable[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, str(key))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _leaves(inner, name)
+    else:
+        yield name, value

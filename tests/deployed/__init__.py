@@ -1,0 +1,1 @@
+"""The pipeline as a team runs it: a Prefect server, a work pool, a worker, and schedules."""

@@ -1,0 +1,169 @@
+"""A Prefect server to deploy to, and a worker that takes up what is scheduled there."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from deployments.local.stack import LocalStack
+from tests.flows.conftest import Place
+
+POOL = "bulk-ocr"
+FAST_OPTIONS = {"requests_per_second": 500, "pages_per_minute": 1_000_000, "poll_seconds": 0.05}
+_COMMAND_SECONDS = 60
+_STOP_SECONDS = 30
+_BUSY_SECONDS = 20
+
+
+def until(seen: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Look until something is seen; the value it was seen as."""
+    deadline = time.monotonic() + seconds
+    while not (found := seen()):
+        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
+        time.sleep(0.2)  # between bounded looks: neither the store nor the server has a way to call us
+    return found
+
+
+def places(
+    listed: Mapping[str, Place], settings: Mapping[str, Mapping[str, Any]] | None = None, *, pool: str = POOL
+) -> dict[str, Any]:
+    """A list of places as `places.yaml` has it; settings by the place's name."""
+    return {
+        "defaults": {"work_pool": pool, "options": FAST_OPTIONS},
+        "environments": {"test": {}},
+        "places": [
+            {"name": name, "source": place.source, "destination": place.destination, **(settings or {}).get(name, {})}
+            for name, place in listed.items()
+        ],
+    }
+
+
+@dataclass
+class Ground:
+    """Where a test deploys to. The folder is not the checkout: nothing may depend on where commands are started."""
+
+    environment: Mapping[str, str]
+    url: str
+    folder: Path
+
+    def prefect(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `prefect …` and wait for it."""
+        return subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
+            env={**self.environment, "COLUMNS": "200"},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=_COMMAND_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def render(self, listing: Mapping[str, Any]) -> Path:
+        """Make a `prefect.yaml` of a list of places."""
+        listed, rendered = self.folder / "places.yaml", self.folder / "prefect.yaml"
+        listed.write_text(json.dumps(listing))  # JSON is YAML
+        command = ["-m", "deployments.render", "--environment", "test"]
+        subprocess.run(
+            [sys.executable, *command, "--places", str(listed), "--output", str(rendered)],
+            timeout=_COMMAND_SECONDS,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        return rendered
+
+    def deploy(self, listing: Mapping[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
+        """Render and deploy all; without a listing, what was rendered last."""
+        rendered = self.folder / "prefect.yaml" if listing is None else self.render(listing)
+        return self.prefect("deploy", "--all", "--prefect-file", str(rendered))
+
+    @contextlib.contextmanager
+    def worker(self, pool: str = POOL) -> Iterator[subprocess.Popen[bytes]]:
+        """A worker that asks often and takes nothing before its time; stopped with all that it has started."""
+        quick = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_WORKER_PREFETCH_SECONDS": "1"}
+        with (self.folder / "worker.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool],
+                env={**self.environment, **quick},
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_SECONDS)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def log(self) -> str:
+        """What the worker and its runs have printed."""
+        return (self.folder / "worker.log").read_text(errors="replace")
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """The Prefect server's API, as the UI uses it."""
+        deadline = time.monotonic() + _BUSY_SECONDS
+        with requests.Session() as session:
+            session.trust_env = False
+            while True:
+                answer = session.request(method, f"{self.url}/api/{path}", json=body, timeout=30)
+                if answer.status_code != requests.codes.unavailable or time.monotonic() > deadline:
+                    break
+                time.sleep(0.2)  # its SQLite is locked, which it says with 503; Prefect's own client waits likewise
+        assert answer.ok, f"{path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    def deployments(self) -> dict[str, dict[str, Any]]:
+        """All deployments, by name."""
+        return {each["name"]: each for each in self.call("POST", "deployments/filter", {})}
+
+    def start(self, deployment: str, **parameters: Any) -> str:
+        """Start a run of a deployment by hand. Returns its id."""
+        made = self.call(
+            "POST", f"deployments/{self.deployments()[deployment]['id']}/create_flow_run", {"parameters": parameters}
+        )
+        return str(made["id"])
+
+    def pause(self, deployment: str) -> None:
+        """Pause the schedules of a deployment, as the switch in the UI does."""
+        found = self.deployments()[deployment]
+        for schedule in found["schedules"]:
+            self.call("PATCH", f"deployments/{found['id']}/schedules/{schedule['id']}", {"active": False})
+
+    def state(self, flow_run: str) -> dict[str, Any]:
+        """How a flow run stands."""
+        return dict(self.call("GET", f"flow_runs/{flow_run}")["state"])
+
+    def runs(self, deployment: str, *states: str) -> list[dict[str, Any]]:
+        """The runs of a deployment that are in one of the states."""
+        which = {
+            "flow_runs": {"state": {"type": {"any_": list(states)}}},
+            "deployments": {"name": {"any_": [deployment]}},
+        }
+        return list(self.call("POST", "flow_runs/filter", which))
+
+
+@contextlib.contextmanager
+def grounds(stack: LocalStack, folder: Path) -> Iterator[Ground]:
+    """A Prefect server of its own, with a work pool, beside a stack of S3 and the stand-in."""
+    with LocalStack(folder / "server", services=("prefect",)) as server:
+        elsewhere = folder / "elsewhere"
+        elsewhere.mkdir()
+        ground = Ground(server.process_environment(stack.process_environment()), server.prefect_url, elsewhere)
+        made = ground.prefect("work-pool", "create", POOL, "--type", "process")
+        assert made.returncode == 0, made.stdout + made.stderr
+        yield ground

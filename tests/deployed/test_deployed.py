@@ -1,0 +1,87 @@
+"""Deployed as docs/deploy.md says: results appear by themselves, and nothing is done twice."""
+
+import hashlib
+import json
+from typing import Any
+
+from deployments.local.stack import S3_SECRET_KEY, UPSTAGE_KEY
+from tests import documents
+from tests.deployed.ground import Ground, places, until
+from tests.flows.conftest import Place
+from tests.stand_in import StandInControl
+
+DOCUMENTS = 3
+PATIENCE = 60.0
+
+
+def _put(place: Place, tag: str) -> list[str]:
+    given = {f"{number}.pdf": documents.text_pdf([f"{tag} {number}", "two"]) for number in range(DOCUMENTS)}
+    place.put(given)
+    return [hashlib.sha256(body).hexdigest() for body in given.values()]
+
+
+def _standing(ground: Ground) -> dict[str, Any]:
+    """What is deployed: all that the server knows but for when it looked at it last."""
+    moving = {"updated", "status", "last_polled"}
+    standing: dict[str, Any] = {}
+    for name, deployment in ground.deployments().items():
+        schedules = [
+            {key: value for key, value in schedule.items() if key not in moving} for schedule in deployment["schedules"]
+        ]
+        kept = {key: value for key, value in deployment.items() if key not in moving}
+        standing[name] = {**kept, "schedules": schedules}
+    return standing
+
+
+def test_results_appear_on_schedule_and_a_second_deploy_changes_nothing(
+    ground: Ground, scheduled: Place, api: StandInControl
+) -> None:
+    hashes = _put(scheduled, "scheduled")
+    until(lambda: len(scheduled.results()) == DOCUMENTS, PATIENCE, "results")
+    names = ("submit-scheduled", "collect-scheduled")
+    for name in names:
+        ground.pause(name)
+    until(lambda: not any(ground.runs(name, "RUNNING", "PENDING") for name in names), PATIENCE, "the end of all runs")
+    assert sorted(each["sha256"] for each in api.billed(*hashes)) == sorted(hashes), "each was paid for once"
+
+    before = _standing(ground)
+    assert len(before) == 6
+    again = ground.deploy()
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert _standing(ground) == before, "ids and schedules are the same, and what was paused stays paused"
+
+    known = [before, ground.call("POST", "flow_runs/filter", {}), ground.call("POST", "work_pools/filter", {})]
+    assert UPSTAGE_KEY not in json.dumps(known)
+    assert S3_SECRET_KEY not in json.dumps(known)
+
+
+def test_of_two_collects_at_once_the_second_is_cancelled_and_nothing_is_lost(
+    ground: Ground, by_hand: Place, api: StandInControl
+) -> None:
+    hashes = _put(by_hand, "by hand")
+    ground.start("submit-by-hand")
+    until(lambda: ground.runs("submit-by-hand", "COMPLETED"), PATIENCE, "the end of submitting")
+    assert len(by_hand.records("open")) == DOCUMENTS
+    # The one that wins is kept at work for a while, so that the two meet.
+    api.fail({"method": "GET", "path": "/requests/", "action": "delay", "seconds": 4, "times": DOCUMENTS})
+    two = [ground.start("collect-by-hand") for _ in range(2)]
+    until(lambda: len(ground.runs("collect-by-hand", "COMPLETED", "CANCELLED")) == 2, PATIENCE, "the end of both")
+    states = {state["type"]: state["message"] for state in map(ground.state, two)}
+    assert set(states) == {"COMPLETED", "CANCELLED"}
+    assert states["CANCELLED"] == "Deployment concurrency limit reached."
+    assert len(by_hand.results()) == DOCUMENTS
+    assert sorted(each["sha256"] for each in api.billed(*hashes)) == sorted(hashes)
+
+
+def test_parameters_out_of_bounds_are_refused_when_a_run_is_asked_for(ground: Ground) -> None:
+    asked = ground.prefect("deployment", "run", "backfill/backfill-by-hand", "--param", 'options={"workers": 65}')
+    assert asked.returncode != 0
+    assert "65 is greater than the maximum of 64" in " ".join((asked.stdout + asked.stderr).split())
+    assert not ground.runs("backfill-by-hand", "SCHEDULED", "PENDING", "RUNNING")
+
+
+def test_a_pool_that_does_not_exist_is_told_and_nothing_is_deployed(ground: Ground, by_hand: Place) -> None:
+    refused = ground.deploy(places({"nowhere": by_hand}, pool="forgotten"))
+    assert refused.returncode != 0
+    assert "work pool 'forgotten' which does not exist" in " ".join((refused.stdout + refused.stderr).split())
+    assert not [name for name in ground.deployments() if name.endswith("-nowhere")]
