@@ -232,6 +232,8 @@ class Run:
             self.known.count(outcome.job_id, outcome.kind)
         if outcome.moved:
             self.known.forget(outcome.listed_as or outcome.job_id)
+        if outcome.listed_as and outcome.kind in ("later", "skipped"):
+            self.known.count(outcome.job_id, None)  # what became of it, the ledger knows in the end
         if outcome.set_aside or outcome.budget_used_up:
             self._set_aside.add(outcome.job_id)
         if outcome.budget_used_up:
@@ -247,8 +249,8 @@ class Run:
         report.skipped = census.done_before + census.failed_before
         report.documents = report.done + report.failed + report.open + report.skipped
         report.missing, report.missing_keys = self._missing.count, self._missing.first
-        if self.session.async_refused is not None:
-            report.note = f"the account takes no OCR jobs, so requests were synchronous ({self.session.async_refused})"
+        if (why := self.session.async_refused()) is not None:
+            report.note = f"the account takes no OCR jobs, so requests were synchronous ({why})"
         report.seconds = round(self.session.clock.monotonic() - self._began, 3)
         self.show("finished", always=True)
         if (reporting := reported.get()) is not None:

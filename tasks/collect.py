@@ -47,6 +47,8 @@ def _take_up(session: Session, job_id: str) -> Outcome:
         return Outcome("skipped", job_id, held.job.document.uri if held else job_id)
     name = held.job.document.uri
     if session.ledger.settled(held.job):
+        if session.ledger.done(job_id) is not None:
+            session.ledger.drop_kept(job_id)  # whoever closed it was stopped before it came to that
         session.ledger.close(held)
         return Outcome("skipped", job_id, name)
     try:
@@ -67,15 +69,23 @@ def _adopted(session: Session, job: Job) -> Job:
     found = [pages for pages in session.ledger.kept_ranges(job.id) if pages not in job.kept]
     if not found:
         return without_lease(job)
-    # What they were posting was answered at once, and only the record of it is missing.
     log.info("%s: pages %s had come before a worker stopped", job.document.uri, ", ".join(map(str, found)))
     pages = job.pages if job.pages is not None else max(each.last for each in found)
-    return job.model_copy(update={"lease": None, "kept": (*job.kept, *found), "pages": pages})
+    job = job.model_copy(update={"kept": (*job.kept, *found), "pages": pages})
+    if job.lease is not None and (job.lease.pages is None or job.lease.pages in found):
+        # What they were posting was answered at once, and only the record of it is missing.
+        return job.model_copy(update={"lease": None})
+    return without_lease(job)
 
 
 def _collect(session: Session, held: Held) -> Outcome:
-    job_id, name = held.job.id, held.job.document.uri
     collector = _Collector(session, held)
+    outcome = _ended(session, held, collector)
+    return replace(outcome, pages_sent=outcome.pages_sent + collector.corrected)
+
+
+def _ended(session: Session, held: Held, collector: "_Collector") -> Outcome:
+    job_id, name = held.job.id, held.job.document.uri
     try:
         return collector.collect()
     except Superseded:
@@ -101,6 +111,7 @@ class _Collector:
         self.held = held
         self._answers: dict[str, RequestStatus] = {}
         self._unusable: set[tuple[str, PageRange]] = set()
+        self.corrected = 0  # by how many pages this run's submissions were reckoned too low
 
     @property
     def _job(self) -> Job:
@@ -114,9 +125,8 @@ class _Collector:
         if not asked.ready:
             postpone(self._session, self.held, self._job.model_copy(update={"lease": None}))
             return Outcome("open", self._job.id, self._job.document.uri)
-        corrected = self._learn_pages()
-        outcome = self._finish()
-        return replace(outcome, pages_sent=outcome.pages_sent + corrected)
+        self._learn_pages()
+        return self._finish()
 
     def _finish(self) -> Outcome:
         """Publish what is whole, or send what is missing."""
@@ -140,21 +150,22 @@ class _Collector:
         lease = self._session.lease("collecting")
         self.held = self._session.ledger.update(self.held, job.model_copy(update={"lease": lease}))
 
-    def _learn_pages(self) -> int:
+    def _learn_pages(self) -> None:
         """Take the page count from the API, for a document that only it can count.
 
-        Returns:
-            By how much the pages sent were reckoned too low.
+        Raises:
+            DocumentFault: pages came, and how many there are cannot be known: sending them again would not tell.
         """
         unknown = [request for request in self._job.requests if request.pages is None and request.id in self._answers]
-        totals = {total for request in unknown if (total := self._answers[request.id].total_pages)}
-        if self._job.pages is not None or not totals:
-            return 0
-        if len(totals) > 1:
+        came = [self._answers[each.id] for each in unknown if any(b.completed for b in self._answers[each.id].batches)]
+        if self._job.pages is not None or not came:
+            return
+        totals = {total for answer in came if (total := _total(answer)) is not None}
+        if len(totals) != 1:
+            said = f"differently each time ({', '.join(map(str, sorted(totals)))})" if totals else "not at all"
             raise DocumentFault(
                 "wrong-answer",
-                f"the API counts the document's pages differently each time ({', '.join(map(str, sorted(totals)))}): "
-                "convert it to PDF, whose pages are counted here",
+                f"the API counts the document's pages {said}: convert it to PDF, whose pages are counted here",
             )
         (total,) = totals
         pages = _pages_of(total)
@@ -162,17 +173,18 @@ class _Collector:
             request.model_copy(update={"pages": pages}) if request in unknown else request
             for request in self._job.requests
         )
-        corrected = (total - self._job.estimate) * len(unknown)
-        self._session.budget.correct(corrected)
+        ours = sum(request.id in self._session.submitted for request in unknown)
+        more = (total - self._job.estimate) * ours
         self._keep(self._job.model_copy(update={"pages": total, "requests": requests}))
-        return corrected
+        self._session.budget.correct(more)
+        self.corrected += more
 
     def _coverage(self) -> Coverage | None:
         """What the batches cover; None while nobody knows how many pages there are."""
         total = self._job.pages
         if total is None:
             return None
-        pieces = [Piece(_kept(pages), pages) for pages in self._job.kept]
+        pieces = [Piece(_kept(pages), pages) for pages in self._job.kept if (_kept(pages), pages) not in self._unusable]
         for request in reversed(self._job.requests):  # pages that were sent again lacked something before
             answer = self._answers.get(request.id)
             if answer is None or request.status != "finished":
@@ -302,6 +314,18 @@ class _Collector:
             ):
                 return batch.download_url
         return ""
+
+
+def _total(answer: RequestStatus) -> int | None:
+    """How many pages a request holds: as the API says, or, where it doesn't, to the end of batches without a gap."""
+    if answer.total_pages is not None:
+        return answer.total_pages
+    end = 0
+    for first, last in sorted({(batch.start_page, batch.end_page) for batch in answer.batches}):
+        if first != end + 1:
+            return None
+        end = last
+    return end if answer.status == "completed" else None
 
 
 def _pages_of(total: int) -> PageRange:

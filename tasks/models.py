@@ -128,6 +128,11 @@ class Job(Frozen):
     flow_run: str | None = None
 
     @property
+    def untouched(self) -> bool:
+        """Whether nothing was sent for it so far, as far as we know: giving it back loses nothing."""
+        return not (self.requests or self.kept or self.possible_duplicates)
+
+    @property
     def open_requests(self) -> tuple[Request, ...]:
         """The requests that the API is still working on, as far as we know."""
         return tuple(request for request in self.requests if request.status == "open")

@@ -13,7 +13,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from tasks.documents.reading import write_text
-from tasks.faults import DocumentFault, MomentFault
+from tasks.faults import DocumentFault, DocumentMoved, MomentFault
 from tasks.models import DoneJob, Job
 from tasks.outcomes import Outcome
 from tasks.session import Session
@@ -58,13 +58,13 @@ def publish(session: Session, held: Held, recognised: Pages, *, copied_from: str
     bucket, _, key = job.result.removeprefix("s3://").partition("/")
     wrote = _write(session, job, recognised.result, recognised.pages, bucket, key, JSON)
     superseded = wrote == "superseded"
-    text = recognised.text
-    if wrote == "replaced" and text is None and _look(session, job, bucket, text_key(key)) is not None:
-        # The text of the older version, from a run that wrote texts, must not stay beside the new result.
-        text = recognised.result.with_name("text")
-        write_text(recognised.result, text)
-    if text is not None and not superseded:
-        _write(session, job, text, recognised.pages, bucket, text_key(key), TEXT)
+    if recognised.text is not None and not superseded:
+        try:
+            _write(session, job, recognised.text, recognised.pages, bucket, text_key(key), TEXT)
+        except DocumentFault as fault:  # the result is there, and is paid for
+            log.warning("%s: its text was not written: %s", job.document.uri, fault)
+    if recognised.text is not None or wrote != "written":
+        bring_text_into_step(session, key, missing_too=recognised.text is not None)
     done = DoneJob(
         job=job.model_copy(update={"lease": None}),
         pages=recognised.pages,
@@ -79,6 +79,46 @@ def publish(session: Session, held: Held, recognised: Pages, *, copied_from: str
     else:
         log.info("%s: published %d pages at %s", job.document.uri, recognised.pages, job.result)
     return Outcome("done", job.id, job.document.uri, pages=recognised.pages, words=recognised.words, result=job.result)
+
+
+def bring_text_into_step(session: Session, key: str, *, missing_too: bool) -> bool:
+    """See that the text beside a result is of the same version of the document, and write it anew if it isn't.
+
+    Args:
+        session: the tools.
+        key: the result's.
+        missing_too: write it also where there is none.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        DocumentFault: the result cannot be read.
+    """
+    bucket = session.destination.bucket
+    for _ in range(_ATTEMPTS):
+        there, text = session.objects.head(bucket, key), session.objects.head(bucket, text_key(key))
+        if there is None or not is_result(there) or (text is None and not missing_too):
+            return False
+        if text is not None and (not is_result(text) or text.metadata[_JOB] == there.metadata[_JOB]):
+            return False
+        with session.scratch() as folder:
+            try:
+                session.objects.fetch(bucket, key, there.etag, folder / "result")
+            except DocumentMoved:  # published anew meanwhile
+                continue
+            write_text(folder / "result", folder / "text")
+            over = text.etag if text is not None else None
+            if session.objects.put_file(
+                bucket, text_key(key), folder / "text", there.metadata, TEXT, over=over
+            ) and _still(session, bucket, key, there):
+                return True
+    raise MomentFault(f"others keep writing the result at s3://{bucket}/{key} and its text")
+
+
+def _still(session: Session, bucket: str, key: str, seen: Described) -> bool:
+    now = session.objects.head(bucket, key)
+    return now is not None and now.etag == seen.etag
 
 
 def is_result(described: Described) -> bool:

@@ -65,7 +65,7 @@ def send_pages(session: Session, held: Held, missing: Sequence[PageRange] | None
     except Superseded:
         return sender.outcome("skipped", "another worker took it over")
     except DocumentMoved as moved:
-        if not sender.job.requests and not sender.job.possible_duplicates:
+        if sender.job.untouched:
             sender.release()
             return replace(sender.outcome("later", f"{moved}: the next pass sees it as it is then"), moved=True)
         fault = DocumentFault(
@@ -112,7 +112,7 @@ class _Sender:
         self._rounds_before = held.job.rounds
         self._news: dict[str, object] = {}  # written together with the next "posting", to save a write
         self._unrecorded = False  # whether pages may have been accepted and the record does not say so
-        self._too_slow = False  # whether synchronous requests took too long for this document
+        self._too_long = False  # whether the document is too long, or takes too long, for synchronous requests
         self._longest_sync = session.options.limits.sync_pages
 
     @property
@@ -139,7 +139,9 @@ class _Sender:
             content = _sha256(document)
             limits = session.options.limits
             inspected = inspect_document(document, source.key, InspectionLimits(limits.pixels, limits.dpi))
-            fresh = missing is None and not self.job.requests and not self.job.possible_duplicates
+            if inspected.pages is None:  # what the API counted before is better than what the document says of itself
+                inspected = replace(inspected, estimate=self.job.pages or min(inspected.estimate, limits.pages))
+            fresh = missing is None and self.job.untouched
             if fresh:
                 check_place(session, self.job)
             if fresh and session.options.reuse_identical:
@@ -188,18 +190,23 @@ class _Sender:
                     self._post(upload, part.pages, mode, folder / "answer")
                     parts.pop(0)
             except NotOffered as refused:
-                if mode == "sync":
+                self._after_refusal(refused, mode)
+            except DocumentFault as fault:
+                if mode != "sync" or inspected.pages is not None or fault.code != "too-large":
                     raise
-                session.refuse_async(str(refused))
+                # Its pages are more than a synchronous request takes, and only the API can count them.
+                if session.async_refused(self.job.model) is not None:
+                    raise DocumentFault(fault.code, str(fault), retry_helps=True) from fault
+                self._too_long = True
             except TimedOut as slow:
                 self._after_time_out(slow, parts[0].pages, upload.pages)
             wanted = [part.pages or PageRange(first=1, last=inspected.estimate) for part in parts]
 
     def _mode(self, inspected: Inspected, wanted: Sequence[PageRange]) -> Literal["async", "sync"]:
         options = self._session.options
-        if self._session.async_refused is not None:
+        if self._session.async_refused(self.job.model) is not None:
             return "sync"
-        if self._too_slow:
+        if self._too_long:
             return "async"
         if options.mode == "auto":
             # Up to a batch's worth comes within the time that an upload takes, in one call instead of three.
@@ -207,11 +214,24 @@ class _Sender:
             return "sync" if short else "async"
         return options.mode
 
+    def _after_refusal(self, refused: NotOffered, mode: Literal["async", "sync"]) -> None:
+        """Go on synchronously where the account takes no jobs; stop where it takes nothing."""
+        session, model = self._session, self.job.model
+        if mode == "async":
+            session.refuse_async(model, refused)
+        elif model == session.options.model:
+            session.client.stop_submitting(refused)
+            raise refused
+        else:  # a job of an older run: its model is not this run's trouble
+            raise DocumentFault(
+                "model-refused", f"its missing pages cannot be sent, since {refused}", retry_helps=True
+            ) from refused
+
     def _after_time_out(self, slow: TimedOut, pages: PageRange | None, count: int) -> None:
         """Find the way on: as a job, where the account takes jobs; else half as many pages at once."""
-        if self._session.async_refused is None:
+        if self._session.async_refused(self.job.model) is None:
             log.warning("%s: %s; going on with a job", self.job.document.uri, slow)
-            self._too_slow = True
+            self._too_long = True
         elif pages is not None and len(pages) > 1:
             self._longest_sync = (len(pages) + 1) // 2
         else:
@@ -224,7 +244,7 @@ class _Sender:
         self._charged += pages
 
     def _update(self, **changes: object) -> None:
-        self.held = self._session.ledger.update(self.held, self.job.model_copy(update=changes | self._news))
+        self.held = self._session.ledger.update(self.held, self.job.model_copy(update=self._news | changes))
         self._news = {}
 
     def _post(self, upload: Upload, pages: PageRange | None, mode: Literal["async", "sync"], answer: Path) -> None:
@@ -243,6 +263,7 @@ class _Sender:
             try:
                 if mode == "async":
                     request_id = session.client.submit(upload, still_ours)
+                    session.accepted(self.job.model, request_id)
                     self._count_sent(upload.pages)
                     self._record(Request(id=request_id, pages=pages, submitted_at=session.clock.now()))
                 else:
@@ -332,6 +353,8 @@ class _Sender:
             log.error("%s, pages %s: %s", self.job.document.uri, request.pages, message)
             raise MomentFault(message) from fault
         if written is None or taken_over:
+            if written is None and session.ledger.done(self.job.id) is not None:
+                session.ledger.drop_kept(self.job.id)  # what we kept came too late to be of use
             # Our lease was over before the answer came, and another worker sent the same pages.
             self.sent.lost += 1
             log.error("%s: request %s came after another worker had taken over", self.job.document.uri, request.id)
@@ -348,7 +371,8 @@ class _Sender:
         if self._unrecorded:
             return
         try:
-            if not self.job.requests and not self.job.possible_duplicates:
+            self._news = {}  # of a round that did not come to be
+            if self.job.untouched:
                 self._session.ledger.close(self.held)
             else:
                 # A round in which nothing could be sent is none.

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tasks.clock import Clock
-from tasks.faults import SetupFault
+from tasks.faults import MomentFault, NotOffered, SetupFault
 from tasks.models import Document, Job, Lease, PageRange, job_id
 from tasks.options import Options, RunSettings
 from tasks.store.ledger import Ledger
@@ -28,6 +28,7 @@ from tasks.upstage.throttle import Throttle
 
 log = logging.getLogger(__name__)
 
+_REFUSALS = 3
 _ANSWERS_KEPT = 512
 _ANSWER_SECONDS = 600  # download URLs live 15 minutes; a third of that is left for the download
 
@@ -106,8 +107,10 @@ class Session:
         self.ledger = Ledger(self.objects, self.destination)
         self.budget = Budget(self.options.page_budget)
         self.answers = RecentAnswers(self.clock)
-        self.async_refused: str | None = None
-        self._refusing = threading.Lock()
+        self.submitted: set[str] = set()  # requests of this session
+        self._async_refused: dict[str, str] = {}
+        self._async_accepted: dict[str, int] = {}  # by model: refusals in a row since the last one accepted
+        self._counting = threading.Lock()
 
     @property
     def options(self) -> Options:
@@ -140,16 +143,34 @@ class Session:
         options = self.options
         return result_key(self.source, self.destination, document.key, options.model, options.answer_schema)
 
-    def refuse_async(self, why: str) -> None:
-        """Remember for this run that the account takes no asynchronous requests for the model; said once."""
-        with self._refusing:
-            first = self.async_refused is None
+    def accepted(self, model: str, request_id: str) -> None:
+        """Note that the API took a job of ours."""
+        with self._counting:
+            self.submitted.add(request_id)
+            self._async_accepted[model] = 0
+
+    def async_refused(self, model: str | None = None) -> str | None:
+        """Why the account takes no jobs for the model, or for some model where none is named; None if it does."""
+        if model is not None:
+            return self._async_refused.get(model)
+        return next(iter(self._async_refused.values()), None)
+
+    def refuse_async(self, model: str, refused: NotOffered) -> None:
+        """Remember for this run that the account takes no jobs for the model; said once.
+
+        Raises:
+            MomentFault: it took some before, and this may be an accident.
+        """
+        with self._counting:
+            if model in self._async_accepted:
+                self._async_accepted[model] += 1
+                if self._async_accepted[model] < _REFUSALS:
+                    raise MomentFault(str(refused)) from refused
+            first = model not in self._async_refused
             # Without the advice: there is nothing to be done.
-            self.async_refused = self.async_refused or why.rpartition(": ")[0] or why
+            why = self._async_refused.setdefault(model, str(refused).rpartition(": ")[0] or str(refused))
         if first:
-            log.warning(
-                "this account takes no OCR jobs, so the run goes on with synchronous requests: %s", self.async_refused
-            )
+            log.warning("this account takes no OCR jobs, so the run goes on with synchronous requests: %s", why)
 
     def lease(self, doing: str, pages: PageRange | None = None, *, longer: float = 0) -> Lease:
         """A lease of ours, from now on; `longer` by so many seconds than the usual."""

@@ -23,10 +23,15 @@ def submit_document(session: Session, document: Document) -> Outcome:
         return outcome
     try:
         now = session.objects.head(document.bucket, document.key)
-    except Fault as fault:  # the next listing will see it
-        return replace(outcome, message=str(fault))
-    if now is None or now.etag == document.etag:
+    except Fault as fault:  # listed again, it will be seen
+        return replace(outcome, message=str(fault), moved=False)
+    if now is None:
         return outcome
+    if now.etag == document.etag:
+        return replace(outcome, moved=False)
+    selection, relative = session.settings.selection, session.source.relative(document.key)
+    if not selection.takes(relative, now.size, now.last_modified):
+        return replace(outcome, message="it changed, and is not among the documents that are meant any more")
     changed = document.model_copy(update={"etag": now.etag, "size": now.size, "last_modified": now.last_modified})
     return replace(_submit(session, changed), moved=True, listed_as=outcome.job_id)
 

@@ -3,12 +3,10 @@
 import logging
 from collections.abc import Iterator
 
-from tasks.documents.reading import write_text
-from tasks.faults import DocumentFault, DocumentMoved
-from tasks.publish import is_result
+from tasks.faults import DocumentFault, SetupFault
+from tasks.publish import bring_text_into_step
 from tasks.session import Session
 from tasks.store.location import LEDGER_FOLDER, result_suffix, text_key
-from tasks.store.object_store import TEXT
 
 log = logging.getLogger(__name__)
 
@@ -17,24 +15,14 @@ def write_missing_texts(session: Session) -> int:
     """Write the text beside every result of this model and schema that has none. Returns how many were written.
 
     Raises:
-        MomentFault, SetupFault: S3 could not be read or written.
+        MomentFault: S3 could not be read or written.
     """
-    bucket, written = session.destination.bucket, 0
+    written = 0
     for key in _without_text(session):
-        there = session.objects.head(bucket, key)
-        if there is None or not is_result(there):
-            continue
-        with session.scratch() as folder:
-            try:
-                session.objects.fetch(bucket, key, there.etag, folder / "result")
-                write_text(folder / "result", folder / "text")
-            except DocumentMoved:  # published anew meanwhile, by a run that writes the text, or the next one does
-                continue
-            except DocumentFault as fault:
-                log.warning("s3://%s/%s: no text was made of it: %s", bucket, key, fault)
-                continue
-            text = folder / "text"
-            written += session.objects.put_file(bucket, text_key(key), text, there.metadata, TEXT, over=None)
+        try:
+            written += bring_text_into_step(session, key, missing_too=True)
+        except (DocumentFault, SetupFault) as fault:  # one that may not be read is no reason to leave out the others
+            log.warning("s3://%s/%s: no text was made of it: %s", session.destination.bucket, key, fault)
     return written
 
 

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from prefect.automations import Automation
+from prefect.automations import AutomationCore
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.events.schemas.automations import Automation
 
 Did = Literal["created", "updated", "as it was"]
 
@@ -25,7 +26,7 @@ class Applied(NamedTuple):
     paused: bool
 
 
-def apply(client: SyncPrefectClient, wanted: Iterable[Automation], *, dry_run: bool = False) -> list[Applied]:
+def apply(client: SyncPrefectClient, wanted: Iterable[AutomationCore], *, dry_run: bool = False) -> list[Applied]:
     """Create the automations that are missing and update those that differ. What somebody paused stays paused.
 
     Args:
@@ -44,20 +45,19 @@ def _existing(client: SyncPrefectClient, name: str) -> Automation | None:
     found = client.read_automations_by_name(name)
     if len(found) > 1:
         raise AlertsError(f"There are {len(found)} automations named {name!r}. Delete all but one, and start again.")
-    return Automation.model_validate(found[0].model_dump()) if found else None
+    return found[0] if found else None
 
 
-def _bring(client: SyncPrefectClient, wanted: Automation, existing: Automation | None, dry_run: bool) -> Applied:
+def _bring(client: SyncPrefectClient, wanted: AutomationCore, existing: Automation | None, dry_run: bool) -> Applied:
     if existing is None:
         if not dry_run:
             client.create_automation(wanted)
         return Applied(wanted.name, "created", False)
     same = wanted.model_dump(exclude=_NOT_ITS_CONTENT) == existing.model_dump(exclude=_NOT_ITS_CONTENT)
     if not same and not dry_run:
-        assert existing.id is not None
         # What is not set would not be sent, and the server would take its own defaults.
         content = wanted.model_dump(exclude=_NOT_ITS_CONTENT) | {"enabled": existing.enabled}
-        client.update_automation(existing.id, Automation.model_validate(content))
+        client.update_automation(existing.id, AutomationCore.model_validate(content))
     return Applied(wanted.name, "as it was" if same else "updated", not existing.enabled)
 
 

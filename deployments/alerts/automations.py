@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from uuid import UUID
 
-from prefect.automations import Automation, ChangeFlowRunState, EventTrigger, Posture, SendNotification
+from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture, SendNotification
 from prefect.client.schemas.objects import StateType
 from prefect.events.schemas.events import ResourceSpecification
 from pydantic import BaseModel, ConfigDict, Field
@@ -36,7 +36,7 @@ class Thresholds(BaseModel):
     )
 
 
-def automations(thresholds: Thresholds, notification: UUID) -> list[Automation]:
+def automations(thresholds: Thresholds, notification: UUID) -> list[AutomationCore]:
     """The automations as they should be.
 
     Args:
@@ -75,7 +75,7 @@ def automations(thresholds: Thresholds, notification: UUID) -> list[Automation]:
     ]
 
 
-def _run_failed(thresholds: Thresholds, notification: UUID) -> Automation:
+def _run_failed(thresholds: Thresholds, notification: UUID) -> AutomationCore:
     return _automation(
         "run failed",
         "A run of submit, collect or backfill failed or crashed.",
@@ -90,7 +90,11 @@ def _run_failed(thresholds: Thresholds, notification: UUID) -> Automation:
                 }
             ),
             match_related=_tagged(thresholds),
-            for_each={"related:deployment:prefect.resource.id", "related:flow:prefect.resource.id"},
+            for_each={
+                "related:deployment:prefect.resource.id",
+                "related:flow:prefect.resource.id",
+                "prefect.state-type",  # a crash is news although a run failed a while ago
+            },
             posture=Posture.Reactive,
             threshold=1,
             within=timedelta(seconds=thresholds.quiet_seconds),
@@ -105,7 +109,7 @@ def _run_failed(thresholds: Thresholds, notification: UUID) -> Automation:
     )
 
 
-def _run_silent(thresholds: Thresholds) -> Automation:
+def _run_silent(thresholds: Thresholds) -> AutomationCore:
     return _automation(
         "run silent",
         "A run whose process is gone is marked as crashed; the alert 'run failed' tells of it.",
@@ -132,7 +136,7 @@ def _run_silent(thresholds: Thresholds) -> Automation:
     )
 
 
-def _worker_gone(thresholds: Thresholds, notification: UUID) -> Automation:
+def _worker_gone(thresholds: Thresholds, notification: UUID) -> AutomationCore:
     return _automation(
         "no worker",
         "The last worker of a work pool is gone: scheduled runs wait.",
@@ -156,7 +160,7 @@ def _worker_gone(thresholds: Thresholds, notification: UUID) -> Automation:
     )
 
 
-def _nothing_ended(thresholds: Thresholds, notification: UUID) -> Automation:
+def _nothing_ended(thresholds: Thresholds, notification: UUID) -> AutomationCore:
     return _automation(
         "nothing ended",
         f"Jobs are open, and for {thresholds.idle_seconds} s none was collected and none failed.",
@@ -181,7 +185,7 @@ def _nothing_ended(thresholds: Thresholds, notification: UUID) -> Automation:
 
 def _reported(
     name: str, event: str, description: str, body: str, thresholds: Thresholds, notification: UUID
-) -> Automation:
+) -> AutomationCore:
     """An alert about what a run said when it ended."""
     return _automation(
         name,
@@ -199,8 +203,8 @@ def _reported(
 
 def _automation(
     name: str, description: str, trigger: EventTrigger, actions: Iterable[SendNotification | ChangeFlowRunState]
-) -> Automation:
-    return Automation(
+) -> AutomationCore:
+    return AutomationCore(
         name=f"bulk-ocr: {name}", description=description, tags=["bulk-ocr"], trigger=trigger, actions=list(actions)
     )
 

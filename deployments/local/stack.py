@@ -348,6 +348,8 @@ def _prefect(folder: Path, port: int) -> _Service:
             "PREFECT_API_URL": f"http://{HOST}:{port}/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
+            # In memory, as by default, they are lost with the server, and a deployment's place with them.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             # One by one, the server records 28 task runs a second and drops what it cannot keep up with.
             "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
             "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "2",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]  # its stubs are not among the pins
+import yaml
 
 from deployments.render.places import FLOWS, Layer, Place, Places, Schedule, filled
 
@@ -95,7 +95,7 @@ def _work_pool(settings: Layer) -> dict[str, Any]:
     return pool
 
 
-class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # no stubs
+class _Dumper(yaml.SafeDumper):
     """Writes everything out: anchors and aliases help nobody who reads it."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]  # its stubs are not among the pins
+import yaml
 from pydantic import ValidationError
 
 from deployments.render.places import Places

@@ -6,6 +6,7 @@ can delete the record of a later claim.
 """
 
 import hashlib
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -173,6 +174,9 @@ class Ledger:
         job = failed.job.model_copy(
             update={"lease": lease, "rounds": 0, "poll_after": None, "retries": failed.job.retries + 1}
         )
+        if failed.code == "wrong-answer":  # asked again, the same requests would give the same answer
+            requests = tuple(each.model_copy(update={"status": "resent"}) for each in job.requests)
+            job = job.model_copy(update={"requests": requests})
         etag = self._objects.create(self._bucket, self._key("open", job.id), _bytes(job))
         if etag is None:
             return False
@@ -196,9 +200,15 @@ class Ledger:
         """Which pages of a job are kept, whether its record says so or not."""
         ranges = []
         for entry in self._objects.list(self._bucket, f"{self._folder}pages/{job_id}/"):
-            first, _, last = entry.key.rpartition("/")[2].removesuffix(".json").partition("-")
-            ranges.append(PageRange(first=int(first), last=int(last)))
+            name = re.fullmatch(r"(\d+)-(\d+)\.json", entry.key.rpartition("/")[2])
+            if name is not None:  # strangers' files, and the markers that some tools leave for folders, are none
+                ranges.append(PageRange(first=int(name[1]), last=int(name[2])))
         return sorted(ranges, key=lambda pages: (pages.first, pages.last))
+
+    def drop_kept(self, job_id: str) -> None:
+        """Delete the kept pages of a job that is done, whether its record names them or not."""
+        for pages in self.kept_ranges(job_id):
+            self._objects.delete(self._bucket, self._kept_key(job_id, pages))
 
     def _kept_key(self, job_id: str, pages: PageRange) -> str:
         return f"{self._folder}pages/{job_id}/{pages.first}-{pages.last}.json"

@@ -223,7 +223,8 @@ class UpstageClient:
                 for piece in response.iter_content(_PIECE):
                     received += len(piece)
                     if received > _LONGEST_SYNC_ANSWER:
-                        raise requests.exceptions.ContentDecodingError("the answer does not end")
+                        # Asked for again in the same way, it would be as long again.
+                        raise TimedOut(f"the answer for {upload.name} is over {_LONGEST_SYNC_ANSWER >> 20} MB")
                     file.write(piece)
             return b""
 
@@ -270,8 +271,8 @@ class UpstageClient:
                 lost = TimedOut if slow else AnswerLost
                 raise lost(f"{name} was sent, but the answer was lost: {_words(error)}") from error
         fault = fault_of(response.status_code, answer, response.headers, self._clock.now(), submitting=submission)
-        # What is not offered as a job may be as a synchronous request.
-        if isinstance(fault, AccountFault) and not (submission == "async" and isinstance(fault, NotOffered)):
+        # What is not offered in one way may be in another, and what is not for one model may be for another.
+        if isinstance(fault, AccountFault) and not isinstance(fault, NotOffered):
             self.stop_submitting(fault)
         self._rest(response.status_code, fault)
         raise fault

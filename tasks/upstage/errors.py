@@ -14,7 +14,8 @@ Submission = Literal["async", "sync"]
 
 _LONGEST_BODY = 300
 _WRONG_MODEL = re.compile(
-    r"\b(invalid|unknown|unsupported|no such|not allowed)\b.*\bmodel\b|\bmodel\b.*\b(not|unknown|invalid)\b",
+    r"\b(invalid|unknown|unsupported|no such)\s+model\b|\bnot allowed\b.*\bmodel\b"
+    r"|\bmodel\b.{0,60}\b(not|unknown|invalid|unsupported)\b",
     re.IGNORECASE,
 )
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.local.stack import LocalStack
@@ -97,6 +98,8 @@ def client(server: LocalStack) -> Iterator[SyncPrefectClient]:  # noqa: ARG001  
 @pytest.fixture(scope="module")
 def worker(server: LocalStack, alerts: str) -> Iterator[subprocess.Popen[bytes]]:  # noqa: ARG001  # alerts first
     """A worker of the pool `bulk-ocr`, in a process group of its own."""
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name="bulk-ocr", type="process"))
     started = _start(
         server,
         ["prefect", "worker", "start", "--pool", "bulk-ocr", "--type", "process", "--name", "the-worker"],

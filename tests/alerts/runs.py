@@ -26,7 +26,7 @@ def _report(destination: str, **numbers: Any) -> RunReport:
 
 
 @flow(name="collect", flow_run_name="collect {destination}")
-def ending(destination: str, report: RunReport) -> Any:
+def ending(destination: str, report: RunReport) -> Any:  # noqa: ARG001  # it is in the run's name
     """Ends in the state that a run with this report ends in."""
     return final_state(report)
 
@@ -39,6 +39,7 @@ def main() -> None:
         emit_events(_report(FAILED, failed=2), left_open=0, expiring=0)
         emit_events(refused, left_open=0, expiring=0)
         emit_events(_report(EXPIRING), left_open=3, expiring=3)
+    emit_events(_report(EXPIRING, done=3), left_open=0, expiring=0)
     emit_events(_report(LATER, failed=1), left_open=0, expiring=0)
     emit_events(_report(ENDED), left_open=2, expiring=0)
     emit_events(_report(IDLE), left_open=4, expiring=0)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from prefect.settings import Settings
 from prefect.settings.base import PrefectBaseSettings
-from prefect_redis.client import RedisMessagingSettings  # type: ignore[import-untyped]  # no stubs
+from prefect_redis.client import RedisMessagingSettings
 from pydantic import AliasChoices
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docker.utils.build import exclude_paths  # type: ignore[import-untyped]  # no stubs among the pins
+from docker.utils.build import exclude_paths
 from ruamel.yaml import YAML
 
 from deployments.local.stack import _prefect, _s3

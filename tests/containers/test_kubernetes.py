@@ -14,7 +14,7 @@ import pytest
 from kubernetes_asyncio.client import models
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration  # type: ignore[import-untyped]  # no stubs
+from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 from ruamel.yaml import YAML
 
 from tests.containers.settings_names import unknown_settings
@@ -113,7 +113,9 @@ def test_a_wrong_field_and_a_wrong_type_are_seen(job: dict[str, Any]) -> None:
 def test_the_pod_runs_without_root_and_without_a_token(job: dict[str, Any]) -> None:
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    uid = int(re.search(r"USER (\d+):", (ROOT / "deployments/docker/Dockerfile").read_text()).group(1))  # type: ignore[union-attr]
+    user = re.search(r"USER (\d+):", (ROOT / "deployments/docker/Dockerfile").read_text())
+    assert user is not None
+    uid = int(user[1])
     assert pod["securityContext"] == {
         "runAsNonRoot": True,
         "runAsUser": uid,

@@ -94,7 +94,7 @@ def test_an_account_without_jobs_is_found_out_once_and_served_at_once(
     with caplog.at_level(logging.WARNING, "tasks"):
         assert [submit_document(session, document).kind for document in documents] == ["open"] * 3
     assert [record.getMessage() for record in caplog.records if "takes no OCR jobs" in record.getMessage()] == [
-        f"this account takes no OCR jobs, so the run goes on with synchronous requests: {session.async_refused}"
+        f"this account takes no OCR jobs, so the run goes on with synchronous requests: {session.async_refused()}"
     ]
     assert world.api.calls()[ASYNC] == before + 1
     for document in documents:
