@@ -20,14 +20,14 @@ _TROUBLES = 20
 
 
 @flow(name="backfill", flow_run_name="backfill {source}", persist_result=False)
-def backfill(source: str, destination: str, selection: Selection = EVERYTHING, options: Options = DEFAULTS) -> Any:
+def backfill(source: str, destination: str, options: Options = DEFAULTS, selection: Selection = EVERYTHING) -> Any:
     """Bring every document of the source to a result. Safe to cancel and to start again, at any moment.
 
     Args:
         source: Where the documents lie, as s3://bucket/prefix.
         destination: Where results and ledger go, as s3://bucket/prefix.
-        selection: Which of the documents are meant; all when left out.
         options: How to work; every setting has a default.
+        selection: Which of the documents are meant; all when left out.
     """
     settings = RunSettings(source=source, destination=destination, selection=selection, options=options)
     with Run("backfill", settings) as run:

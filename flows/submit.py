@@ -10,14 +10,14 @@ from tasks.selection import EVERYTHING, Selection
 
 
 @flow(name="submit", flow_run_name="submit {source}", persist_result=False)
-def submit(source: str, destination: str, selection: Selection = EVERYTHING, options: Options = DEFAULTS) -> Any:
+def submit(source: str, destination: str, options: Options = DEFAULTS, selection: Selection = EVERYTHING) -> Any:
     """List the documents and submit the new ones, up to the window of open jobs and the budget of pages.
 
     Args:
         source: Where the documents lie, as s3://bucket/prefix.
         destination: Where results and ledger go, as s3://bucket/prefix.
-        selection: Which of the documents are meant; all when left out.
         options: How to work; every setting has a default.
+        selection: Which of the documents are meant; all when left out.
     """
     settings = RunSettings(source=source, destination=destination, selection=selection, options=options)
     with Run("submit", settings) as run:

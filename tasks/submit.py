@@ -25,10 +25,8 @@ def submit_document(session: Session, document: Document) -> Outcome:
         now = session.objects.head(document.bucket, document.key)
     except Fault as fault:  # listed again, it will be seen
         return replace(outcome, message=str(fault), moved=False)
-    if now is None:
+    if now is None or now.etag == document.etag:
         return outcome
-    if now.etag == document.etag:
-        return replace(outcome, moved=False)
     selection, relative = session.settings.selection, session.source.relative(document.key)
     if not selection.takes(relative, now.size, now.last_modified):
         return replace(outcome, message="it changed, and is not among the documents that are meant any more")
