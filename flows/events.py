@@ -14,12 +14,12 @@ EXPIRING = "bulk-ocr.results.expiring"
 REFUSED = "bulk-ocr.account.refused"
 
 
-def emit_events(report: RunReport, *, left_open: int, expiring: int) -> None:
+def emit_events(report: RunReport, *, left_open: int | None, expiring: int) -> None:
     """Emit what happened. Events are queued and sent in the background; a server that is gone loses them.
 
     Args:
         report: what the run did.
-        left_open: jobs that were open at the destination when the run ended, whoever sent them.
+        left_open: jobs that were open at the destination when the run ended, whoever sent them; None if unknown.
         expiring: jobs whose results the API forgets within days.
     """
     resource = {
@@ -34,8 +34,8 @@ def emit_events(report: RunReport, *, left_open: int, expiring: int) -> None:
         REFUSED: bool(report.refused),
         FAILED: report.failed > 0,
         COLLECTED: report.done > 0,
-        OPEN: left_open > 0,
-        # Said as well, at every run: jobs also end in a run that died before it could tell, or by hand.
+        OPEN: bool(left_open),
+        # Said as well, and at every run: jobs also end in a run that died before it told, and SQLite drops events.
         NONE_OPEN: left_open == 0,
         EXPIRING: expiring > 0,
     }

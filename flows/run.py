@@ -67,7 +67,7 @@ class Run:
         self._seen = {"submit": Seen(), "collect": Seen()}
         self.open_before = 0
         self._expiring = 0
-        self._left_open = 0
+        self._left_open: int | None = None
         self._runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=settings.options.workers)
         self._progress_artifact: Any = None
         self._progress_at = self._began

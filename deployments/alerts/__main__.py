@@ -8,7 +8,6 @@ from cyclopts import App, Parameter
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_URL
-from pydantic import ValidationError
 
 from deployments.alerts.apply import AlertsError, apply, find_block
 from deployments.alerts.automations import Thresholds, automations
@@ -51,7 +50,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(app(result_action="return_value"))
-    except ValidationError as error:
-        sys.exit(str(error))
+    sys.exit(app(result_action="return_value"))

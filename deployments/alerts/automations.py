@@ -28,6 +28,9 @@ class Thresholds(BaseModel):
     silent_seconds: int = Field(
         600, ge=10, le=86_400, description="A run without a heartbeat for so long is marked as crashed"
     )
+    worker_seconds: int = Field(
+        300, ge=10, le=86_400, description="A work pool without a worker for so long, restarts of one aside"
+    )
     idle_seconds: int = Field(
         3_600, ge=10, le=7 * 86_400, description="Open jobs of which none ended for so long are worth a look"
     )
@@ -139,22 +142,26 @@ def _run_silent(thresholds: Thresholds) -> AutomationCore:
 def _worker_gone(thresholds: Thresholds, notification: UUID) -> AutomationCore:
     return _automation(
         "no worker",
-        "The last worker of a work pool is gone: scheduled runs wait.",
+        f"A work pool has had no worker for {thresholds.worker_seconds} s: scheduled runs wait.",
         EventTrigger(
-            expect={"prefect.work-pool.not-ready"},
+            after={"prefect.work-pool.not-ready"},
+            # An event that is waited for after itself starts the time anew: without it, a worker that is back for a
+            # moment would end the watch for good.
+            expect={"prefect.work-pool.ready", "prefect.work-pool.not-ready"},
             match=ResourceSpecification(
                 {"prefect.resource.id": "prefect.work-pool.*", "prefect.resource.name": list(thresholds.work_pool)}
             ),
             for_each={"prefect.resource.id"},
-            posture=Posture.Reactive,
+            posture=Posture.Proactive,
             threshold=1,
-            within=timedelta(seconds=thresholds.quiet_seconds),
+            within=timedelta(seconds=thresholds.worker_seconds),
         ),
         [
             _notify(
                 notification,
                 "no worker for {{ event.resource.name }}",
-                "The work pool {{ event.resource.name }} has no worker any more; its runs wait until one is started.",
+                f"The work pool {{{{ event.resource.name }}}} has had no worker for {thresholds.worker_seconds} s; "
+                "its runs wait until one is started.",
             )
         ],
     )

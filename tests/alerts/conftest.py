@@ -21,7 +21,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 BLOCK = "on-call"
 # The shortest that Prefect takes for alerts about what does not come.
-SHORT = ("--silent-seconds", "10", "--idle-seconds", "10")
+SHORT = ("--silent-seconds", "10", "--idle-seconds", "10", "--worker-seconds", "10")
 
 # The server looks for silence, and for workers that are gone, each second instead of each 5 and 15.
 _QUICK = """\

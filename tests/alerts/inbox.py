@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
@@ -12,6 +13,7 @@ class Inbox:
     def __init__(self) -> None:
         self._arrived = threading.Condition()
         self._messages: list[dict[str, str]] = []
+        self._times: dict[str, float] = {}
         inbox = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -39,12 +41,18 @@ class Inbox:
     def _put(self, message: dict[str, str]) -> None:
         with self._arrived:
             self._messages.append(message)
+            self._times.setdefault(message["subject"], time.monotonic())
             self._arrived.notify_all()
 
     def about(self, words: str) -> list[dict[str, str]]:
         """The messages so far with these words in their subject."""
         with self._arrived:
             return [message for message in self._messages if words in message["subject"]]
+
+    def arrived(self, words: str) -> float:
+        """When the first message with these words came, on the monotonic clock."""
+        with self._arrived:
+            return next(at for subject, at in self._times.items() if words in subject)
 
     def subjects(self) -> list[str]:
         """All subjects so far."""

@@ -1,21 +1,24 @@
 """Alerts on a real Prefect server: the command makes them, and each one is seen to arrive, once."""
 
+import re
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.schemas.automations import Automation, AutomationCore
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 from pydantic import ValidationError
 
 from deployments.alerts.__main__ import main
-from deployments.alerts.automations import Thresholds
+from deployments.alerts.automations import Thresholds, automations
 from deployments.local.stack import LocalStack
 from tests.alerts import runs as these
 from tests.alerts.conftest import SHORT, Command, kill
@@ -87,7 +90,7 @@ def test_what_differs_is_updated_and_what_somebody_paused_stays_paused(
         assert updated["bulk-ocr: run silent"].trigger != before["bulk-ocr: run silent"].trigger
     finally:
         client.resume_automation(paused)
-        assert main(block=block, thresholds=Thresholds(silent_seconds=10, idle_seconds=10)) == 0
+        assert main(block=block, thresholds=Thresholds(silent_seconds=10, idle_seconds=10, worker_seconds=10)) == 0
     after = _automations(client)
     assert {name: each.trigger for name, each in after.items()} == {name: each.trigger for name, each in before.items()}
 
@@ -132,6 +135,7 @@ def test_each_alert_arrives_once(
     # A worker dies, and a run whose process is killed: nobody is left to tell of it. One after the other, since
     # SQLite has one writer, and what its server cannot write it drops.
     _until(lambda: client.read_work_pool("bulk-ocr").status == "READY")
+    killed = time.monotonic()
     kill(worker)
     runs = request.getfixturevalue("runs")
     hanging = _until(lambda: _run(client, these.HANGING))
@@ -148,6 +152,7 @@ def test_each_alert_arrives_once(
             f"collect {these.BROKEN}: Failed",
             "no worker for bulk-ocr",
             f"nothing ended: {these.IDLE}",
+            f"nothing ended: {these.EXPIRING}",
             f"collect {these.HANGING}: Crashed",
         )
     }
@@ -155,13 +160,29 @@ def test_each_alert_arrives_once(
     assert "no credit" in bodies[f"account refused: {these.REFUSED}"]
     assert "3 jobs" in bodies[f"results expiring: {these.EXPIRING}"]
     assert "set UPSTAGE_API_KEY" in bodies[f"collect {these.BROKEN}: Failed"]
-    assert "no worker any more" in bodies["no worker for bulk-ocr"]
+    assert "no worker for 10 s" in bodies["no worker for bulk-ocr"]
     assert "4 jobs are open" in bodies[f"nothing ended: {these.IDLE}"]
     assert "No sign of life for 10 s" in bodies[f"collect {these.HANGING}: Crashed"]
     assert f"flow-run/{hanging.id}" in bodies[f"collect {these.HANGING}: Crashed"], "a link to the run"
+
+    assert inbox.arrived("bulk-ocr: no worker") > killed + 10, "because it died, not because it was not there yet"
 
     # What was said twice came before the last of these: a second notification would be here.
     assert Counter(inbox.subjects()) == Counter(f"bulk-ocr: {subject}" for subject in bodies)
     assert client.read_flow_run(hanging.id).state_name == "Crashed"
     ended = [_run(client, destination) for destination in (these.FAILED, these.REFUSED, these.BROKEN)]
     assert [run and run.state_name for run in ended] == ["Some failed", "Account refused", "Failed"], "as they ended"
+
+
+def test_the_page_names_every_alert_every_setting_and_their_bounds() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    for automation in automations(Thresholds(), UUID(int=0)):
+        assert f"\n| {automation.name.removeprefix('bulk-ocr: ')} | " in page
+    for name, field in Thresholds.model_fields.items():
+        row = f"| `--{name.replace('_', '-')}` | {field.default[0] if name == 'work_pool' else field.default} |"
+        if limits := {type(each).__name__: each for each in field.metadata if type(each).__name__ in ("Ge", "Le")}:
+            row += f" {limits['Ge'].ge} to {limits['Le'].le} |"
+        assert row in page
+    known = get_current_settings().to_environment_variables(exclude_unset=False)
+    for setting in set(re.findall(r"`(PREFECT_\w+)`", page)):
+        assert setting in known, setting
