@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 _EVERY = {"schedule": {"every": 5}}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scheduled(s3: "S3Client") -> Place:
     """A place whose flows start by themselves."""
     return _place(s3)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def by_hand(s3: "S3Client") -> Place:
     """A place whose flows start when somebody says so."""
     return _place(s3)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ground(
     stack: LocalStack, tmp_path_factory: pytest.TempPathFactory, scheduled: Place, by_hand: Place
 ) -> Iterator[Ground]:
