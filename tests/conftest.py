@@ -1,6 +1,7 @@
 """The real parts that tests run against: an S3 server, the API's stand-in and a Prefect server, once a session."""
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Say what is missing once, rather than in every test."""
+    # Started in the background by a shell, this process ignores Ctrl-C, and whatever it starts would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("s3") == "ceph":
         try:
             require_programs()

@@ -12,16 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from deployments.local.stack import LocalStack
+from tests import prefect_api
 from tests.flows.conftest import Place
 
 POOL = "bulk-ocr"
 FAST_OPTIONS = {"requests_per_second": 500, "pages_per_minute": 1_000_000, "poll_seconds": 0.05}
 _COMMAND_SECONDS = 60
 _STOP_SECONDS = 30
-_BUSY_SECONDS = 20
 
 
 def until(seen: Callable[[], Any], seconds: float, what: str) -> Any:
@@ -116,16 +114,7 @@ class Ground:
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """The Prefect server's API, as the UI uses it."""
-        deadline = time.monotonic() + _BUSY_SECONDS
-        with requests.Session() as session:
-            session.trust_env = False
-            while True:
-                answer = session.request(method, f"{self.url}/api/{path}", json=body, timeout=30)
-                if answer.status_code != requests.codes.unavailable or time.monotonic() > deadline:
-                    break
-                time.sleep(0.2)  # its SQLite is locked, which it says with 503; Prefect's own client waits likewise
-        assert answer.ok, f"{path}: {answer.status_code} {answer.text}"
-        return answer.json() if answer.content else None
+        return prefect_api.call(self.url, method, path, body)
 
     def deployments(self) -> dict[str, dict[str, Any]]:
         """All deployments, by name."""

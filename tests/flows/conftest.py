@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import requests
 
 from deployments.local.stack import LocalStack
+from tests import prefect_api
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -114,11 +114,7 @@ class History:
     url: str
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        with requests.Session() as session:
-            session.trust_env = False
-            answer = session.post(f"{self.url}/api/{path}", json=body, timeout=30)
-        answer.raise_for_status()
-        return answer.json()
+        return prefect_api.call(self.url, "POST", path, body)
 
     def flow_run(self, name: str) -> dict[str, Any]:
         """The one flow run of that name."""

@@ -11,10 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from deployments.local.stack import LocalStack
-from tests import documents
+from tests import documents, prefect_api
 from tests.flows.conftest import FAST, Command, Place, report_of
 from tests.stand_in import StandInControl
 
@@ -90,14 +88,10 @@ class Server:
     """The Prefect server's API, as the UI uses it."""
 
     def __init__(self, url: str) -> None:
-        self._url = f"{url}/api"
-        self._session = requests.Session()
-        self._session.trust_env = False
+        self._url = url
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        answer = self._session.request(method, f"{self._url}/{path}", json=body, timeout=30)
-        answer.raise_for_status()
-        return answer.json()
+        return prefect_api.call(self._url, method, path, body)
 
     def deployment(self, name: str) -> Any:
         found = self.call("POST", "deployments/filter", {"deployments": {"name": {"any_": [name]}}})
