@@ -97,12 +97,11 @@ class Selection(Frozen):
         origins = [name for name in ("key", "manifest", "inventory") if getattr(self, name)]
         if len(origins) > 1:
             raise ValueError(f"{' and '.join(origins)} each say which documents are meant: give one of them")
-        for least, most, what in (
-            (self.min_bytes, self.max_bytes, "min_bytes is more than max_bytes"),
-            (self.modified_after, self.modified_before, "modified_after is later than modified_before"),
-        ):
-            if least is not None and most is not None and least > most:  # type: ignore[operator]
-                raise ValueError(f"{what}, so there is no such document")
+        if self.min_bytes is not None and self.max_bytes is not None and self.min_bytes > self.max_bytes:
+            raise ValueError("min_bytes is more than max_bytes, so there is no such document")
+        after, before = self.modified_after, self.modified_before
+        if after is not None and before is not None and after > before:
+            raise ValueError("modified_after is later than modified_before, so there is no such document")
         return self
 
     def takes(self, relative_key: str, size: int, last_modified: datetime) -> bool:

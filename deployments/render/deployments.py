@@ -98,5 +98,5 @@ def _work_pool(settings: Layer) -> dict[str, Any]:
 class _Dumper(yaml.SafeDumper):
     """Writes everything out: anchors and aliases help nobody who reads it."""
 
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  # the base class asks with it
         return True

@@ -1,17 +1,21 @@
 """A real Prefect server, and flows that run against it with the stack's S3 and stand-in."""
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from deployments.local.stack import LocalStack
-from tests import prefect_api
+from tests import documents, prefect_api
+from tests.stand_in import StandInControl
+from tests.store.flaky_s3 import FlakyS3
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -146,3 +150,76 @@ class History:
 @pytest.fixture
 def history(prefect: LocalStack) -> History:
     return History(prefect.prefect_url)
+
+
+class Machine:
+    """Somebody's machine: documents, a temporary folder, and the API's address and key; nothing else."""
+
+    def __init__(self, folder: Path, base_url: str, key: str) -> None:
+        self.documents, self.temporary = folder / "documents", folder / "temporary"
+        for each in (self.documents, self.temporary):
+            each.mkdir()
+        self.environment = {
+            "PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(self.temporary), "NO_PROXY": "127.0.0.1",
+            "PYTHONPATH": str(Path(__file__).parents[2]), "UPSTAGE_API_KEY": key, "UPSTAGE_BASE_URL": base_url,
+        }  # fmt: skip
+
+    def put(self, name: str, body: bytes) -> Path:
+        """A document."""
+        path = self.documents / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+        return path
+
+    def start(self, *arguments: str | Path, **more: Any) -> subprocess.Popen[str]:
+        """Start the command among the documents."""
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", "file", *map(str, arguments), *FAST], env=self.environment, cwd=self.documents, text=True,
+            errors="surrogateescape", **(streams | more),
+        )  # fmt: skip
+
+    def run(self, *arguments: str | Path, given: str | None = None) -> tuple[int, str, str]:
+        """Run the command. Gives exit status, standard output and standard error."""
+        more = {} if given is None else {"stdin": subprocess.PIPE}
+        with self.start(*arguments, **more) as process:
+            out, complaints = process.communicate(given, timeout=60)
+        assert "Traceback" not in complaints, complaints
+        return process.returncode, out, complaints
+
+    def delivered(self, *arguments: str | Path) -> Path:
+        """Run the command over one document, which is done. Gives the result."""
+        status, out, complaints = self.run(*arguments)
+        result = Path(out.removesuffix("\n"))
+        assert (status, result.is_absolute(), result.is_file()) == (0, True, True), complaints
+        return result
+
+
+@pytest.fixture
+def gateway(stack: LocalStack, api: StandInControl) -> Iterator[FlakyS3]:
+    """A proxy in front of the API and its storage host."""
+    with FlakyS3(stack.upstage_url) as proxy:
+        api.set(storage_base_url=proxy.url)
+        yield proxy
+
+
+@pytest.fixture
+def machine(tmp_path: Path, gateway: FlakyS3, api: StandInControl) -> Machine:
+    return Machine(tmp_path, f"{gateway.url}/v1", api.key)
+
+
+def pdf(title: str, pages: int = 1) -> bytes:
+    """A PDF of which no other test has the bytes."""
+    return documents.text_pdf([f"{title} {number}" for number in range(1, pages + 1)])
+
+
+def texts(result: Path) -> list[str]:
+    """The text of each page."""
+    pages = json.loads(result.read_bytes())["pages"]
+    assert [page["id"] for page in pages] == list(range(len(pages)))
+    return [page["text"] for page in pages]
+
+
+def submissions(gateway: FlakyS3) -> int:
+    """How often something was sent to be recognised."""
+    return sum(method == "POST" for method, _ in gateway.seen)

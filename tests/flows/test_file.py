@@ -9,14 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from deployments.local.stack import LocalStack
 from flows.cli import main
 from flows.file import LocalRun
 from flows.printing import LocalDocument
@@ -24,62 +21,9 @@ from tasks.options import Options, RunSettings
 from tasks.session import Session
 from tasks.store.folder import FolderObjects
 from tests import documents
+from tests.flows.conftest import Machine, pdf, submissions, texts
 from tests.stand_in import StandInControl
 from tests.store.flaky_s3 import FlakyS3, Rule
-
-FAST = ("--requests-per-second", "500", "--pages-per-minute", "1000000", "--poll-seconds", "0.05")
-COMMAND = (sys.executable, "-m", "flows.cli", "file")
-
-
-class Machine:
-    """Somebody's machine: documents, a temporary folder, and the API's address and key; nothing else."""
-
-    def __init__(self, folder: Path, base_url: str, key: str) -> None:
-        self.documents, self.temporary = folder / "documents", folder / "temporary"
-        for each in (self.documents, self.temporary):
-            each.mkdir()
-        self.environment = {
-            "PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(self.temporary), "NO_PROXY": "127.0.0.1",
-            "PYTHONPATH": str(Path(__file__).parents[2]), "UPSTAGE_API_KEY": key, "UPSTAGE_BASE_URL": base_url,
-        }  # fmt: skip
-
-    def put(self, name: str, body: bytes) -> Path:
-        """A document."""
-        path = self.documents / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(body)
-        return path
-
-    def start(self, *arguments: str | Path, **more: Any) -> subprocess.Popen[str]:
-        """Start the command among the documents."""
-        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(
-            [*COMMAND, *map(str, arguments), *FAST], env=self.environment, cwd=self.documents, text=True,
-            errors="surrogateescape", **(streams | more),
-        )  # fmt: skip
-
-    def run(self, *arguments: str | Path, given: str | None = None) -> tuple[int, str, str]:
-        """Run the command. Gives exit status, standard output and standard error."""
-        more = {} if given is None else {"stdin": subprocess.PIPE}
-        with self.start(*arguments, **more) as process:
-            out, complaints = process.communicate(given, timeout=60)
-        assert "Traceback" not in complaints, complaints
-        return process.returncode, out, complaints
-
-    def delivered(self, *arguments: str | Path) -> Path:
-        """Run the command over one document, which is done. Gives the result."""
-        status, out, complaints = self.run(*arguments)
-        result = Path(out.removesuffix("\n"))
-        assert (status, result.is_absolute(), result.is_file()) == (0, True, True), complaints
-        return result
-
-
-@pytest.fixture
-def gateway(stack: LocalStack, api: StandInControl) -> Iterator[FlakyS3]:
-    """A proxy in front of the API and its storage host."""
-    with FlakyS3(stack.upstage_url) as proxy:
-        api.set(storage_base_url=proxy.url)
-        yield proxy
 
 
 @pytest.fixture(autouse=True)
@@ -88,28 +32,6 @@ def _signals() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
-
-
-@pytest.fixture
-def machine(tmp_path: Path, gateway: FlakyS3, api: StandInControl) -> Machine:
-    return Machine(tmp_path, f"{gateway.url}/v1", api.key)
-
-
-def pdf(title: str, pages: int = 1) -> bytes:
-    """A PDF of which no other test has the bytes."""
-    return documents.text_pdf([f"{title} {number}" for number in range(1, pages + 1)])
-
-
-def texts(result: Path) -> list[str]:
-    """The text of each page."""
-    pages = json.loads(result.read_bytes())["pages"]
-    assert [page["id"] for page in pages] == list(range(len(pages)))
-    return [page["text"] for page in pages]
-
-
-def submissions(gateway: FlakyS3) -> int:
-    """How often something was sent to be recognised."""
-    return sum(method == "POST" for method, _ in gateway.seen)
 
 
 FORMATS: dict[str, tuple[bytes, int]] = {
@@ -335,114 +257,6 @@ def test_a_failed_document_is_tried_again(machine: Machine, api: StandInControl,
     assert "a.pdf failed: " in complaints
     assert len(texts(machine.delivered("a.pdf", "--mode", "async"))) == 2
     assert submissions(gateway) == 2
-
-
-STEPS: dict[str, tuple[dict[str, Any], tuple[str, ...], int]] = {
-    # the call to the API; how documents are sent; submissions that may be paid for twice
-    "sent, not yet answered": ({"method": "POST"}, (), 1),
-    "job accepted, not yet recorded": ({"method": "POST"}, ("--mode", "async"), 1),
-    "asking for the job": ({"method": "GET", "path": "/requests/"}, ("--mode", "async"), 0),
-    "downloading": ({"method": "GET", "path": "/storage/", "skip": 1}, ("--mode", "async"), 0),
-}
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_command_that_is_killed_goes_on_at_once_and_pays_nothing_twice(
-    machine: Machine, gateway: FlakyS3, api: StandInControl, step: str
-) -> None:
-    """At once: its claim would hold for ten minutes, and the system knows better."""
-    rule, arguments, unknown = STEPS[step]
-    body = pdf(f"killed when {step}", 25)
-    machine.put("a.pdf", body)
-
-    def kill() -> None:
-        process.kill()
-        process.wait(30)
-
-    gateway.fail(Rule("pass", **rule, after=kill))
-    process = machine.start("a.pdf", *arguments)
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
-
-    status, out, complaints = machine.run("a.pdf", *arguments)
-    assert (status, len(texts(Path(out.strip())))) == (0, 25)
-    billed = len(api.billed(hashlib.sha256(body).hexdigest()))
-    assert billed == 1 + unknown
-    assert ("may be paid for twice" in complaints) == bool(unknown), "and only that is said"
-
-
-def test_interrupted_it_says_what_holds_and_goes_on(machine: Machine, gateway: FlakyS3, api: StandInControl) -> None:
-    body = pdf("interrupted", 25)
-    machine.put("a.pdf", body)
-    api.set(queue_seconds=60)
-    gateway.fail(Rule("pass", method="GET", path="/requests/", after=lambda: process.send_signal(signal.SIGINT)))
-    process = machine.start("a.pdf", "--mode", "async")
-    out, complaints = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, "")
-    assert "the same command goes on" in complaints
-    api.set(queue_seconds=0)
-    assert len(texts(machine.delivered("a.pdf"))) == 25
-    assert len(api.billed(hashlib.sha256(body).hexdigest())) == 1
-
-
-def test_interrupted_an_answer_under_way_is_waited_for_and_kept(
-    machine: Machine, gateway: FlakyS3, api: StandInControl
-) -> None:
-    body = pdf("interrupted under way", 3)
-    machine.put("a.pdf", body)
-    at_the_api, answer = threading.Event(), threading.Event()
-    gateway.fail(Rule("pass", method="POST", before=at_the_api.set, after=lambda: answer.wait(30)))
-    process = machine.start("a.pdf")
-    assert process.stderr is not None
-    assert at_the_api.wait(30)
-    process.send_signal(signal.SIGINT)
-    assert "waited for" in process.stderr.readline()
-    answer.set()
-    process.communicate(timeout=60)
-    assert process.returncode == 130
-    status, _, complaints = machine.run("a.pdf")
-    assert (status, complaints) == (0, "")
-    assert len(api.billed(hashlib.sha256(body).hexdigest())) == 1
-
-
-def test_interrupted_twice_it_does_not_wait(machine: Machine, gateway: FlakyS3) -> None:
-    machine.put("a.pdf", pdf("interrupted twice"))
-    at_the_api, answer = threading.Event(), threading.Event()
-    gateway.fail(Rule("pass", method="POST", before=at_the_api.set, after=lambda: answer.wait(30)))
-    process = machine.start("a.pdf")
-    assert process.stderr is not None
-    assert at_the_api.wait(30)
-    process.send_signal(signal.SIGINT)
-    process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
-    assert process.returncode == 130
-    answer.set()
-    status, _, complaints = machine.run("a.pdf")
-    assert status == 0
-    assert "may be paid for twice" in complaints
-
-
-def test_two_commands_on_the_same_document_send_it_once(
-    machine: Machine, gateway: FlakyS3, api: StandInControl
-) -> None:
-    body = pdf("twice at once")
-    machine.put("a.pdf", body)
-    seconds: list[subprocess.Popen[str]] = []
-    said: list[str] = []
-
-    def another() -> None:
-        second = machine.start("a.pdf", "-o", "other.json")
-        seconds.append(second)
-        assert second.stderr is not None
-        said.append(second.stderr.readline())
-
-    gateway.fail(Rule("pass", method="POST", before=another))
-    result = machine.delivered("a.pdf")
-    out, _ = seconds[0].communicate(timeout=60)
-    assert "another command works on it" in said[0]
-    assert Path(out.strip()).read_bytes() == result.read_bytes()
-    assert len(api.billed(hashlib.sha256(body).hexdigest())) == 1
 
 
 def test_a_result_that_cannot_be_delivered_is_kept(machine: Machine, gateway: FlakyS3, tmp_path: Path) -> None:
