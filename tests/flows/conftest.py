@@ -174,10 +174,15 @@ class Machine:
     def start(self, *arguments: str | Path, **more: Any) -> subprocess.Popen[str]:
         """Start the command among the documents."""
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        command = [sys.executable, "-m", "flows.cli", "file", *map(str, arguments), *FAST]
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "file", *map(str, arguments), *FAST], env=self.environment, cwd=self.documents, text=True,
-            errors="surrogateescape", **(streams | more),
-        )  # fmt: skip
+            command,
+            env=self.environment,
+            cwd=self.documents,
+            text=True,
+            errors="surrogateescape",
+            **(streams | more),
+        )
 
     def run(self, *arguments: str | Path, given: str | None = None) -> tuple[int, str, str]:
         """Run the command. Gives exit status, standard output and standard error."""
