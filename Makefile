@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt
 
-.PHONY: demo test test-ceph check clean
+.PHONY: demo test test-ceph test-machines check clean
 
 demo: $(VENV)/local  ## OCR sample scans on a local stack
 	$(BIN)/bulk-ocr demo $(ARGS)
@@ -15,6 +15,9 @@ test: $(VENV)/test  ## all tests
 
 test-ceph: $(VENV)/test  ## the tests of steps and store on Ceph's S3 gateway; says which packages it needs
 	$(BIN)/python -m pytest --s3 ceph tests/store tests/steps $(ARGS)
+
+test-machines: $(VENV)/test  ## several workers on PostgreSQL, Redis and two API servers; says which packages it needs
+	$(BIN)/python -m pytest --machines tests/machines $(ARGS)
 
 check: $(VENV)/test  ## linters, formatting, import direction, types
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ from prefect import flow
 
 from flows.run import Run, final_state
 from tasks.faults import MomentFault
-from tasks.options import DEFAULTS, Options, RunSettings
+from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options, RunSettings
 from tasks.poll import Survey
 from tasks.selection import EVERYTHING, Selection
 
@@ -20,7 +20,13 @@ _TROUBLES = 20
 
 
 @flow(name="backfill", flow_run_name="backfill {source}", persist_result=False)
-def backfill(source: str, destination: str, options: Options = DEFAULTS, selection: Selection = EVERYTHING) -> Any:
+def backfill(
+    source: str,
+    destination: str,
+    options: Options = DEFAULTS,
+    selection: Selection = EVERYTHING,
+    credentials: Credentials = ENVIRONMENT,
+) -> Any:
     """Bring every document of the source to a result. Safe to cancel and to start again, at any moment.
 
     Args:
@@ -28,8 +34,11 @@ def backfill(source: str, destination: str, options: Options = DEFAULTS, selecti
         destination: Where results and ledger go, as s3://bucket/prefix.
         options: How to work; every setting has a default.
         selection: Which of the documents are meant; all when left out.
+        credentials: Blocks that hold the secrets; the worker's environment does when left out.
     """
-    settings = RunSettings(source=source, destination=destination, selection=selection, options=options)
+    settings = RunSettings(
+        source=source, destination=destination, selection=selection, options=options, credentials=credentials
+    )
     with Run("backfill", settings) as run:
         run.prepare()
         documents, listings, listed = run.new_documents(), 1, False

@@ -1,6 +1,5 @@
 """Proving a set-up before it is used, for the command `check`: each part by itself, with what to mend. No flow."""
 
-import uuid
 from collections.abc import Callable
 from typing import Literal
 
@@ -9,18 +8,25 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tasks.clock import Clock
+from tasks.credentials import aws_account, upstage_access
 from tasks.faults import AccountFault, Fault, MomentFault, SetupFault
-from tasks.options import Options, RunSettings
-from tasks.session import Session, session_from_environment
+from tasks.options import ENVIRONMENT, Credentials, Options, RunSettings
+from tasks.session import Session, environment_access
+from tasks.store.accounts import own_account
+from tasks.store.location import Location
 from tasks.store.objects import Objects, connect
+from tasks.store.queue import open_queue
+from tasks.upstage.client import UpstageClient
+from tasks.upstage.throttle import Throttle
 
-_MOST_SKEW = 30.0  # seconds; leases are told in minutes
+Part = Literal["credentials", "source", "destination", "clock", "API", "Prefect", "queue"]
 
 
 class Check(BaseModel):
     """One part of the set-up."""
 
-    part: Literal["source", "destination", "clock", "API", "Prefect"]
+    part: Part
     ok: bool
     words: str = Field(description="what was found, or what is wrong and how to mend it")
 
@@ -49,25 +55,50 @@ class CheckReport(BaseModel):
         console.print(table)
 
 
-def check_setup(source: str, destination: str, options: Options) -> CheckReport:
+def check_setup(
+    source: str,
+    destination: str,
+    options: Options,
+    queue: str | None = None,
+    credentials: Credentials = ENVIRONMENT,
+) -> CheckReport:
     """Try each part of the set-up. Writes and deletes two small objects under the destination; sends no document.
 
     Raises:
-        SetupFault: an address is none, or S3 cannot be set up at all.
+        SetupFault: an address is none.
     """
-    settings = RunSettings(source=source, destination=destination, options=options)
-    session = session_from_environment(settings, Objects(connect()))
-    report = CheckReport(source=str(session.source), destination=str(session.destination), checks=[])
-    parts: tuple[tuple[Literal["source", "destination", "clock", "API", "Prefect"], Callable[[Session], str]], ...] = (
-        ("source", _source),
-        ("destination", _destination),
-        ("clock", _clock),
-        ("API", _api),
+    settings = RunSettings(source=source, destination=destination, options=options, credentials=credentials)
+    report = CheckReport(source=str(Location.parse(source)), destination=str(Location.parse(destination)), checks=[])
+    session: Session | None = None
+
+    def find_credentials() -> str:
+        nonlocal session
+        account = own_account() if credentials.aws is None else aws_account(credentials.aws)
+        found = account.found_in()
+        session = Session(settings, Objects(connect(account=account)), aws=account)
+        return f"for S3 from {found}"
+
+    def with_s3(look: Callable[[Session], str]) -> Callable[[], str]:
+        def looked() -> str:
+            if session is None:
+                raise SetupFault("not looked at: there are no credentials for it")
+            return look(session)
+
+        return looked
+
+    parts: list[tuple[Part, Callable[[], str]]] = [
+        ("credentials", find_credentials),
+        ("source", with_s3(_source)),
+        ("destination", with_s3(_destination)),
+        ("clock", with_s3(_clock)),
+        ("API", lambda: _api(credentials, options)),
         ("Prefect", _prefect),
-    )
+    ]
+    if queue is not None:
+        parts.append(("queue", with_s3(lambda session: _queue(session, queue))))
     for part, look in parts:
         try:
-            report.checks.append(Check(part=part, ok=True, words=look(session)))
+            report.checks.append(Check(part=part, ok=True, words=look()))
         except Fault as fault:
             report.account_refused = report.account_refused or isinstance(fault, AccountFault)
             report.checks.append(Check(part=part, ok=False, words=str(fault)))
@@ -87,33 +118,42 @@ def _source(session: Session) -> str:
 
 def _destination(session: Session) -> str:
     session.objects.prove_conditional_writes(session.destination.bucket, session.ledger.folder)
-    return f"{session.destination} can be written, and its store honours conditional writes"
+    next(session.ledger.entries("open"), None)  # a permission of its own
+    return f"{session.destination} can be listed and written, and its store honours conditional writes"
 
 
 def _clock(session: Session) -> str:
-    bucket, key = session.destination.bucket, f"{session.ledger.folder}check-{uuid.uuid4().hex}"
-    session.objects.create(bucket, key, b"{}")
-    now = session.clock.now()
-    try:
-        written = session.objects.head(bucket, key)
-    finally:
-        session.objects.delete(bucket, key)
-    skew = (now - written.last_modified).total_seconds() if written else 0.0
-    if abs(skew) > _MOST_SKEW:
-        raise SetupFault(
-            f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the store's, and claims "
-            "are told by it: set the clock (NTP), or another machine may take over what this one works on"
-        )
+    session.prove_destination()
     return "this machine's clock agrees with the store's"
 
 
-def _api(session: Session) -> str:
-    session.client.probe()
-    return f"{session.base_url} answers and accepts the key"
+def _api(credentials: Credentials, options: Options) -> str:
+    got = environment_access() if credentials.upstage is None else upstage_access(credentials.upstage)
+    clock = Clock()
+    UpstageClient(
+        got.base_url, got.key, Throttle(options.requests_per_second, options.pages_per_minute, clock), clock
+    ).probe()
+    return f"{got.base_url} answers and accepts the key from {got.origin}"
 
 
-def _prefect(session: Session) -> str:
-    del session
+def _queue(session: Session, url: str) -> str:
+    settings = open_queue(url, session.aws.session if session.aws else None).attributes()
+    words = f"{url} is there"
+    visible, lease = int(settings.get("VisibilityTimeout", 30)), session.options.lease_seconds
+    if visible < lease:
+        words += (
+            f"; its messages come again after {visible} s, while their documents may still be on the way, and are "
+            f"looked at once more: better is a visibility timeout of more than the lease ({lease:g} s)"
+        )
+    if not settings.get("RedrivePolicy"):
+        words += (
+            "; it has no dead letter queue, so a message that cannot be dealt with comes again until it is too old: "
+            "give the queue a redrive policy"
+        )
+    return words
+
+
+def _prefect() -> str:
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL
 

@@ -21,10 +21,9 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Parameter, validators
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
 
 from tasks.faults import AccountFault, Fault, SetupFault
-from tasks.options import DEFAULTS, FILE_DEFAULTS, FileOptions, Options, RunSettings
+from tasks.options import DEFAULTS, ENVIRONMENT, FILE_DEFAULTS, Credentials, FileOptions, Options, RunSettings
 from tasks.selection import EVERYTHING, Selection
 from tasks.store.location import Location
 
@@ -44,7 +43,16 @@ Flags = Annotated[Options, Parameter(name="*")]
 Which = Annotated[
     Selection, Parameter(name="*", group="Which documents", negative="", negative_iterable="", show_default=False)
 ]
+_Block = Parameter(name="*", group="Blocks at the Prefect server", name_transform="{}-block".format, show_default=False)
+Blocks = Annotated[Credentials, _Block]
 
+
+class _ForStorage(Credentials):
+    upstage: Annotated[str | None, Parameter(parse=False)] = None
+
+
+AwsBlock = Annotated[_ForStorage, _Block]
+NO_BLOCK = _ForStorage()
 
 _PIPE_WIDTH = 200
 _PRICE = 0.0015  # dollars a page, as the vendor publishes it
@@ -67,6 +75,7 @@ def run(
     *,
     selection: Which = EVERYTHING,
     options: Flags = DEFAULTS,
+    credentials: Blocks = ENVIRONMENT,
     json: Json = False,
     verbose: Verbose = False,
 ) -> int:
@@ -74,7 +83,8 @@ def run(
 
     Safe to interrupt and to start again: what was sent is on record and is not sent again.
     """
-    given = {"source": source, "destination": destination, "selection": selection, "options": options}
+    place = {"source": source, "destination": destination}
+    given = {**place, "selection": selection, "options": options, "credentials": credentials}
     return _flow("backfill", given, json, verbose)
 
 
@@ -85,20 +95,56 @@ def submit(
     *,
     selection: Which = EVERYTHING,
     options: Flags = DEFAULTS,
+    credentials: Blocks = ENVIRONMENT,
     json: Json = False,
     verbose: Verbose = False,
 ) -> int:
     """One pass: send the documents that are new."""
-    given = {"source": source, "destination": destination, "selection": selection, "options": options}
+    place = {"source": source, "destination": destination}
+    given = {**place, "selection": selection, "options": options, "credentials": credentials}
     return _flow("submit", given, json, verbose)
 
 
 @app.command
+def listen(
+    queue: Annotated[str, Parameter(help="URL of the SQS queue in which S3 tells of new documents")],
+    source: Source,
+    destination: Destination,
+    *,
+    seconds: Annotated[
+        float | None,
+        Parameter(
+            validator=validators.Number(gte=0),
+            help="How long to listen; 0 takes what is there and ends. Until it is interrupted when left out.",
+        ),
+    ] = None,
+    selection: Which = EVERYTHING,
+    options: Flags = DEFAULTS,
+    credentials: Blocks = ENVIRONMENT,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Send the documents that S3's notifications in a queue tell of, as they come, and no others.
+
+    What is not dealt with stays in the queue. Safe to interrupt, and beside any other command.
+    """
+    place = {"source": source, "destination": destination, "queue": queue, "seconds": seconds}
+    given = {**place, "selection": selection, "options": options, "credentials": credentials}
+    return _flow("listen", given, json, verbose)
+
+
+@app.command
 def collect(
-    destination: Destination, *, options: Flags = DEFAULTS, json: Json = False, verbose: Verbose = False
+    destination: Destination,
+    *,
+    options: Flags = DEFAULTS,
+    credentials: Blocks = ENVIRONMENT,
+    json: Json = False,
+    verbose: Verbose = False,
 ) -> int:
     """One pass: ask for the open jobs and publish those that are finished."""
-    return _flow("collect", {"destination": destination, "options": options}, json, verbose)
+    given = {"destination": destination, "options": options, "credentials": credentials}
+    return _flow("collect", given, json, verbose)
 
 
 @app.command
@@ -108,6 +154,7 @@ def plan(
     *,
     selection: Which = EVERYTHING,
     options: Flags = DEFAULTS,
+    credentials: AwsBlock = NO_BLOCK,
     sample: Annotated[
         int | None,
         Parameter(
@@ -122,42 +169,45 @@ def plan(
 
     Reads every new document once to count its pages. Needs no API key.
     """
+    _prepare_prefect(verbose=False)
     from flows.plan import make_plan, progress_on
 
-    settings = RunSettings(source=source, destination=destination, selection=selection, options=options)
+    settings = RunSettings(
+        source=source, destination=destination, selection=selection, options=options, credentials=credentials
+    )
     with progress_on(Console(stderr=True)) as tell:
         report = make_plan(settings, price, sample, tell)
-    if json:
-        print(report.model_dump_json())
-    else:
-        report.show(_console())
+    _show(report, json)
     return ExitStatus.DONE
 
 
 @app.command
-def check(source: Source, destination: Destination, *, options: Flags = DEFAULTS, json: Json = False) -> int:
+def check(
+    source: Source,
+    destination: Destination,
+    *,
+    queue: Annotated[str | None, Parameter(help="URL of the SQS queue that 'listen' is to use.")] = None,
+    options: Flags = DEFAULTS,
+    credentials: Blocks = ENVIRONMENT,
+    json: Json = False,
+) -> int:
     """Prove the set-up: credentials, conditional writes, clock, API key, Prefect; says what to mend. Sends nothing."""
     _prepare_prefect(verbose=False)
     from flows.check import check_setup
 
-    report = check_setup(source, destination, options)
-    if json:
-        print(report.model_dump_json())
-    else:
-        report.show(_console())
+    report = check_setup(source, destination, options, queue, credentials)
+    _show(report, json)
     return report.exit_status
 
 
 @app.command
-def status(destination: Destination, *, json: Json = False) -> int:
+def status(destination: Destination, *, credentials: AwsBlock = NO_BLOCK, json: Json = False) -> int:
     """Show what is open, done and failed. Reads the ledger only; needs no API key."""
+    _prepare_prefect(verbose=False)
     from flows.status import read_status
 
-    ledger_status = read_status(destination)
-    if json:
-        print(ledger_status.model_dump_json())
-    else:
-        ledger_status.show(_console())
+    ledger_status = read_status(destination, credentials=credentials)
+    _show(ledger_status, json)
     return ExitStatus.SOME_FAILED if ledger_status.failed else ExitStatus.DONE
 
 
@@ -166,16 +216,15 @@ def failures(
     destination: Destination,
     *,
     everything: Annotated[bool, Parameter(name="--all", negative="", help="List every document.")] = False,
+    credentials: AwsBlock = NO_BLOCK,
     json: Json = False,
 ) -> int:
     """Show why documents failed, grouped by kind. Needs no API key."""
+    _prepare_prefect(verbose=False)
     from flows.failures import read_failures
 
-    found = read_failures(destination, everything=everything)
-    if json:
-        print(found.model_dump_json())
-    else:
-        found.show(_console())
+    found = read_failures(destination, everything=everything, credentials=credentials)
+    _show(found, json)
     return ExitStatus.SOME_FAILED if found.failed else ExitStatus.DONE
 
 
@@ -185,15 +234,17 @@ def retry(
     *,
     reason: Annotated[list[str] | None, Parameter(negative="", help="Only this kind of failure; repeatable.")] = None,
     key: Annotated[list[str] | None, Parameter(negative="", help="Only this document; repeatable.")] = None,
+    credentials: AwsBlock = NO_BLOCK,
     json: Json = False,
 ) -> int:
     """Put failed documents back; the next run or collect goes on with them.
 
     Pages that came before the failure are not paid for again.
     """
+    _prepare_prefect(verbose=False)
     from flows.failures import put_back
 
-    report = put_back(destination, reason or (), key or ())
+    report = put_back(destination, reason or (), key or (), credentials)
     if json:
         print(report.model_dump_json())
     else:
@@ -322,11 +373,18 @@ def _flow(name: str, parameters: dict[str, Any], json: bool, verbose: bool) -> i
     from flows import progress
     from flows.backfill import backfill
     from flows.collect import collect as collect_flow
+    from flows.listen import listen as listen_flow
+    from flows.printing import show_report
     from flows.run import reported
     from flows.submit import submit as submit_flow
     from tasks.report import RunReport
 
-    flows: dict[str, Callable[..., Any]] = {"backfill": backfill, "submit": submit_flow, "collect": collect_flow}
+    flows: dict[str, Callable[..., Any]] = {
+        "backfill": backfill,
+        "submit": submit_flow,
+        "listen": listen_flow,
+        "collect": collect_flow,
+    }
     reports: list[RunReport] = []
     reported.set(reports.append)
     lost = None
@@ -344,7 +402,7 @@ def _flow(name: str, parameters: dict[str, Any], json: bool, verbose: bool) -> i
     if json:
         print(outcome.model_dump_json())
     else:
-        _show_report(outcome)
+        show_report(outcome, _console())
     if outcome.refused:
         _complain(outcome.refused)
     if lost is not None:
@@ -367,26 +425,11 @@ def _unreachable(error: BaseException) -> SetupFault | None:
     )
 
 
-def _show_report(report: Any) -> None:
-    console = _console()
-    if report.published:
-        table = Table("document", "result", "pages", "words", box=None, header_style="bold", pad_edge=False)
-        for row in report.published:
-            table.add_row(_raw(row.document), _raw(row.result), str(row.pages), str(row.words))
-        console.print(table)
-    for failure in report.failures:
-        console.print(f"failed: {failure.document}: {failure.reason}", markup=False, highlight=False)
-    for key in report.missing_keys:
-        console.print(f"missing: {key}: it does not exist, or lies outside the source", markup=False, highlight=False)
-    if report.texts:
-        console.print(f"{report.texts} plain texts written beside results of earlier runs", markup=False)
-    if report.failed_before:
-        console.print(f"{report.failed_before} documents failed in earlier runs", markup=False)
-    if report.note:
-        console.print(f"note: {report.note}", markup=False, highlight=False)
-    if report.stopped:
-        console.print(f"sent less than there was: {report.stopped}", markup=False)
-    console.print(f"{report.sentence()} ({report.seconds:.1f} s)", markup=False, highlight=False)
+def _show(found: Any, json: bool) -> None:
+    if json:
+        print(found.model_dump_json())
+    else:
+        found.show(_console())
 
 
 def _console() -> Console:
@@ -394,12 +437,6 @@ def _console() -> Console:
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     return console
-
-
-def _raw(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text, overflow="fold")
 
 
 def _prepare_prefect(verbose: bool) -> None:
@@ -430,6 +467,7 @@ def _usage(error: CycloptsError) -> str:
 
 def _complaint(where: tuple[int | str, ...], message: str) -> str:
     flag = ".".join(part.replace("_", "-") for part in where if isinstance(part, str))
+    flag += "-block" if flag in Credentials.model_fields else ""
     message = message.removeprefix("Value error, ")
     return f"--{flag}: {message}" if flag else message
 

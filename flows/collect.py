@@ -5,18 +5,20 @@ from typing import Any
 from prefect import flow
 
 from flows.run import Run, final_state
-from tasks.options import DEFAULTS, Options, RunSettings
+from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options, RunSettings
 
 
 @flow(name="collect", flow_run_name="collect {destination}", persist_result=False)
-def collect(destination: str, options: Options = DEFAULTS) -> Any:
+def collect(destination: str, options: Options = DEFAULTS, credentials: Credentials = ENVIRONMENT) -> Any:
     """Poll the open jobs that are due, publish those that are finished, send again the pages that are missing.
 
     Args:
         destination: Where results and ledger lie, as s3://bucket/prefix.
         options: How to work; every setting has a default.
+        credentials: Blocks that hold the secrets; the worker's environment does when left out.
     """
-    with Run("collect", RunSettings(source=None, destination=destination, options=options)) as run:
+    settings = RunSettings(source=None, destination=destination, options=options, credentials=credentials)
+    with Run("collect", settings) as run:
         run.prepare()
         run.collect()
         return final_state(run.close())

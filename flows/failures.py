@@ -1,16 +1,17 @@
 """Failed documents: why, grouped, and putting them back. No flow: these read and move ledger records."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 from pydantic import BaseModel, Field
 from rich.console import Console
 
+from flows.access import store
 from tasks.models import FailedJob
+from tasks.options import ENVIRONMENT, Credentials
 from tasks.store.ledger import Ledger, RecordUnreadable
 from tasks.store.location import Location
-from tasks.store.objects import Objects, connect
 
 _SHOWN = 10
 _READERS = 16
@@ -41,6 +42,7 @@ class Failures(BaseModel):
 
     destination: str
     failed: int
+    unreadable: int = Field(0, description="records of another version of this program, left alone")
     groups: list[FailureGroup]
 
     def show(self, console: Console) -> None:
@@ -53,6 +55,8 @@ class Failures(BaseModel):
             if group.count > len(group.documents):
                 console.print(f"  … and {group.count - len(group.documents)} more; --all lists them", markup=False)
         console.print(f"{self.failed} failed at {self.destination}", markup=False, highlight=False)
+        if self.unreadable:
+            console.print(f"{self.unreadable} more have records of another version of this program", markup=False)
         if self.failed:
             console.print(
                 f"Put back: bulk-ocr retry {self.destination} [--reason CODE] [--key KEY]",
@@ -66,17 +70,18 @@ class PutBack(BaseModel):
 
     destination: str
     put_back: int
-    left: int = Field(description="failed documents that were not asked for, or are being closed right now")
+    left: int = Field(description="failed documents not asked for, being closed right now, or of another version")
     pages_kept: int = Field(description="pages of them that are here already and will not be paid for again")
 
 
-def read_failures(destination: str, *, everything: bool = False) -> Failures:
+def read_failures(destination: str, *, everything: bool = False, credentials: Credentials = ENVIRONMENT) -> Failures:
     """Read why documents failed.
 
     Raises:
         SetupFault: there is no such bucket, or it may not be read.
     """
-    failed = sorted(_failed(_ledger(destination)), key=lambda each: (each.code, each.job.document.key))
+    read = list(_failed(_ledger(destination, credentials)))
+    failed = sorted(filter(None, read), key=lambda each: (each.code, each.job.document.key))
     groups = []
     for code, members in groupby(failed, key=lambda each: each.code):
         those = list(members)
@@ -89,18 +94,23 @@ def read_failures(destination: str, *, everything: bool = False) -> Failures:
             )
         )
     groups.sort(key=lambda group: -group.count)
-    return Failures(destination=destination, failed=len(failed), groups=groups)
+    return Failures(destination=destination, failed=len(failed), unreadable=len(read) - len(failed), groups=groups)
 
 
-def put_back(destination: str, reasons: Sequence[str], keys: Sequence[str]) -> PutBack:
+def put_back(
+    destination: str, reasons: Sequence[str], keys: Sequence[str], credentials: Credentials = ENVIRONMENT
+) -> PutBack:
     """Put failed jobs back, for the next pass to go on with: all, or those of some reasons or keys.
 
     Raises:
         SetupFault: there is no such bucket, or it may not be written.
     """
-    ledger = _ledger(destination)
+    ledger = _ledger(destination, credentials)
     report = PutBack(destination=destination, put_back=0, left=0, pages_kept=0)
     for failed in _failed(ledger):
+        if failed is None:
+            report.left += 1
+            continue
         document = failed.job.document
         wanted = not reasons or failed.code in reasons
         wanted = wanted and (not keys or document.key in keys or document.uri in keys)
@@ -112,20 +122,24 @@ def put_back(destination: str, reasons: Sequence[str], keys: Sequence[str]) -> P
     return report
 
 
-def _ledger(destination: str) -> Ledger:
-    return Ledger(Objects(connect(connections=_READERS)), Location.parse(destination))
+def _ledger(destination: str, credentials: Credentials) -> Ledger:
+    return Ledger(store(credentials, _READERS), Location.parse(destination))
 
 
-def _failed(ledger: Ledger) -> Iterator[FailedJob]:
-    def read(job_id: str) -> FailedJob | None:
+def _failed(ledger: Ledger) -> Iterator[FailedJob | None]:
+    """The records of the failed jobs; None for one that this version cannot read."""
+    gone = object()
+
+    def read(job_id: str) -> FailedJob | object | None:
         try:
-            return ledger.failed(job_id)
+            return ledger.failed(job_id) or gone
         except RecordUnreadable:
             return None
 
     with ThreadPoolExecutor(_READERS) as pool:
-        found: Iterable[FailedJob | None] = pool.map(read, [entry.id for entry in ledger.entries("failed")])
-        yield from (each for each in found if each is not None)
+        for found in pool.map(read, [entry.id for entry in ledger.entries("failed")]):
+            if found is None or isinstance(found, FailedJob):
+                yield found
 
 
 def _described(failed: FailedJob) -> FailedDocument:

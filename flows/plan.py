@@ -13,15 +13,15 @@ from pydantic import BaseModel, Field
 from rich.console import Console
 from rich.table import Table
 
+from flows.access import store
 from tasks.discover import LISTED, Missing, discover, several
 from tasks.documents.inspect import Inspected, InspectionLimits, inspect_document
 from tasks.documents.parts import check_size
-from tasks.faults import DocumentFault, DocumentMoved, Fault
+from tasks.faults import CredentialsRefused, DocumentFault, DocumentMoved, Fault
 from tasks.models import Document
 from tasks.options import Options, RunSettings
 from tasks.session import Session
 from tasks.store.known import KnownJobs
-from tasks.store.objects import Objects, connect
 
 _SHOWN = 10
 _SEED = 20_260_701  # the same documents are chosen every time, as long as the source stays the same
@@ -149,7 +149,7 @@ def make_plan(
     Raises:
         SetupFault: source or destination cannot be read, or the selection's manifest or inventory.
     """
-    session = Session(settings, Objects(connect(connections=settings.options.workers + 4)))
+    session = Session(settings, store(settings.credentials, settings.options.workers + 4))
     report = PlanReport(source=str(session.source), destination=str(session.destination), price_per_page=price)
     missing = Missing()
     with tempfile.TemporaryDirectory(prefix="bulk-ocr-plan-") as folder, KnownJobs(Path(folder)) as known:
@@ -234,6 +234,8 @@ def _look(session: Session, document: Document) -> Inspected | Fault:
             session.objects.fetch(document.bucket, document.key, document.etag, file)
             looked = inspect_document(file, document.key, InspectionLimits(limits.pixels, limits.dpi))
             check_size(looked, document.size, limits.bytes)
+        except CredentialsRefused:
+            raise
         except Fault as fault:
             return fault
     return looked

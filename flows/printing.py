@@ -1,4 +1,4 @@
-"""What comes out of the command `file`: where results go, what became of each document, its text, its words."""
+"""What commands print: the report of a run; for `file`, where results go, what became of each document, its text."""
 
 import os
 import stat
@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Literal, Self, TextIO
 
 from pydantic import BaseModel, Field, field_serializer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from tasks.documents.reading import read_pages
 from tasks.faults import SetupFault
+from tasks.report import RunReport
 
 SUFFIX = ".ocr.json"
 _LONGEST_NAME = 255  # where the file system does not say
@@ -158,3 +162,31 @@ def print_words(result: Path, out: TextIO, document: str | None = None) -> None:
             box = " ".join(f"{x:g},{y:g}" for x, y in word.box)
             # A word of several lines or with a tab would be several lines or columns.
             out.write(f"{before}{page.number}\t{confidence}\t{box}\t{' '.join(word.text.split())}\n")
+
+
+def show_report(report: RunReport, console: Console) -> None:
+    """Print what a run did, for a person."""
+    if report.published:
+        table = Table("document", "result", "pages", "words", box=None, header_style="bold", pad_edge=False)
+        for row in report.published:
+            table.add_row(_raw(row.document), _raw(row.result), str(row.pages), str(row.words))
+        console.print(table)
+    for failure in report.failures:
+        console.print(f"failed: {failure.document}: {failure.reason}", markup=False, highlight=False)
+    for key in report.missing_keys:
+        console.print(f"missing: {key}: it does not exist, or lies outside the source", markup=False, highlight=False)
+    if report.texts:
+        console.print(f"{report.texts} plain texts written beside results of earlier runs", markup=False)
+    if report.failed_before:
+        console.print(f"{report.failed_before} documents failed in earlier runs", markup=False)
+    if report.unreadable:
+        console.print(report.left_alone(), markup=False, highlight=False)
+    if report.note:
+        console.print(f"note: {report.note}", markup=False, highlight=False)
+    if report.stopped:
+        console.print(f"sent less than there was: {report.stopped}", markup=False)
+    console.print(f"{report.sentence()} ({report.seconds:.1f} s)", markup=False, highlight=False)
+
+
+def _raw(text: str) -> Text:
+    return Text(text, overflow="fold")

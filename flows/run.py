@@ -1,9 +1,10 @@
-"""What the three flows share: passes of submitting and collecting, counted, shown and reported."""
+"""What the flows share: passes of submitting and collecting, counted, shown and reported."""
 
 import logging
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
@@ -14,23 +15,23 @@ from prefect import Task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException
-from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.chunks import Seen, chunks
+from flows.engines import engine, outcome_of
 from flows.events import emit_events
 from flows.progress import Progress, watcher
+from tasks.credentials import access
 from tasks.discover import Missing, discover
-from tasks.faults import Fault
+from tasks.faults import CredentialsRefused, Fault
 from tasks.models import Document
 from tasks.options import RunSettings
 from tasks.outcomes import Outcome
 from tasks.poll import OpenJobs, Survey
 from tasks.report import RunReport
 from tasks.session import close_session, open_session
-from tasks.shell import StepResult, collect_step, poll_step, submit_step
+from tasks.shell import StepResult, attach_logs, collect_step, poll_step, submit_step
 from tasks.store.known import KnownJobs
 from tasks.store.ledger import State as LedgerState
 from tasks.texts import write_missing_texts
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS_A_PASS = 60
 _ARTIFACT_SECONDS = 5
 _SHOW_SECONDS = 0.5
+_FEW_KEYS = 500  # looking up so many jobs takes no longer than listing them all might
 _SILENCE_SECONDS = 300  # a call to a server that is gone takes a minute of retries
 
 Item = TypeVar("Item")
@@ -52,11 +54,11 @@ reported: ContextVar[Callable[[RunReport], None] | None] = ContextVar("reported"
 class Run:
     """One flow run at work. Use as a context manager inside the flow function."""
 
-    def __init__(self, flow: Literal["submit", "collect", "backfill"], settings: RunSettings) -> None:
-        _attach_logs()
+    def __init__(self, flow: Literal["submit", "listen", "collect", "backfill"], settings: RunSettings) -> None:
+        attach_logs()
         self.settings = settings
         self._id = flow_run.id
-        self.session = open_session(settings, self._id)
+        self.session = open_session(settings, self._id, access)
         self.report = RunReport(flow=flow, source=settings.source, destination=settings.destination)
         self._began = self.session.clock.monotonic()
         self._folder = tempfile.TemporaryDirectory(prefix="bulk-ocr-run-")
@@ -68,15 +70,21 @@ class Run:
         self.open_before = 0
         self._expiring = 0
         self._left_open: int | None = None
-        self._runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=settings.options.workers)
+        self._closing = ExitStack()
+        self._pending: deque[tuple[Any, list[Any]]] = deque()  # task runs under way, and what they work on
+        self._without_jobs: str | None = None
         self._progress_artifact: Any = None
         self._progress_at = self._began
         self._shown_at = self._began
         self._silent_until = self._began
 
     def __enter__(self) -> Self:
-        self.known.__enter__()
-        self._runner.__enter__()
+        with ExitStack() as opened:
+            opened.callback(close_session, self.settings, self._id)
+            opened.callback(self._folder.cleanup)
+            opened.enter_context(self.known)
+            self._engine = opened.enter_context(engine(self.settings))
+            self._closing = opened.pop_all()
         return self
 
     def __exit__(
@@ -85,10 +93,8 @@ class Run:
         if error is not None:
             # Whatever ends the run ends it for all threads: what they have claimed and not sent is given back.
             self.session.client.stop_submitting(Cancelled("the run is being ended"))
-        self._runner.__exit__(kind, error, trace)
-        self.known.__exit__(kind, error, trace)
-        self._folder.cleanup()
-        close_session(self.settings, self._id)
+            self._engine.let_end(future for future, _ in self._pending)
+        self._closing.__exit__(kind, error, trace)
 
     def prepare(self) -> None:
         """Prove the set-up, and learn what the ledger knows.
@@ -98,7 +104,10 @@ class Run:
         """
         self.session.prepare()
         states: tuple[LedgerState, ...] = ("open",) if self.settings.source is None else ("open", "done", "failed")
-        self.open_before = self.known.load(self.session.ledger, states)
+        if self.report.flow == "listen" or 0 < len(self.settings.selection.key) <= _FEW_KEYS:
+            self.open_before = self.known.load_open(self.session.ledger)
+        else:
+            self.open_before = self.known.load(self.session.ledger, states)
         log.info("the ledger at %s holds %d open jobs", self.settings.destination, self.open_before)
 
     def new_documents(self) -> Iterator[Document]:
@@ -109,8 +118,8 @@ class Run:
             if found.state is None:
                 yield found.document
 
-    def submit(self, documents: Iterator[Document], most: int) -> int:
-        """Submit up to `most` documents. Returns how many were taken from the listing."""
+    def submit(self, documents: Iterator[Document], most: int, heed: Callable[[Outcome], None] = lambda _: None) -> int:
+        """Submit up to `most` documents. Returns how many were taken; `heed` gets what became of each."""
         taken = 0
 
         def limited() -> Iterator[Document]:
@@ -122,7 +131,8 @@ class Run:
                 taken += 1
                 yield document
 
-        for _ in self._stage("submit", submit_step, limited(), lambda document: document.key):
+        for outcome in self._stage("submit", submit_step, limited(), lambda document: document.key):
+            heed(outcome)
             self.show("submitting")
         return taken
 
@@ -130,16 +140,15 @@ class Run:
         """Poll the jobs that are due and collect those that are finished. Returns how things stood before."""
         survey = self._open_jobs.survey()
         self._expiring = survey.expiring
+        self.report.unreadable = survey.unreadable
         if survey.expiring:
             log.warning("the API soon forgets the results of %d open jobs; they are collected first", survey.expiring)
         for job_id in survey.open:
             self._adopt(job_id)
         ready = [job_id for job_id in survey.ready if job_id not in self._set_aside]
         # So many as the rate limit lets through in about a minute: URLs are fresh when the collecting begins.
-        most = max(
-            self.settings.options.workers,
-            int(_POLL_SECONDS_A_PASS * self.settings.options.requests_per_second),
-        )
+        rate = self._engine.settings.options.requests_per_second
+        most = max(self.settings.options.workers, int(_POLL_SECONDS_A_PASS * rate))
         if due := [job_id for job_id in survey.due if job_id not in self._set_aside][:most]:
             ready += self._poll(due)
         for _ in self._stage("collect", collect_step, iter(ready), self._label):
@@ -161,6 +170,8 @@ class Run:
             return
         try:
             self.report.texts = write_missing_texts(self.session)
+        except CredentialsRefused:
+            raise
         except Fault as fault:  # the results are there; the next run writes what is missing
             log.error("not all plain texts could be written: %s", fault)
 
@@ -170,10 +181,10 @@ class Run:
 
     def _poll(self, due: Sequence[str]) -> list[str]:
         label = f"{len(due)} jobs" if len(due) > 1 else "1 job"
-        future = self._runner.submit(
-            poll_step, {"settings": self.settings, "flow_run": self._id, "job_ids": list(due), "label": label}
-        )
-        result = future.result(raise_on_failure=False)
+        given = {"settings": self._engine.settings, "flow_run": self._id, "job_ids": list(due), "label": label}
+        result = outcome_of(self._engine.runner.submit(poll_step, given))
+        if isinstance(result, CredentialsRefused):
+            raise result
         if isinstance(result, BaseException):
             log.error("polling failed: %s; the jobs are polled again in the next pass", result)
             return []
@@ -197,31 +208,35 @@ class Run:
         self, name: str, step: Task[Any, Any], items: Iterator[Item], label: Callable[[Item], str]
     ) -> Iterator[Outcome]:
         """Run a step over items with a bounded number of task runs under way, and count what comes out."""
-        pending: deque[tuple[Any, list[Item]]] = deque()
+        pending = self._pending
         try:
             for chunk in chunks(items, self._seen[name]):
                 words = label(chunk[0]) if len(chunk) == 1 else f"{len(chunk)} documents from {label(chunk[0])}"
-                arguments = {"settings": self.settings, "flow_run": self._id, "label": words}
+                arguments = {"settings": self._engine.settings, "flow_run": self._id, "label": words}
                 arguments["documents" if step is submit_step else "job_ids"] = chunk
-                pending.append((self._runner.submit(step, arguments), chunk))
+                pending.append((self._engine.runner.submit(step, arguments), chunk))
                 # A chunk brings threads of its own.
-                while len(pending) >= (2 * self.settings.options.workers if len(chunk) == 1 else 2):
+                while len(pending) >= 2 * (self._engine.places if len(chunk) == 1 else self._engine.processes):
                     yield from self._take(*pending.popleft())
         except Fault:
             # A listing that failed: what is being sent has to end first, or the next pass would take it for dead.
-            for future, chunk in pending:
-                deque(self._take(future, chunk), maxlen=0)
+            while pending:
+                with suppress(CredentialsRefused):  # it is what ends the run already, or soon will
+                    deque(self._take(*pending.popleft()), maxlen=0)
             raise
         while pending:
             yield from self._take(*pending.popleft())
 
     def _take(self, future: Any, chunk: list[Item]) -> Iterator[Outcome]:
-        result = future.result(raise_on_failure=False)
+        result = outcome_of(future)
+        if isinstance(result, CredentialsRefused):
+            raise result
         if not isinstance(result, StepResult):
             log.error("a step over %d documents died: %s; a later run takes them up", len(chunk), result)
             self._set_aside.update(item for item in chunk if isinstance(item, str))
             return
         self._refuse(result.refused)
+        self._without_jobs = self._without_jobs or result.without_jobs
         for outcome in result.outcomes:
             self._book(outcome)
             yield outcome
@@ -249,8 +264,8 @@ class Run:
         report.skipped = census.done_before + census.failed_before
         report.documents = report.done + report.failed + report.open + report.skipped
         report.missing, report.missing_keys = self._missing.count, self._missing.first
-        if (why := self.session.async_refused()) is not None:
-            report.note = f"the account takes no OCR jobs, so requests were synchronous ({why})"
+        if self._without_jobs is not None:
+            report.note = f"the account takes no OCR jobs, so requests were synchronous ({self._without_jobs})"
         report.seconds = round(self.session.clock.monotonic() - self._began, 3)
         self.show("finished", always=True)
         if (reporting := reported.get()) is not None:
@@ -328,12 +343,3 @@ def final_state(report: RunReport) -> State[RunReport]:
     if report.missing:
         return Completed(name="Some missing", message=report.sentence(), data=report)
     return Completed(message=report.sentence(), data=report)
-
-
-def _attach_logs() -> None:
-    """Let the steps' ordinary logging appear in the run's log in the UI."""
-    for name in ("tasks", "flows"):
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.INFO)
-        if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
-            logger.addHandler(APILogHandler())

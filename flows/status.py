@@ -8,12 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flows.access import store
 from tasks.clock import Clock
 from tasks.models import Job
+from tasks.options import ENVIRONMENT, Credentials
 from tasks.poll import expires_soon
 from tasks.store.ledger import Ledger, RecordUnreadable
 from tasks.store.location import Location
-from tasks.store.objects import Objects, connect
 from tasks.upstage.limits import RESULT_DAYS
 
 _SHOWN = 20
@@ -66,17 +67,18 @@ class LedgerStatus(BaseModel):
             console.print(table)
 
 
-def read_status(destination: str, now: datetime | None = None) -> LedgerStatus:
+def read_status(destination: str, now: datetime | None = None, credentials: Credentials = ENVIRONMENT) -> LedgerStatus:
     """Count the ledger of a destination and read its open jobs.
 
     Args:
         destination: where results and ledger lie.
         now: the time to reckon ages by; the clock's when left out.
+        credentials: where those for S3 are.
 
     Raises:
         SetupFault: there is no such bucket, or it may not be read.
     """
-    ledger = Ledger(Objects(connect(connections=_READERS)), Location.parse(destination))
+    ledger = Ledger(store(credentials, _READERS), Location.parse(destination))
     now = now or Clock().now()
     done = sum(1 for _ in ledger.entries("done"))
     failed = sum(1 for _ in ledger.entries("failed"))

@@ -5,12 +5,18 @@ from typing import Any
 from prefect import flow
 
 from flows.run import Run, final_state
-from tasks.options import DEFAULTS, Options, RunSettings
+from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options, RunSettings
 from tasks.selection import EVERYTHING, Selection
 
 
 @flow(name="submit", flow_run_name="submit {source}", persist_result=False)
-def submit(source: str, destination: str, options: Options = DEFAULTS, selection: Selection = EVERYTHING) -> Any:
+def submit(
+    source: str,
+    destination: str,
+    options: Options = DEFAULTS,
+    selection: Selection = EVERYTHING,
+    credentials: Credentials = ENVIRONMENT,
+) -> Any:
     """List the documents and submit the new ones, up to the window of open jobs and the budget of pages.
 
     Args:
@@ -18,8 +24,11 @@ def submit(source: str, destination: str, options: Options = DEFAULTS, selection
         destination: Where results and ledger go, as s3://bucket/prefix.
         options: How to work; every setting has a default.
         selection: Which of the documents are meant; all when left out.
+        credentials: Blocks that hold the secrets; the worker's environment does when left out.
     """
-    settings = RunSettings(source=source, destination=destination, selection=selection, options=options)
+    settings = RunSettings(
+        source=source, destination=destination, selection=selection, options=options, credentials=credentials
+    )
     with Run("submit", settings) as run:
         run.prepare()
         room = max(0, options.window - run.open_before)

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tasks.faults import DocumentFault
+from tasks.faults import CredentialsRefused, DocumentFault, SetupFault
 from tasks.models import Document
 from tasks.publish import result_is_of_another_version
 from tasks.session import Session
@@ -50,21 +50,30 @@ class Missing:
 
 
 def discover(
-    session: Session, known: KnownJobs, missing: Missing | None = None, *, look_only: bool = False
+    session: Session,
+    known: KnownJobs,
+    missing: Missing | None = None,
+    *,
+    named: Iterable[tuple[str, str]] | None = None,
+    refused: Callable[[str, SetupFault], None] | None = None,
+    look_only: bool = False,
 ) -> Iterator[Found]:
-    """The documents that the run's selection means, lazily: memory does not grow with their number.
+    """The documents of the run's selection and shard, lazily: memory does not grow with their number.
 
     Args:
         session: the tools.
         known: what the ledger knows.
         missing: takes up what was named and is not there.
+        named: the documents to look at, as bucket and key, where it is not the selection that says which.
+        refused: gets the key of a named document that may not be looked at, and why; raised when left out.
         look_only: change nothing in the ledger.
 
     Raises:
         SetupFault: the source, the manifest or the inventory cannot be read.
     """
     source, selection = session.source, session.settings.selection
-    for entry in _objects(session, Missing() if missing is None else missing):
+    missing = Missing() if missing is None else missing
+    for entry in _objects(session, missing) if named is None else _named(session, named, missing, refused):
         relative = source.relative(entry.key)
         if _is_no_document(session, entry.key) or not selection.takes(relative, entry.size, entry.last_modified):
             continue
@@ -76,7 +85,9 @@ def discover(
             last_modified=entry.last_modified,
         )
         identity = session.job_id(document)
-        state = known.state(identity)
+        if not session.is_ours(identity):
+            continue
+        state = known.look(identity)
         if known.done_before(identity, document.last_modified) and _restored(session, document, identity):
             if not look_only:
                 session.ledger.forget_done(identity)
@@ -123,11 +134,26 @@ def _listed(session: Session, folders: Iterable[str]) -> Iterator[Entry]:
             yield single
 
 
-def _named(session: Session, named: Iterable[tuple[str, str]], missing: Missing) -> Iterator[Entry]:
+def _named(
+    session: Session,
+    named: Iterable[tuple[str, str]],
+    missing: Missing,
+    refused: Callable[[str, SetupFault], None] | None = None,
+) -> Iterator[Entry]:
     """Look at each of the documents that are named."""
     objects, bucket = session.objects, session.source.bucket
+
+    def look(key: str) -> Entry | None:
+        try:
+            return objects.head(bucket, key)
+        except SetupFault as fault:
+            if refused is None or isinstance(fault, CredentialsRefused):
+                raise
+            refused(key, fault)
+            return None
+
     keys = _worth_a_look(session, named, missing)
-    for key, entry in several(lambda key: objects.head(bucket, key), keys, session.options.workers):
+    for key, entry in several(look, keys, session.options.workers):
         if entry is None:
             missing.add(f"s3://{bucket}/{key}")
         else:
@@ -141,13 +167,14 @@ def _worth_a_look(session: Session, named: Iterable[tuple[str, str]], missing: M
         for bucket, key in named:
             if not once.first(f"{bucket}/{key}"):
                 continue
-            if bucket != source.bucket or not storable(key) or not _is_in_source(session, key):
+            if bucket != source.bucket or not storable(key) or not is_in_source(session, key):
                 missing.add(f"s3://{bucket}/{key}")
             elif session.settings.selection.takes_name(source.relative(key)) and not _is_no_document(session, key):
                 yield key
 
 
-def _is_in_source(session: Session, key: str) -> bool:
+def is_in_source(session: Session, key: str) -> bool:
+    """Whether a key of the source's bucket lies in the source."""
     source = session.source
     if key.startswith(source.prefix):
         return True

@@ -12,6 +12,13 @@ class SetupFault(Fault):
     """The set-up is wrong (address, bucket, permission, option). The run ends with exit status 2."""
 
 
+class CredentialsRefused(SetupFault):
+    """S3 takes the credentials for nothing any more: they ran out, or were withdrawn. The run stops at once.
+
+    Unlike a permission that is missing, this is not of one object: every call to come would be refused.
+    """
+
+
 class AccountFault(Fault):
     """The OCR account is refused (key, credit, model). The run stops at once; no document is to blame."""
 

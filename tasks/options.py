@@ -1,8 +1,9 @@
 """Everything that can be set for a run, with bounds: one typed model for the command line, the flows and the UI."""
 
-from typing import Literal
+import re
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from tasks.models import AnswerSchema
 from tasks.selection import EVERYTHING, Selection
@@ -54,6 +55,47 @@ class Options(Recognition):
     reuse_identical: bool = Field(
         False, description="Copy the result of a document with the same bytes instead of paying for it again"
     )
+    shards: int = Field(
+        1, ge=1, le=1000, description="Into how many shards the jobs are divided, by hash, for runs beside one another"
+    )
+    shard: int = Field(1, ge=1, description="Which of the shards this run works on: 1 to the number of shards")
+    engine: Literal["threads", "dask", "ray"] = Field(
+        "threads", description="What task runs work on: threads of this process, or processes of Dask or Ray"
+    )
+    processes: int = Field(
+        1, ge=1, le=1000, description="Of dask or ray: how many processes; rates and budget are shared out over them"
+    )
+    cluster: str | None = Field(
+        None, description="Of dask or ray: the address of a cluster; one is started on this machine when left out"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.shard > self.shards:
+            raise ValueError(f"there is no shard {self.shard} of {self.shards}")
+        if self.engine == "threads" and (self.processes > 1 or self.cluster):
+            raise ValueError("threads work in one process: processes and cluster go with the engines dask and ray")
+        self.share(self.processes)
+        return self
+
+    def share(self, of: int) -> Self:
+        """The options of one of so many that work beside one another: rates, budget and window are for all of them.
+
+        Raises:
+            ValueError: the budget has fewer pages than that.
+        """
+        if of == 1:
+            return self
+        if self.page_budget is not None and self.page_budget < of:
+            raise ValueError(f"a budget of {self.page_budget} pages cannot be shared out to {of}")
+        return self.model_copy(
+            update={
+                "requests_per_second": self.requests_per_second / of,
+                "pages_per_minute": self.pages_per_minute / of,
+                "page_budget": None if self.page_budget is None else self.page_budget // of,
+                "window": max(1, self.window // of),
+            }
+        )
 
 
 class FileOptions(Recognition):
@@ -65,6 +107,45 @@ class FileOptions(Recognition):
     sync_up_to: int = Field(100, ge=1, description="In mode auto: documents of up to so many pages are sent sync")
 
 
+# As `prefect block ls` shows them. Keys for APIs and AWS have letters that these have not.
+_UPSTAGE_BLOCK = r"^(upstage-account/)?[a-z0-9][a-z0-9-]*$"
+_AWS_BLOCK = r"^((aws|minio)-credentials/)?[a-z0-9][a-z0-9-]*$"
+
+
+class Credentials(BaseModel):
+    """Where the secrets are: in the environment of the process that works, or in blocks at the Prefect server.
+
+    Names only, so this may travel and be shown.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    upstage: str | None = Field(
+        None,
+        description="Name of a block 'Upstage account', for the API's key and address; UPSTAGE_API_KEY and "
+        "UPSTAGE_BASE_URL when left out",
+        json_schema_extra={"pattern": _UPSTAGE_BLOCK},
+    )
+    aws: str | None = Field(
+        None,
+        description="Name of a block 'AWS Credentials', or minio-credentials/NAME, for S3; boto3's own chain "
+        "(AWS_* variables, profile, role) when left out",
+        json_schema_extra={"pattern": _AWS_BLOCK},
+    )
+
+    @field_validator("upstage", "aws")
+    @classmethod
+    def _is_a_name(cls, name: str | None, field: ValidationInfo) -> str | None:
+        pattern = _UPSTAGE_BLOCK if field.field_name == "upstage" else _AWS_BLOCK
+        if name is not None and not re.fullmatch(pattern, name):
+            # Not said again: it may be a secret in the wrong place.
+            raise ValueError(
+                "this is no block's name: small letters, digits and dashes, as 'prefect block ls' shows it"
+            )
+        return name
+
+
+ENVIRONMENT = Credentials()
 DEFAULTS = Options()
 FILE_DEFAULTS = FileOptions()
 
@@ -78,3 +159,4 @@ class RunSettings(BaseModel):
     destination: str = Field(description="s3://bucket/prefix of the results and the ledger")
     selection: Selection = EVERYTHING
     options: Options = DEFAULTS
+    credentials: Credentials = ENVIRONMENT

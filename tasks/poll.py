@@ -53,11 +53,13 @@ class OpenJobs:
         self._since: dict[str, datetime] = {}
 
     def survey(self) -> Survey:
-        """List the open jobs and tell which are due."""
+        """List the open jobs of the run's shard and tell which are due."""
         session, found = self._session, Survey()
         now = session.clock.now()
         waiting, self._waiting = self._waiting, {}
         for entry in session.ledger.entries("open"):
+            if not session.is_ours(entry.id):
+                continue
             seen = waiting.get(entry.id)
             if seen is not None and seen[0] == entry.etag and seen[1] > now:
                 found.open.append(entry.id)

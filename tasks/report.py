@@ -33,7 +33,7 @@ class RunReport(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    flow: Literal["submit", "collect", "backfill"]
+    flow: Literal["submit", "listen", "collect", "backfill"]
     source: str | None
     destination: str
     documents: int = Field(0, description="documents this run looked at")
@@ -48,6 +48,9 @@ class RunReport(BaseModel):
     possible_duplicates: int = Field(0, description="submissions whose answer was lost: these may be paid for twice")
     missing: int = Field(0, description="documents that were named, but do not exist or lie outside the source")
     missing_keys: list[str] = Field([], description=f"the first {_LISTED} of those")
+    messages: int = Field(0, description="messages of the queue that were dealt with, and deleted")
+    messages_left: int = Field(0, description="messages that were left in the queue: they come again")
+    unreadable: int = Field(0, description="open jobs whose records are of another version of this program")
     seconds: float = 0
     stopped: str | None = Field(None, description="why the run sent less than there was: budget, window")
     refused: str | None = Field(None, description="why the account was refused")
@@ -61,7 +64,7 @@ class RunReport(BaseModel):
         """0 all done, 1 some documents failed, were left or are missing, 3 the account was refused."""
         if self.refused:
             return 3
-        unfinished = self.flow == "backfill" and (self.open or self.stopped)
+        unfinished = self.flow == "backfill" and (self.open or self.stopped or self.unreadable)
         return 1 if self.failed or self.failed_before or self.missing or unfinished else 0
 
     def add(self, outcome: Outcome) -> None:
@@ -89,7 +92,16 @@ class RunReport(BaseModel):
             line += f", {self.possible_duplicates} of them possibly twice"
         if self.missing:
             line += f"; {self.missing} that were named are missing"
+        if self.flow == "listen":
+            line += f"; {self.messages} messages dealt with, {self.messages_left} left"
         return line
+
+    def left_alone(self) -> str:
+        """What was not touched because this version of the program does not understand it."""
+        return (
+            f"{self.unreadable} open jobs were left alone: their records were written by another version of this "
+            "program, which the log names; update it here, or let that one go on with them"
+        )
 
     def markdown(self) -> str:
         """The run as a page for the Prefect UI."""
@@ -98,6 +110,8 @@ class RunReport(BaseModel):
             lines += [f"**Stopped: {_plain(self.refused)}**", ""]
         if self.note:
             lines += [_plain(self.note), ""]
+        if self.unreadable:
+            lines += [self.left_alone(), ""]
         if self.stopped:
             lines += [f"Sent less than there was: {_plain(self.stopped)}", ""]
         lines += _table(

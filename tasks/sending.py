@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from tasks.documents.answers import BatchUnreadable, page_count, read_batch
 from tasks.documents.formats import upload_name
@@ -24,6 +24,7 @@ from tasks.failing import fail
 from tasks.faults import (
     AccountFault,
     AnswerLost,
+    CredentialsRefused,
     DocumentFault,
     DocumentMoved,
     Fault,
@@ -43,6 +44,7 @@ log = logging.getLogger(__name__)
 
 _LOST_ANSWERS = 3
 _RECORD_ATTEMPTS = 12
+_UNRECORDED = "could not be recorded, and the next run counts it as possibly paid twice"
 
 Value = TypeVar("Value")
 Kind = Literal["open", "failed", "later", "skipped"]
@@ -58,6 +60,7 @@ def send_pages(session: Session, held: Held, missing: Sequence[PageRange] | None
 
     Raises:
         AccountFault: the account is refused. The job is released; pages sent before are on record.
+        CredentialsRefused: nothing can be written any more. The job keeps its lease, which says what may be paid for.
     """
     sender = _Sender(session, held)
     try:
@@ -80,6 +83,8 @@ def send_pages(session: Session, held: Held, missing: Sequence[PageRange] | None
         return sender.outcome("later", str(fault))
     except AccountFault:
         sender.release()
+        raise
+    except CredentialsRefused:
         raise
     except Fault as fault:  # the set-up: this object may not be read, or is in an archive
         sender.release()
@@ -316,6 +321,8 @@ class _Sender:
 
             try:
                 _insist(session, keep)
+            except CredentialsRefused as refused:
+                raise CredentialsRefused(f"pages {kept} were recognised but {_UNRECORDED}: {refused}") from refused
             except Fault as fault:
                 raise MomentFault(f"pages {kept} were recognised but could not be kept: {fault}") from fault
         self._record(
@@ -348,6 +355,10 @@ class _Sender:
 
         try:
             written = _insist(session, lambda: session.ledger.amend(self.held, add))
+        except CredentialsRefused as refused:
+            message = f"request {request.id} was accepted but {_UNRECORDED}: {refused}"
+            log.error("%s, pages %s: %s", self.job.document.uri, request.pages, message)
+            raise CredentialsRefused(message) from refused
         except Fault as fault:
             message = f"request {request.id} was accepted but could not be recorded: {fault}"
             log.error("%s, pages %s: %s", self.job.document.uri, request.pages, message)
@@ -387,11 +398,16 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
+def _can_pass(error: BaseException) -> bool:
+    return isinstance(error, MomentFault | SetupFault) and not isinstance(error, CredentialsRefused)
+
+
 def _insist(session: Session, call: Callable[[], Value]) -> Value:
     """Money was spent on this: try for many minutes before it is given up."""
     retrying = Retrying(
-        # Also where the set-up is wrong: a token that ran out may be renewed while we try.
-        retry=retry_if_exception_type((MomentFault, SetupFault)),
+        # Also where a permission is missing, which somebody may mend while we try. Credentials that ran out stay so:
+        # those that can be renewed are, by boto3, before they run out.
+        retry=retry_if_exception(_can_pass),
         wait=wait_random_exponential(multiplier=1, max=60),
         stop=stop_after_attempt(_RECORD_ATTEMPTS),
         sleep=session.clock.sleep,

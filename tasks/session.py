@@ -7,17 +7,19 @@ import tempfile
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from zlib import crc32
 
 from tasks.clock import Clock
 from tasks.faults import MomentFault, NotOffered, SetupFault
 from tasks.models import Document, Job, Lease, PageRange, job_id
-from tasks.options import Options, RunSettings
+from tasks.options import Credentials, Options, RunSettings
+from tasks.store.accounts import AwsAccount
 from tasks.store.ledger import Ledger
 from tasks.store.location import Location, result_key
 from tasks.store.object_store import ObjectStore
@@ -29,8 +31,36 @@ from tasks.upstage.throttle import Throttle
 log = logging.getLogger(__name__)
 
 _REFUSALS = 3
+_MOST_SKEW = 30.0  # seconds; leases are told in minutes
 _ANSWERS_KEPT = 512
+_IDLE_SECONDS = 3600.0  # polls of an open job are ten minutes apart at most
 _ANSWER_SECONDS = 600  # download URLs live 15 minutes; a third of that is left for the download
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a run gets in with. Holds secrets, which are never shown.
+
+    Attributes:
+        base_url: the API's address.
+        key: the account's key for that address, and for no other.
+        origin: where these two came from.
+        aws: the account for S3; None for boto3's own chain.
+    """
+
+    base_url: str = DEFAULT_BASE_URL
+    key: str = field(default="", repr=False)
+    origin: str = "the environment"
+    aws: AwsAccount | None = None
+
+    def with_aws(self, account: AwsAccount) -> "Access":
+        """The same, with another account for S3."""
+        return replace(self, aws=account)
+
+
+def environment_access() -> Access:
+    """The API's address and the account's key from the environment, and boto3's own chain."""
+    return Access(os.environ.get("UPSTAGE_BASE_URL") or DEFAULT_BASE_URL, os.environ.get("UPSTAGE_API_KEY", ""))
 
 
 class Budget:
@@ -99,6 +129,7 @@ class Session:
     clock: Clock = field(default_factory=Clock)
     base_url: str = DEFAULT_BASE_URL
     key: str = field(default="", repr=False)
+    aws: AwsAccount | None = None  # for clients of other services than S3; None for boto3's own chain
     flow_run: str | None = None
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
 
@@ -129,6 +160,10 @@ class Session:
         """The API client; made when first used, so that reading the ledger needs no key."""
         throttle = Throttle(self.options.requests_per_second, self.options.pages_per_minute, self.clock)
         return UpstageClient(self.base_url, self.key, throttle, self.clock, connections=self.options.workers + 4)
+
+    def is_ours(self, job_id: str) -> bool:
+        """Whether the job is in the shard that this run works on."""
+        return crc32(job_id.encode()) % self.options.shards == self.options.shard - 1
 
     def job_id(self, document: Document) -> str:
         """The job that a document is, with the options of this run."""
@@ -202,39 +237,72 @@ class Session:
         client = self.client
         if self.settings.source is not None:
             next(self.objects.list(self.source.bucket, self.source.prefix), None)
-        self.objects.prove_conditional_writes(self.destination.bucket, self.ledger.folder)
+        self.prove_destination()
         client.probe()
+
+    def prove_destination(self) -> None:
+        """Prove that the ledger can be written safely: conditional writes, and a clock that agrees with the store's.
+
+        Raises:
+            SetupFault, MomentFault: with what to mend.
+        """
+        before = self.clock.now()
+        told = self.objects.prove_conditional_writes(self.destination.bucket, self.ledger.folder)
+        # What lies between two looks at our clock is in no way wrong, however long the calls took.
+        ahead, behind = (before - told).total_seconds(), (told - self.clock.now()).total_seconds()
+        if max(ahead, behind) > _MOST_SKEW:
+            raise SetupFault(
+                f"this machine's clock is {max(ahead, behind):.0f} s {'ahead of' if ahead > 0 else 'behind'} the "
+                "store's, and claims are told by it: set the clock (NTP), or two machines may take over what the other "
+                "works on"
+            )
 
 
 def session_from_environment(settings: RunSettings, objects: ObjectStore, flow_run: str | None = None) -> Session:
-    """A session with the API's address and the account's key from the environment, where secrets come from."""
-    return Session(
-        settings,
-        objects,
-        base_url=os.environ.get("UPSTAGE_BASE_URL") or DEFAULT_BASE_URL,
-        key=os.environ.get("UPSTAGE_API_KEY", ""),
-        flow_run=flow_run,
-    )
+    """A session with the API's address and the account's key from the environment."""
+    access = environment_access()
+    return Session(settings, objects, base_url=access.base_url, key=access.key, flow_run=flow_run)
 
 
 _sessions: dict[tuple[RunSettings, str | None], Session] = {}
+_used: dict[tuple[RunSettings, str | None], float] = {}  # by a monotonic clock
+_budgets: dict[tuple[RunSettings, str | None], Budget] = {}
 _opening = threading.Lock()
 
 
-def open_session(settings: RunSettings, flow_run: str | None = None) -> Session:
-    """The session of a run in this process; made from the environment when first asked for.
+def open_session(settings: RunSettings, flow_run: str | None, access: Callable[[Credentials], Access]) -> Session:
+    """The session of a run in this process; made when first asked for.
 
-    Tasks carry only the settings, so that they can run in any process; secrets come from its environment.
+    Tasks carry only the settings, so that they can run in any process; secrets are got there.
+
+    Args:
+        settings: the run's.
+        flow_run: its id.
+        access: gets the secrets that the settings only name; asked once.
+
+    Raises:
+        SetupFault, MomentFault: there are none to be had.
     """
+    run = (settings, flow_run)
     with _opening:
-        found = _sessions.get((settings, flow_run))
+        now = Clock().monotonic()
+        for idle in [each for each, used in _used.items() if now - used > _IDLE_SECONDS]:
+            # Of a run elsewhere, whose end nobody tells a cluster's process. What it had spent is remembered, should
+            # it come again.
+            del _sessions[idle], _used[idle]
+        found = _sessions.get(run)
         if found is None:
-            objects = Objects(connect(connections=settings.options.workers + 4))
-            found = _sessions[settings, flow_run] = session_from_environment(settings, objects, flow_run)
+            got = access(settings.credentials)
+            objects = Objects(connect(connections=settings.options.workers + 4, account=got.aws))
+            found = Session(settings, objects, base_url=got.base_url, key=got.key, aws=got.aws, flow_run=flow_run)
+            found.budget = _budgets.setdefault(run, found.budget)
+            _sessions[run] = found
+        _used[run] = now
         return found
 
 
 def close_session(settings: RunSettings, flow_run: str | None = None) -> None:
     """Forget the session of a run that has ended."""
     with _opening:
-        _sessions.pop((settings, flow_run), None)
+        for kept in (_sessions, _used, _budgets):
+            kept.pop((settings, flow_run), None)

@@ -15,10 +15,12 @@ from typing import Any
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Failed
 
 from tasks.collect import collect_job
-from tasks.faults import AccountFault, Fault, MomentFault
+from tasks.credentials import access
+from tasks.faults import AccountFault, CredentialsRefused, Fault, MomentFault
 from tasks.models import Document
 from tasks.options import RunSettings
 from tasks.outcomes import Outcome
@@ -31,10 +33,14 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class StepResult:
-    """The outcomes of one task run; `refused` says why the account was, if it was."""
+    """The outcomes of one task run.
+
+    `refused` says why the account was, if it was; `without_jobs` why it takes none, if it takes none.
+    """
 
     outcomes: list[Outcome] = field(default_factory=list)
     refused: str | None = None
+    without_jobs: str | None = None
 
 
 def _died(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -56,24 +62,38 @@ def _step(name: str, run_name: str) -> Callable[[Callable[..., Any]], Task[Any, 
     )
 
 
+def attach_logs() -> None:
+    """Let the steps' ordinary logging appear in the run's log in the UI."""
+    for name in ("tasks", "flows"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
+            logger.addHandler(APILogHandler())
+
+
+def _session(settings: RunSettings, flow_run: str | None) -> Session:
+    attach_logs()  # the process may be one of a cluster, which has none yet
+    return open_session(settings, flow_run, access)
+
+
 @_step("submit", "submit {label}")
 def submit_step(settings: RunSettings, flow_run: str | None, documents: Sequence[Document], label: str) -> Any:
     """Submit documents, several at a time."""
-    session = open_session(settings, flow_run)
+    session = _session(settings, flow_run)
     return _all(session, documents, submit_document, label)
 
 
 @_step("collect", "collect {label}")
 def collect_step(settings: RunSettings, flow_run: str | None, job_ids: Sequence[str], label: str) -> Any:
     """Collect finished jobs, several at a time."""
-    session = open_session(settings, flow_run)
+    session = _session(settings, flow_run)
     return _all(session, job_ids, collect_job, label)
 
 
 @_step("poll", "poll {label}")
 def poll_step(settings: RunSettings, flow_run: str | None, job_ids: Sequence[str], label: str) -> Any:
     """Ask for many jobs; gives the ids of those that can be collected, and why the account was refused if it was."""
-    session = open_session(settings, flow_run)
+    session = _session(settings, flow_run)
     ready: list[str] = []
     refused: str | None = None
     with ThreadPoolExecutor(session.options.workers) as pool:
@@ -86,6 +106,9 @@ def poll_step(settings: RunSettings, flow_run: str | None, job_ids: Sequence[str
                 refused = str(fault)
                 pool.shutdown(wait=False, cancel_futures=True)
                 break
+            except CredentialsRefused:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
             except Fault as fault:
                 log.warning("job %s: %s; asked again later", each, fault)
     log.info("%d of %s can be collected", len(ready), label)
@@ -95,6 +118,7 @@ def poll_step(settings: RunSettings, flow_run: str | None, job_ids: Sequence[str
 def _all(session: Session, items: Sequence[Any], work: Callable[[Session, Any], Outcome], label: str) -> Any:
     """Work on the items, several at a time, and stop early when the account is refused or the budget is used up."""
     result = StepResult()
+    locked_out: CredentialsRefused | None = None
     stop = threading.Event()
 
     def one(item: Any) -> Outcome | None:
@@ -104,6 +128,10 @@ def _all(session: Session, items: Sequence[Any], work: Callable[[Session, Any], 
             outcome = work(session, item)
         except AccountFault:
             stop.set()
+            raise
+        except CredentialsRefused as refused:
+            stop.set()
+            session.client.stop_submitting(refused)  # what others are about to send could not be recorded
             raise
         except Fault as fault:  # one document's trouble must not lose the counts of the others
             name = item.uri if isinstance(item, Document) else f"job {item}"
@@ -120,6 +148,9 @@ def _all(session: Session, items: Sequence[Any], work: Callable[[Session, Any], 
             except AccountFault as fault:
                 result.refused = str(fault)
                 continue
+            except CredentialsRefused as fault:
+                locked_out = locked_out or fault
+                continue
             if outcome is None:
                 continue
             result.outcomes.append(outcome)
@@ -127,6 +158,9 @@ def _all(session: Session, items: Sequence[Any], work: Callable[[Session, Any], 
                 log.error("%s failed: %s", outcome.name, outcome.message)
             elif outcome.kind == "later":
                 log.warning("%s is left for later: %s", outcome.name, outcome.message)
+    if locked_out is not None:  # ends the run; what the others came to is in the ledger
+        raise locked_out
+    result.without_jobs = session.async_refused()
     if result.refused:
         return Failed(message=f"the account was refused: {result.refused}", data=result)
     return _state(result, label)

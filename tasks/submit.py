@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tasks.failing import fail
-from tasks.faults import DocumentFault, Fault, MomentFault
+from tasks.faults import CredentialsRefused, DocumentFault, Fault, MomentFault
 from tasks.models import Document, Job
 from tasks.outcomes import Outcome
 from tasks.sending import send_pages
@@ -17,12 +17,15 @@ def submit_document(session: Session, document: Document) -> Outcome:
 
     Raises:
         AccountFault: the account is refused; the claim is given back.
+        CredentialsRefused: S3 refuses us altogether; the claim holds until its lease is over.
     """
     outcome = _submit(session, document)
     if not outcome.moved:
         return outcome
     try:
         now = session.objects.head(document.bucket, document.key)
+    except CredentialsRefused:
+        raise
     except Fault as fault:  # listed again, it will be seen
         return replace(outcome, message=str(fault), moved=False)
     if now is None or now.etag == document.etag:
@@ -31,6 +34,8 @@ def submit_document(session: Session, document: Document) -> Outcome:
     if not selection.takes(relative, now.size, now.last_modified):
         return replace(outcome, message="it changed, and is not among the documents that are meant any more")
     changed = document.model_copy(update={"etag": now.etag, "size": now.size, "last_modified": now.last_modified})
+    if not session.is_ours(session.job_id(changed)):
+        return replace(outcome, message="it changed, and is now in the shard of another run, which finds it")
     return replace(_submit(session, changed), moved=True, listed_as=outcome.job_id)
 
 

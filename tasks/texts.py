@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 
-from tasks.faults import DocumentFault, SetupFault
+from tasks.faults import CredentialsRefused, DocumentFault, SetupFault
 from tasks.publish import bring_text_into_step
 from tasks.session import Session
 from tasks.store.location import LEDGER_FOLDER, result_suffix, text_key
@@ -15,12 +15,14 @@ def write_missing_texts(session: Session) -> int:
     """Write the text beside every result of this model and schema that has none. Returns how many were written.
 
     Raises:
-        MomentFault: S3 could not be read or written.
+        MomentFault, CredentialsRefused: S3 could not be read or written.
     """
     written = 0
     for key in _without_text(session):
         try:
             written += bring_text_into_step(session, key, missing_too=True)
+        except CredentialsRefused:
+            raise
         except (DocumentFault, SetupFault) as fault:  # one that may not be read is no reason to leave out the others
             log.warning("s3://%s/%s: no text was made of it: %s", session.destination.bucket, key, fault)
     return written

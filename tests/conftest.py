@@ -26,8 +26,9 @@ settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--s3 ceph` runs the tests of steps and store against Ceph's S3 gateway."""
+    """`--s3 ceph`: the tests of steps and store against Ceph's S3 gateway; `--machines`: those of several machines."""
     parser.addoption("--s3", choices=("ministack", "ceph"), default="ministack", help="the S3 server to test against")
+    parser.addoption("--machines", action="store_true", help="tests/machines too: needs PostgreSQL and Redis")
 
 
 def pytest_configure(config: pytest.Config) -> None:

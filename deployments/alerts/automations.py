@@ -81,7 +81,7 @@ def automations(thresholds: Thresholds, notification: UUID) -> list[AutomationCo
 def _run_failed(thresholds: Thresholds, notification: UUID) -> AutomationCore:
     return _automation(
         "run failed",
-        "A run of submit, collect or backfill failed or crashed.",
+        "A run of submit, listen, collect or backfill failed or crashed.",
         EventTrigger(
             # A state's event is named after the state's name, which is anything; its type tells what it is.
             expect={"prefect.flow-run.*"},

@@ -1,9 +1,11 @@
-# New documents, told by S3 to a queue; only with create_events.
+# New documents, told by S3 to a queue that the flow listen takes them from; only with create_events.
 
 resource "aws_sqs_queue" "documents" {
   count = var.create_events ? 1 : 0
 
-  name                       = "${var.name}-documents"
+  name = "${var.name}-documents"
+
+  # Longer than a lease (600 s): by then a document is sent, or its claim is over.
   visibility_timeout_seconds = 900
   message_retention_seconds  = 1209600
   receive_wait_time_seconds  = 20

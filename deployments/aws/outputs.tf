@@ -56,6 +56,6 @@ output "log_groups" {
 }
 
 output "documents_queue_url" {
-  description = "The queue of new documents; null without create_events."
+  description = "URL of the queue of new documents, for queue of a place in deployments/places.yaml; null without create_events."
   value       = one(aws_sqs_queue.documents[*].url)
 }

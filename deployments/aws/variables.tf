@@ -264,7 +264,7 @@ variable "route_table_ids" {
 # Operations.
 
 variable "create_events" {
-  description = "Whether S3 tells a queue of each new document. REPLACES the notifications that the source's bucket has: a bucket has one configuration for all of them."
+  description = "Whether S3 tells a queue of each new document, for the flow listen. REPLACES the notifications that the source's bucket has: a bucket has one configuration for all of them."
   type        = bool
   default     = false
 }

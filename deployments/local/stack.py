@@ -209,6 +209,7 @@ class LocalStack:
         if "s3" in self._services:
             variables |= {
                 "AWS_ENDPOINT_URL_S3": self.s3_url,
+                "AWS_ENDPOINT_URL_SQS": self.s3_url,
                 "AWS_ACCESS_KEY_ID": S3_ACCESS_KEY,
                 "AWS_SECRET_ACCESS_KEY": S3_SECRET_KEY,
                 "AWS_DEFAULT_REGION": REGION,

@@ -9,9 +9,10 @@ from prefect.client.schemas.schedules import CronSchedule
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from tasks.faults import SetupFault
-from tasks.options import DEFAULTS, Options
+from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options
 from tasks.selection import EVERYTHING, Selection
 from tasks.store.location import Location
+from tasks.store.queue import check_url
 
 FLOWS = ("submit", "collect", "backfill")
 
@@ -66,16 +67,27 @@ class FlowSettings(_Strict):
     options: Options = DEFAULTS
 
 
+class ListenSettings(FlowSettings):
+    """What holds for `listen` only; it is deployed where a place has a queue."""
+
+    schedule: Schedule | None = Field(Schedule(every=600), description="null: started by hand or by the API only")
+    # A run needs some seconds to start and to end; one that is still there when the next is due costs it its turn.
+    seconds: float = Field(570, ge=0, description="How long each run listens: until shortly before the next")
+
+
 class Layer(_Strict):
     """Settings of everything, of an environment or of a place; the later one wins, name by name."""
 
     work_pool: Text | None = None
     work_queue: Text | None = None
+    shards: int | None = Field(None, ge=1, le=100, description="How many runs of each flow share the place's jobs")
     job_variables: dict[str, Any] = Field(default_factory=dict)
     tags: tuple[Text, ...] = ()
+    credentials: Credentials = ENVIRONMENT
     selection: Selection = EVERYTHING
     options: Options = DEFAULTS
     submit: FlowSettings = FlowSettings()
+    listen: ListenSettings = ListenSettings()
     collect: FlowSettings = FlowSettings()
     backfill: FlowSettings = FlowSettings()
 
@@ -101,8 +113,16 @@ class Layer(_Strict):
     def said(self) -> dict[str, Any]:
         """Only what was said, not the defaults."""
         return self.model_dump(
-            mode="json", by_alias=True, exclude_unset=True, exclude={"name", "source", "destination", "only", "values"}
+            mode="json",
+            by_alias=True,
+            exclude_unset=True,
+            exclude={"name", "source", "destination", "queue", "only", "values"},
         )
+
+    def options_of(self, flow: str) -> dict[str, Any]:
+        """The options of one of the flows, as far as anybody said some."""
+        said = self.said()
+        return {**said.get("options", {}), **said.get(flow, {}).get("options", {})}
 
 
 class Environment(Layer):
@@ -112,12 +132,22 @@ class Environment(Layer):
 
 
 class Place(Layer):
-    """A source and its destination; makes the deployments submit-NAME, collect-NAME and backfill-NAME."""
+    """A source and its destination; makes the deployments submit-NAME, collect-NAME and backfill-NAME.
+
+    With `queue`, the deployment listen-NAME as well. With `shards`, so many of each of the three: submit-NAME-1-of-3
+    and so on. What the options say is for all of them together.
+    """
 
     name: Name
     source: Text
     destination: Text
+    queue: Text | None = Field(None, description="URL of the SQS queue in which S3 tells of the source's documents")
     only: tuple[Name, ...] | None = Field(None, description="The environments it is in; all when left out")
+
+    @property
+    def flows(self) -> tuple[str, ...]:
+        """The flows that are deployed."""
+        return FLOWS if self.queue is None else (*FLOWS, "listen")
 
 
 class Places(_Strict):
@@ -148,10 +178,26 @@ class Places(_Strict):
             except (SetupFault, KeyError) as error:
                 said = error if isinstance(error, SetupFault) else f"${{{error.args[0]}}} is none of its values"
                 yield ("places", index, field), f"in the environment {name}: {said}"
+        if place.queue is not None:
+            try:
+                check_url(filled(place.queue, self.environments[name].values))
+            except (SetupFault, KeyError) as error:
+                why = error if isinstance(error, SetupFault) else f"${{{error.args[0]}}} is none of its values"
+                yield ("places", index, "queue"), f"in the environment {name}: {why}"
         if len(locations) == 2 and locations[0] == locations[1]:
             yield ("places", index, "destination"), f"in the environment {name}: source and destination are the same"
-        if self.settings(name, place).work_pool is None:
+        settings = self.settings(name, place)
+        which = settings.selection
+        if place.queue is not None and (which.key or which.manifest or which.inventory):
+            yield ("places", index, "queue"), "the queue says which documents, and so does the selection: give one"
+        if settings.work_pool is None:
             yield ("environments", name), "no work_pool, neither here nor in the defaults"
+        try:
+            for flow in FLOWS:
+                Options.model_validate(settings.options_of(flow)).share(settings.shards or 1)
+        except ValueError as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+            yield ("places", index, "shards"), f"in the environment {name}: {reason}"
 
     def environments_of(self, place: Place) -> tuple[str, ...]:
         """The names of the environments a place is in."""

@@ -226,8 +226,10 @@ class FolderObjects:
             raise FileNotFoundError(key)
         return io.BytesIO(row[1]) if row[2] is None else (self._folder / row[2]).open("rb")
 
-    def prove_conditional_writes(self, bucket: str, folder: str) -> None:
-        """Nothing is to be found out: a transaction is one."""
+    def prove_conditional_writes(self, bucket: str, folder: str) -> datetime:
+        """Nothing is to be found out: a transaction is one, and the clock is this machine's."""
+        del bucket, folder
+        return datetime.now(UTC)
 
     def _remove(self, file: str | None) -> None:
         if file:

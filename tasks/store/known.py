@@ -30,6 +30,7 @@ class KnownJobs:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._asked: Ledger | None = None
         self._path = folder / "known-jobs.sqlite"
         self._database = sqlite3.connect(self._path)
         self._database.execute("PRAGMA synchronous=OFF")
@@ -54,6 +55,35 @@ class KnownJobs:
         self._database.commit()
         row = self._database.execute("SELECT count(*) FROM known WHERE state = 'open'").fetchone()
         return int(row[0])
+
+    def load_open(self, ledger: Ledger) -> int:
+        """Take a snapshot of the open jobs only, once or again and again. Returns how many there are.
+
+        Whether another job is done or failed is asked of the ledger when `look` wants to know: two calls a document,
+        where listing the done ones takes one for each thousand of all that ever were.
+        """
+        self._asked = ledger
+        # Open jobs that are not listed any more were closed, or given back.
+        self._database.execute("DELETE FROM known WHERE NOT counted AND (state IS NULL OR state = 'open')")
+        self._database.execute("UPDATE known SET state = NULL WHERE state = 'open'")
+        return self.load(ledger, ("open",))
+
+    def look(self, job_id: str) -> State | None:
+        """How the job stands; one that is not known is looked up, where only the open ones were listed."""
+        state = self.state(job_id)
+        if state is not None or self._asked is None:
+            return state
+        closed: tuple[State, ...] = ("done", "failed")
+        for each in closed:
+            entry = self._asked.entry(each, job_id)
+            if entry is not None:
+                self._database.execute(
+                    "INSERT INTO known VALUES (?, ?, 1, 0, ?) ON CONFLICT (id) DO UPDATE "
+                    "SET state = excluded.state, before = 1, written = excluded.written",
+                    (job_id, each, entry.last_modified.timestamp()),
+                )
+                return each
+        return None
 
     def state(self, job_id: str) -> State | None:
         """How the job stands as far as the run knows; None when it is new."""

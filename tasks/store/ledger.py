@@ -6,6 +6,7 @@ can delete the record of a later claim.
 """
 
 import hashlib
+import json
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from typing import BinaryIO, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from tasks.faults import Fault
-from tasks.models import ContentOwner, DoneJob, FailedJob, Job, Lease, PageRange
+from tasks.models import RECORD_FORMAT, ContentOwner, DoneJob, FailedJob, Job, Lease, PageRange
 from tasks.store.location import LEDGER_FOLDER, Location
 from tasks.store.object_store import ObjectStore
 
@@ -247,6 +248,11 @@ class Ledger:
         for entry in self._objects.list(self._bucket, f"{self._folder}{state}/"):
             yield RecordEntry(entry.key.rpartition("/")[2].removesuffix(".json"), entry.etag, entry.last_modified)
 
+    def entry(self, state: State, job_id: str) -> RecordEntry | None:
+        """The record of one job in a state, as a listing would give it; None when there is none."""
+        found = self._objects.head(self._bucket, self._key(state, job_id))
+        return None if found is None else RecordEntry(job_id, found.etag, found.last_modified)
+
     def done(self, job_id: str) -> DoneJob | None:
         """The record of a finished job."""
         return self._closed(DoneJob, "done", job_id)
@@ -263,12 +269,28 @@ class Ledger:
         try:
             return model.model_validate_json(body)
         except ValidationError as error:
+            record = f"the ledger record of job {job_id} under s3://{self._bucket}/{self._folder}"
+            written = _format(body)
+            if written is not None and written > RECORD_FORMAT:
+                raise RecordUnreadable(
+                    f"{record} was written by a newer version of this program (format {written}, and this one knows "
+                    f"{RECORD_FORMAT}) and is left alone: update the program here, or let the newer one go on with it"
+                ) from error
             first = error.errors()[0]
             raise RecordUnreadable(
-                f"the ledger record of job {job_id} under s3://{self._bucket}/{self._folder} cannot be read "
-                f"({'.'.join(map(str, first['loc']))}: {first['msg']}) and is left alone: it is of another version "
-                "of this program, or was edited; use that version, or move the record away"
+                f"{record} cannot be read ({'.'.join(map(str, first['loc']))}: {first['msg']}) and is left alone: it "
+                "is of another version of this program, or was edited; use that version, or move the record away"
             ) from error
+
+
+def _format(body: bytes) -> int | None:
+    """The number of the format that a record says it has."""
+    try:
+        record = json.loads(body)
+    except ValueError:
+        return None
+    number = record.get("format") if isinstance(record, dict) else None
+    return number if isinstance(number, int) else None
 
 
 def _bytes(record: BaseModel) -> bytes:

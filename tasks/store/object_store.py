@@ -78,8 +78,11 @@ class ObjectStore(Protocol):
             DocumentMoved: the object changed or vanished since.
         """
 
-    def prove_conditional_writes(self, bucket: str, folder: str) -> None:
+    def prove_conditional_writes(self, bucket: str, folder: str) -> datetime:
         """Find out whether the store honours conditional writes.
+
+        Returns:
+            When it was, by the store's clock.
 
         Raises:
             SetupFault: it doesn't, so it could not tell two submitters apart; or we may not write there.

@@ -5,50 +5,56 @@ The ETag is sent without quotes, which Ceph compares literally. A PUT that is an
 again before the error is believed, since botocore's own retries may have written it the first time.
 """
 
-import os
 import uuid
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
-    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
 )
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
 from urllib3.exceptions import HTTPError
 
-from tasks.faults import DocumentMoved, Fault, MomentFault, SetupFault
+from tasks.faults import CredentialsRefused, DocumentMoved, Fault, MomentFault, SetupFault
+from tasks.store.accounts import AwsAccount, own_account
 from tasks.store.object_store import JSON, Described, Entry, Stored
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-# botocore lets urllib3's own errors through when an error answer is cut off.
-_ERRORS = (ClientError, BotoCoreError, HTTPError)
+# botocore lets urllib3's own errors through when an error answer is cut off, and raises a bare RuntimeError when
+# credentials that it has renewed are as old as before.
+_ERRORS = (ClientError, BotoCoreError, HTTPError, RuntimeError)
 _LOST = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409", "OperationAborted"}
 _GONE = {"NoSuchKey", "404", "NotFound"}
 _DENIED = {"AccessDenied", "403", "Forbidden"}
-_BAD_CREDENTIALS = {
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "ExpiredToken",
-    "InvalidToken",
-    "TokenRefreshRequired",
+_RAN_OUT = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
+_BAD_CREDENTIALS = {"InvalidAccessKeyId", "InvalidToken"}
+# What IAM calls them. S3 also says so of an object that does not exist, to those who may not list.
+_PERMISSIONS = {
+    "read": "s3:GetObject (and s3:ListBucket)",
+    "look": "s3:GetObject (and s3:ListBucket)",
+    "write": "s3:PutObject",
+    "delete": "s3:DeleteObject",
+    "list": "s3:ListBucket",
 }
 
 
-def connect(endpoint: str | None = None, connections: int = 32) -> "S3Client":
-    """An S3 client from boto3's own chain (environment, profile, role).
+def connect(endpoint: str | None = None, connections: int = 32, account: AwsAccount | None = None) -> "S3Client":
+    """An S3 client of an account; of boto3's own chain (environment, profile, role) where none is given.
 
     Raises:
         SetupFault: boto3 cannot be set up as configured.
@@ -62,13 +68,7 @@ def connect(endpoint: str | None = None, connections: int = 32) -> "S3Client":
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    try:
-        session = boto3.Session()
-        if session.region_name is None and not os.environ.get("AWS_REGION"):
-            return session.client("s3", endpoint_url=endpoint, config=config, region_name="us-east-1")
-        return session.client("s3", endpoint_url=endpoint, config=config)
-    except (ProfileNotFound, BotoCoreError, ValueError) as error:
-        raise SetupFault(f"S3 cannot be set up: {error}. Check the AWS_* variables and your profile") from error
+    return (account or own_account()).s3(config, endpoint)
 
 
 class Objects:
@@ -98,9 +98,19 @@ class Objects:
         except _ERRORS as error:
             if _code(error) in _GONE:
                 return None
-            raise explained(error, f"look at s3://{bucket}/{key}", bucket) from error
+            raise explained(self._in_words(error, bucket, key), f"look at s3://{bucket}/{key}", bucket) from error
         etag = answer["ETag"].strip('"')
         return Described(key, etag, answer["ContentLength"], answer["LastModified"], answer["Metadata"])
+
+    def _in_words(self, error: Exception, bucket: str, key: str) -> Exception:
+        """Why a look was refused: its answer is a number, and that of a read says whether it is the credentials."""
+        if _code(error) in {"400", "403"}:
+            try:
+                self._client.get_object(Bucket=bucket, Key=key, Range="bytes=0-0")["Body"].close()
+            except _ERRORS as refused:
+                if _code(refused) in _RAN_OUT | _BAD_CREDENTIALS:
+                    return refused
+        return error
 
     def create(self, bucket: str, key: str, body: bytes) -> str | None:
         """Write an object that must not exist yet. Returns its ETag, or None when another was first."""
@@ -194,8 +204,11 @@ class Objects:
                 raise DocumentMoved(f"s3://{bucket}/{key} changed or vanished since it was listed") from error
             raise explained(error, f"read s3://{bucket}/{key}", bucket) from error
 
-    def prove_conditional_writes(self, bucket: str, folder: str) -> None:
+    def prove_conditional_writes(self, bucket: str, folder: str) -> datetime:
         """Find out, with a small object of our own, whether the store honours conditional writes.
+
+        Returns:
+            When it was, by the store's clock, in whole seconds.
 
         Raises:
             SetupFault: it doesn't, so it could not tell two submitters apart; or we may not write there.
@@ -206,14 +219,16 @@ class Objects:
             again = self.create(bucket, key, b'{"check":2}')
             stale = self.replace(bucket, key, b'{"check":3}', "0" * 32)
             renewed = self.replace(bucket, key, b'{"check":4}', first or "")
+            written = self.head(bucket, key)
         finally:
             self.delete(bucket, key)
-        if first is None or again is not None or stale is not None or renewed is None:
+        if first is None or again is not None or stale is not None or renewed is None or written is None:
             raise SetupFault(
                 f"the S3 store behind bucket '{bucket}' ignores conditional writes (If-None-Match, If-Match): "
                 "two runs could pay for the same document twice. Use a store that honours them, such as AWS S3, "
                 "or a current MinIO or Ceph"
             )
+        return written.last_modified
 
 
 def _code(error: Exception) -> str:
@@ -233,17 +248,31 @@ def explained(error: Exception, attempt: str, bucket: str) -> Fault:
     """The fault that an S3 error means, in words to act on."""
     code = _code(error)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return SetupFault(
+        return CredentialsRefused(
             "no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or use a role"
         )
     if code == "NoSuchBucket":
         return SetupFault(f"there is no bucket '{bucket}': create it, or correct the address")
+    if isinstance(error, SSOError | TokenRetrievalError):
+        return CredentialsRefused(f"S3's credentials cannot be renewed: {error}")
+    if isinstance(error, RuntimeError):
+        if "credentials" not in str(error):
+            raise error
+        return CredentialsRefused(f"S3's credentials ran out and cannot be renewed: {error}")
+    if code in _RAN_OUT:
+        return CredentialsRefused(f"S3 refuses the credentials ({code}): they ran out; renew them, and start again")
     if code in _BAD_CREDENTIALS:
-        return SetupFault(f"S3 refuses the credentials ({code}): check the AWS_* variables or your profile")
+        return CredentialsRefused(
+            f"S3 refuses the credentials ({code}): check the AWS_* variables, your profile or the block"
+        )
+    if code == "SignatureDoesNotMatch":  # of one odd key, where a proxy rewrites it; of all, where the secret is wrong
+        return SetupFault(f"S3 refuses the credentials ({code}): check the AWS_* variables, your profile or the block")
     if code in _DENIED:
-        return SetupFault(f"no permission to {attempt}: allow it for these credentials, or use others")
+        return SetupFault(
+            f"no permission to {attempt}: allow {_PERMISSIONS[attempt.split()[0]]} for these credentials, or use others"
+        )
     if code in {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}:
         return SetupFault(f"bucket '{bucket}' is in another region: set AWS_DEFAULT_REGION to the bucket's region")
-    if _passing(error):
+    if _passing(error) or isinstance(error, CredentialRetrievalError):
         return MomentFault(f"could not {attempt}: {error}")
     return SetupFault(f"could not {attempt}: {error}")

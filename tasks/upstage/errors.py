@@ -62,7 +62,7 @@ def fault_of(
     said = message_of(body)
     words = f"the API answered {status}" + (f" ({said})" if said else "")
     if status == 401:
-        return AccountFault(f"{words}: the API key is refused; check UPSTAGE_API_KEY")
+        return AccountFault(f"{words}: the API key is refused; check UPSTAGE_API_KEY, or the block that holds it")
     if status in (402, 403):
         return AccountFault(f"{words}: the account has no credit or no permission; top it up or use another key")
     if status == 405:

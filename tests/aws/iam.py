@@ -1,4 +1,4 @@
-"""What an S3 client did, what that needs of IAM, and whether a policy gives it.
+"""What clients of S3 and SQS did, what that needs of IAM, and whether a policy gives it.
 
 Only as much of IAM as our policies use; anything else in one is an error here, not a guess.
 """
@@ -14,11 +14,17 @@ if TYPE_CHECKING:
 
 Policy = dict[str, Any]
 _STATEMENT = {"Sid", "Effect", "Action", "Resource", "Condition"}
+# A call over several messages needs what a call over one needs.
+_OF_QUEUES = {
+    "ReceiveMessage": "sqs:ReceiveMessage",
+    "DeleteMessageBatch": "sqs:DeleteMessage",
+    "GetQueueAttributes": "sqs:GetQueueAttributes",
+}
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call to S3 and how it was answered."""
+    """A call to S3 and how it was answered; of a call to SQS, `bucket` is the queue's name."""
 
     operation: str
     bucket: str
@@ -54,6 +60,21 @@ def recorded(client: "S3Client") -> list[Call]:
     return calls
 
 
+def recorded_of_queue(client: Any) -> list[Call]:  # Any: boto3's types for SQS are a package of their own
+    """The calls to SQS that a client makes from now on, in order."""
+    calls: list[Call] = []
+
+    def before(params: Mapping[str, Any], context: dict[str, Any], **_: Any) -> None:
+        context["asked"] = params["QueueUrl"]
+
+    def after(http_response: Any, model: Any, context: dict[str, Any], **_: Any) -> None:
+        calls.append(Call(model.name, context["asked"].rpartition("/")[2], "", http_response.status_code))
+
+    client.meta.events.register_first("before-parameter-build.sqs", before)
+    client.meta.events.register("after-call.sqs", after)
+    return calls
+
+
 def needs(call: Call, keys: Mapping[str, str] | None = None) -> Iterator[Need]:
     """What AWS asks IAM for when a call is made.
 
@@ -68,6 +89,9 @@ def needs(call: Call, keys: Mapping[str, str] | None = None) -> Iterator[Need]:
     Raises:
         KeyError: nobody has said yet what this operation needs.
     """
+    if call.operation in _OF_QUEUES:
+        yield Need(_OF_QUEUES[call.operation], queue_arn(call.bucket))
+        return
     bucket, encryption = f"arn:aws:s3:::{call.bucket}", (keys or {}).get(call.bucket)
     listing = Need("s3:ListBucket", bucket, (("s3:prefix", call.key),))
     if call.operation == "ListObjectsV2":
@@ -87,6 +111,11 @@ def needs(call: Call, keys: Mapping[str, str] | None = None) -> Iterator[Need]:
     if encryption is not None and action in ("s3:GetObject", "s3:PutObject"):
         used = "kms:Decrypt" if action == "s3:GetObject" else "kms:GenerateDataKey"
         yield Need(used, encryption, (("kms:ViaService", "s3.eu-central-1.amazonaws.com"),))
+
+
+def queue_arn(name: str) -> str:
+    """A queue as a policy names it."""
+    return f"arn:aws:sqs:eu-central-1:111122223333:{name}"
 
 
 def allowed(policies: Iterable[Policy], need: Need) -> bool:

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import flows.access
 import flows.check
-import flows.failures
-import flows.plan
-import flows.status
-from deployments.local.stack import UPSTAGE_KEY, LocalStack
+from deployments.local.stack import S3_ACCESS_KEY, S3_SECRET_KEY, UPSTAGE_KEY, LocalStack
 from flows.check import check_setup
 from flows.failures import put_back, read_failures
 from flows.plan import make_plan
 from flows.status import read_status
+from tasks.clock import Clock
 from tasks.discover import Missing, discover
+from tasks.inbox import Inbox
 from tasks.models import Document
 from tasks.options import DEFAULTS, RunSettings
 from tasks.poll import OpenJobs
@@ -30,11 +30,26 @@ from tasks.selection import Selection
 from tasks.session import Session
 from tasks.store.known import KnownJobs
 from tasks.store.objects import Objects
+from tasks.store.queue import Queue
 from tasks.submit import submit_document
-from tests.aws.iam import Call, Need, Policy, allowed, as_list, changed, needs, recorded, refused, superfluous
+from tests.aws.iam import (
+    Call,
+    Need,
+    Policy,
+    allowed,
+    as_list,
+    changed,
+    needs,
+    queue_arn,
+    recorded,
+    recorded_of_queue,
+    refused,
+    superfluous,
+)
 from tests.aws.rendering import by_terraform, policies, rendered
 from tests.documents import encrypted_pdf
 from tests.fakes import FakeClock
+from tests.queues import InOneProcess, notified, sqs_client
 from tests.stand_in import StandInControl
 from tests.steps.conftest import World, pdf, sha
 
@@ -54,6 +69,8 @@ class Account:
     destination: str
     lists: str
     folder: Path
+    queue: Queue
+    sqs: Any  # its client; boto3's types for SQS are a package of their own
 
     def session(self, source: str = "in", **options: Any) -> Session:
         """A worker."""
@@ -142,12 +159,21 @@ def work(account: Account) -> None:
     inventory(account)
     assert len(account.discovered(account.session(), inventory=f"{lists}/manifest.json")) == 1
 
+    # Told by a queue: what is new, what is done, what is open, and what is gone.
+    world.put(pdf(1, "told"), "in/told.pdf")
+    world.put(pdf(1, "gone"), "in/gone.pdf")
+    world.s3.delete_object(Bucket=world.bucket, Key="in/gone.pdf")
+    run = InOneProcess(account.session(), account.folder)
+    inbox = Inbox(run.session, account.queue)
+    run.listen(inbox, 0)
+    assert inbox.settled > 3
+
 
 def check(account: Account) -> None:
-    """The command `check`, as far as it is about S3."""
+    """The command `check`, as far as it is about S3 and SQS."""
     settings = account.settings()
-    report = check_setup(str(settings.source), settings.destination, DEFAULTS)
-    assert {each.part for each in report.checks if each.ok} >= {"source", "destination", "clock"}, report
+    report = check_setup(str(settings.source), settings.destination, DEFAULTS, account.queue.url)
+    assert {each.part for each in report.checks if each.ok} >= {"source", "destination", "clock", "queue"}, report
 
 
 def inventory(account: Account) -> None:
@@ -177,23 +203,28 @@ def account(
         s3.create_bucket(Bucket=name)
     control = StandInControl(stack.upstage_url, UPSTAGE_KEY)
     control.reset()
-    world = World(s3, names[0], control, FakeClock())
+    world = World(s3, names[0], control, FakeClock(Clock().now()))
     client = World.client(s3_url)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UPSTAGE_BASE_URL", control.base_url)
         patch.setenv("UPSTAGE_API_KEY", control.key)
-        for module in (flows.check, flows.failures, flows.plan, flows.status):
+        patch.setenv("AWS_ACCESS_KEY_ID", S3_ACCESS_KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", S3_SECRET_KEY)
+        for module in (flows.access, flows.check):
             patch.setattr(module, "connect", lambda **_: client)
-        yield Account(world, client, names[1], names[2], tmp_path_factory.mktemp("known"))
+        sqs = sqs_client(s3_url)
+        queue = Queue(sqs, notified(s3, s3_url, names[0]).url)
+        patch.setattr(flows.check, "open_queue", lambda *_: queue)
+        yield Account(world, client, names[1], names[2], tmp_path_factory.mktemp("known"), queue, sqs)
     control.reset()
 
 
 @pytest.fixture(scope="module")
 def calls(account: Account) -> list[Call]:
-    """All calls to S3 of the whole work, done once."""
-    made = recorded(account.client)
+    """All calls to S3 and SQS of the whole work, done once."""
+    made, asked = recorded(account.client), recorded_of_queue(account.sqs)
     work(account)
-    return list(made)
+    return [*made, *asked]
 
 
 @pytest.fixture
@@ -206,7 +237,7 @@ def written(account: Account) -> list[Policy]:
         source_key=SOURCE_KEY,
         destination_key=DESTINATION_KEY,
     )
-    return list(found.values())
+    return [*found.values(), rendered("events", queue=queue_arn(account.queue.url.rpartition("/")[2]))]
 
 
 @pytest.fixture
@@ -231,6 +262,7 @@ def test_the_work_is_all_there(account: Account, calls: list[Call]) -> None:
         ("ListObjectsV2", "destination"), ("HeadObject", "destination"), ("GetObject", "destination"),
         ("PutObject", "destination"), ("DeleteObject", "destination"),
         ("HeadObject", "lists"), ("GetObject", "lists"),
+        ("ReceiveMessage", "documents"), ("DeleteMessageBatch", "documents"), ("GetQueueAttributes", "documents"),
     }  # fmt: skip
     # The two that are easily forgotten: a key that is not there, and a write over a version.
     assert {call.operation for call in calls if call.status == 404} == {"HeadObject", "GetObject"}
@@ -254,6 +286,9 @@ TAKEN = [
     ("DecryptSource", "kms:Decrypt"),
     ("EncryptDestination", "kms:Decrypt"),
     ("EncryptDestination", "kms:GenerateDataKey"),
+    ("TakeDocumentsFromQueue", "sqs:ReceiveMessage"),
+    ("TakeDocumentsFromQueue", "sqs:DeleteMessage"),
+    ("TakeDocumentsFromQueue", "sqs:GetQueueAttributes"),
 ]
 
 
@@ -336,10 +371,10 @@ def test_a_whole_bucket_is_a_bucket_and_no_other() -> None:
     assert refused(given, needs(Call("HeadObject", "scans2", "a.pdf", 200)))
 
 
-def test_events_are_received_and_deleted_and_that_is_all() -> None:
-    (statement,) = rendered("events", queue="arn:aws:sqs:eu-central-1:111122223333:documents")["Statement"]
-    assert statement["Action"] == ["sqs:ReceiveMessage", "sqs:DeleteMessage"]
-    assert statement["Resource"] == "arn:aws:sqs:eu-central-1:111122223333:documents"
+def test_what_the_policy_gives_ends_at_the_queue() -> None:
+    given = [rendered("events", queue=queue_arn("documents"))]
+    assert not refused(given, needs(Call("ReceiveMessage", "documents", "", 200)))
+    assert refused(given, needs(Call("ReceiveMessage", "documents-dead", "", 200)))
 
 
 @pytest.mark.skipif(shutil.which("terraform") is None, reason="Terraform is not installed")

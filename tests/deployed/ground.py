@@ -18,7 +18,7 @@ from tests.flows.conftest import Place
 
 POOL = "bulk-ocr"
 FAST_OPTIONS = {"requests_per_second": 500, "pages_per_minute": 1_000_000, "poll_seconds": 0.05}
-_COMMAND_SECONDS = 60
+_COMMAND_SECONDS = 150
 _STOP_SECONDS = 30
 
 
@@ -85,12 +85,12 @@ class Ground:
         return self.prefect("deploy", "--all", "--prefect-file", str(rendered))
 
     @contextlib.contextmanager
-    def worker(self, pool: str = POOL) -> Iterator[subprocess.Popen[bytes]]:
+    def worker(self, pool: str = POOL, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
         """A worker that asks often and takes nothing before its time; stopped with all that it has started."""
         quick = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_WORKER_PREFETCH_SECONDS": "1"}
         with (self.folder / "worker.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool],
+                [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, *flags],
                 env={**self.environment, **quick},
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,

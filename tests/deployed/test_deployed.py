@@ -85,3 +85,24 @@ def test_a_pool_that_does_not_exist_is_told_and_nothing_is_deployed(ground: Grou
     assert refused.returncode != 0
     assert "work pool 'forgotten' which does not exist" in " ".join((refused.stdout + refused.stderr).split())
     assert not [name for name in ground.deployments() if name.endswith("-nowhere")]
+
+
+def test_a_worker_whose_version_does_not_know_a_setting_fails_the_run_in_words_and_sends_nothing(
+    ground: Ground, by_hand: Place
+) -> None:
+    ground.render(places({"newer": by_hand}))
+    rendered = ground.folder / "prefect.yaml"
+    # What a newer version would deploy: its parameters' schema knows more than this worker's flow.
+    rendered.write_text(
+        rendered.read_text().replace("enforce_parameter_schema: true", "enforce_parameter_schema: false")
+    )
+    deployed = ground.deploy()
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    by_hand.put({"newer.pdf": documents.text_pdf(["for a newer version"])})
+    run = ground.start("backfill-newer", options={"setting_of_a_newer_version": 1})
+    until(lambda: ground.state(run)["type"] == "FAILED", PATIENCE, "the run to fail")
+    message = ground.state(run)["message"]
+    assert "setting_of_a_newer_version" in message
+    assert "Extra inputs are not permitted" in message
+    assert "newer.pdf.ocr.json" not in by_hand.results()
+    assert not [record for state in ("open", "done") for record in by_hand.records(state) if "newer" in str(record)]

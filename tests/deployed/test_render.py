@@ -22,6 +22,7 @@ from deployments.render.__main__ import ROOT
 from deployments.render.deployments import render
 from deployments.render.places import FLOWS, Places
 from deployments.render.reading import PlacesError, read_places
+from flows.listen import listen as flow
 from tasks.options import RunSettings
 
 COMMITTED = ROOT / "deployments" / "places.yaml"
@@ -180,6 +181,21 @@ places:
         ),
         ("local: {}", "local: {}\n  local: {}", ":4: 'local' stands in line 3 already"),
         ("places:", "places: [", "places.yaml"),
+        (
+            "    source:",
+            "    queue: documents\n    source:",
+            ":6: place scans, queue: in the environment local: 'documents'",
+        ),
+        (
+            "    source:",
+            "    queue: 'https://x/${y}'\n    source:",
+            "queue: in the environment local: ${y} is none of its",
+        ),
+        (
+            "    source:",
+            "    selection: {key: [a]}\n    queue: https://x/y\n    source:",
+            ":7: place scans, queue: the queue",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_its_line_and_place(tmp_path: Path, old: str, new: str, told: str) -> None:
@@ -195,11 +211,60 @@ def test_job_variables_may_say_where_a_secret_is(tmp_path: Path) -> None:
     assert made["submit-scans"]["work_pool"]["job_variables"]["secret_name"] == "bulk-ocr"
 
 
+def test_names_of_blocks_become_parameters_and_a_key_in_their_place_is_not_repeated(tmp_path: Path) -> None:
+    said = MINIMAL.replace("local: {}", "local: {credentials: {upstage: prod, aws: minio-credentials/prod}}")
+    said = said.replace("    source:", "    credentials: {upstage: scans}\n    source:")
+    for deployment in _deployments(_read(tmp_path, said)).values():
+        assert deployment["parameters"]["credentials"] == {"upstage": "scans", "aws": "minio-credentials/prod"}
+    with pytest.raises(PlacesError, match=r":3: environment local, credentials.upstage: .* no block's name") as raised:
+        _read(tmp_path, MINIMAL.replace("local: {}", "local: {credentials: {upstage: up_KEY}}"))
+    assert "up_KEY" not in str(raised.value)
+
+
 def test_collecting_runs_between_the_submits(tmp_path: Path) -> None:
     every = "{schedule: {every: 60}}"
     made = _deployments(_read(tmp_path, MINIMAL.replace("local: {}", f"local: {{submit: {every}, collect: {every}}}")))
     anchors = [made[f"{flow}-scans"]["schedules"][0]["anchor_date"] for flow in ("submit", "collect")]
     assert anchors == ["2024-01-01T00:00:00+00:00", "2024-01-01T00:00:30+00:00"]
+
+
+def test_a_place_in_shards_makes_so_many_of_each_and_shares_out_what_is_the_accounts(tmp_path: Path) -> None:
+    said = (
+        "    shards: 2\n    options: {pages_per_minute: 600, page_budget: 101}\n    backfill: {options: {window: 50}}\n"
+    )
+    made = _deployments(_read(tmp_path, MINIMAL + said))
+    assert list(made) == [f"{flow}-scans-{shard}-of-2" for flow in FLOWS for shard in (1, 2)]
+    shares = [made[f"backfill-scans-{shard}-of-2"]["parameters"]["options"] for shard in (1, 2)]
+    account = {"requests_per_second": 1.0, "pages_per_minute": 300.0, "page_budget": 50, "window": 25}
+    assert shares == [{**account, "shards": 2, "shard": shard} for shard in (1, 2)]
+    with pytest.raises(PlacesError, match=r"place scans, shards: .* a budget of 1 pages cannot be shared out to 2"):
+        _read(tmp_path, MINIMAL + said.replace("101", "1"))
+
+
+def test_a_place_with_a_queue_listens_to_it(tmp_path: Path) -> None:
+    queue = "    queue: https://sqs.${region}.amazonaws.com/1/documents\n    shards: 2\n"
+    values = "local: {values: {region: eu-central-1}}"
+    made = _deployments(_read(tmp_path, MINIMAL.replace("local: {}", values) + queue))
+    assert [name for name in made if name.startswith("listen")] == ["listen-scans"]
+    listen = made["listen-scans"]
+    assert listen["entrypoint"] == "flows.listen.listen"
+    assert listen["parameters"] == {
+        "source": "s3://bucket/in",
+        "destination": "s3://bucket/out",
+        "queue": "https://sqs.eu-central-1.amazonaws.com/1/documents",
+        "seconds": 570,
+    }
+    assert listen["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    assert listen["schedules"][0]["interval"] == 600
+    assert "https://sqs.eu-central-1" in listen["description"]
+    assert "listen-scans" in _deployments(_read(tmp_path, MINIMAL + queue.replace("${region}", "x")))
+
+    said = "    listen: {seconds: 50, schedule: {every: 60}, options: {workers: 2}}\n"
+    listen = _deployments(_read(tmp_path, MINIMAL.replace("local: {}", values) + queue + said))["listen-scans"]
+    assert (listen["schedules"][0]["interval"], listen["parameters"]["seconds"]) == (60, 50)
+    assert listen["parameters"]["options"] == {"workers": 2}
+    assert set(listen["parameters"]) <= set(flow.parameters.properties)
+    RunSettings.model_validate({key: listen["parameters"][key] for key in ("source", "destination", "options")})
 
 
 def test_names_that_yaml_would_take_for_something_else_stay_names(tmp_path: Path) -> None:

@@ -316,7 +316,8 @@ def test_a_plan_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("flow", [submit, backfill])
 def test_the_form_in_the_ui_explains_the_selection(flow: Any) -> None:
     schema = parameter_schema(flow.fn)
-    assert list(schema.properties) == ["source", "destination", "options", "selection"]
+    assert list(schema.properties) == ["source", "destination", "options", "selection", "credentials"]
+    assert all(field["description"] for field in schema.definitions["Credentials"]["properties"].values())
     assert schema.properties["selection"]["description"].startswith("Which of the documents are meant")
     fields = schema.definitions["Selection"]["properties"]
     assert set(fields) == set(Selection.model_fields)

@@ -22,7 +22,7 @@ def _put(place: Place, tag: str) -> list[str]:
     return [hashlib.sha256(body).hexdigest() for body in given.values()]
 
 
-def _at_once(environment: dict[str, str], *commands: tuple[str, ...]) -> list[subprocess.CompletedProcess[str]]:
+def at_once(environment: dict[str, str], *commands: tuple[str, ...]) -> list[subprocess.CompletedProcess[str]]:
     """Run commands at the same time and wait for all."""
     started = [
         subprocess.Popen(
@@ -41,17 +41,17 @@ def _at_once(environment: dict[str, str], *commands: tuple[str, ...]) -> list[su
     return ended
 
 
-def _billed_once(api: StandInControl, hashes: list[str]) -> bool:
+def billed_once(api: StandInControl, hashes: list[str]) -> bool:
     return sorted(each["sha256"] for each in api.billed(*hashes)) == sorted(hashes)
 
 
 def test_three_runs_at_once_share_the_work(environment: dict[str, str], place: Place, api: StandInControl) -> None:
     api.set(seconds_per_page=0.01)  # jobs stay open for a while, so that all three have something to do
     hashes = _put(place, "three")
-    runs = _at_once(environment, *[("run", place.source, place.destination)] * 3)
+    runs = at_once(environment, *[("run", place.source, place.destination)] * 3)
     assert [run.returncode for run in runs] == [0, 0, 0], [run.stderr for run in runs]
     reports = [report_of(run) for run in runs]
-    assert _billed_once(api, hashes)
+    assert billed_once(api, hashes)
     assert sum(report["requests"] for report in reports) == DOCUMENTS
     assert sum(report["done"] for report in reports) == DOCUMENTS
     assert all(report["documents"] == DOCUMENTS and report["open"] == 0 for report in reports)
@@ -65,10 +65,10 @@ def test_overlapping_schedules_of_submit_and_of_collect_double_nothing(
     environment: dict[str, str], command: Command, place: Place, api: StandInControl
 ) -> None:
     hashes = _put(place, "schedules")
-    submits = _at_once(environment, *[("submit", place.source, place.destination)] * 2)
+    submits = at_once(environment, *[("submit", place.source, place.destination)] * 2)
     assert [run.returncode for run in submits] == [0, 0], [run.stderr for run in submits]
-    assert _billed_once(api, hashes)
-    collects = _at_once(environment, *[("collect", place.destination)] * 2)
+    assert billed_once(api, hashes)
+    collects = at_once(environment, *[("collect", place.destination)] * 2)
     assert [run.returncode for run in collects] == [0, 0], [run.stderr for run in collects]
     # A collector may have looked before the stand-in was done with all; another pass takes the rest.
     assert command("collect", place.destination, *FAST).returncode == 0
@@ -79,7 +79,7 @@ def test_overlapping_schedules_of_submit_and_of_collect_double_nothing(
 @pytest.mark.usefixtures("api")
 def test_submit_collect_and_run_at_once_get_along(environment: dict[str, str], place: Place) -> None:
     _put(place, "all kinds")
-    ended = _at_once(
+    ended = at_once(
         environment,
         ("run", place.source, place.destination),
         ("submit", place.source, place.destination),

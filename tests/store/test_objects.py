@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
+import botocore.session
 import pytest
 from botocore.config import Config
+from botocore.credentials import RefreshableCredentials
 
 from deployments.local.stack import REGION, S3_SECRET_KEY
-from tasks.faults import DocumentMoved, MomentFault, SetupFault
+from tasks.faults import CredentialsRefused, DocumentMoved, MomentFault, SetupFault
+from tasks.store.accounts import AwsAccount
 from tasks.store.objects import Objects, connect
 from tests.store.flaky_s3 import FlakyS3, Rule
 
@@ -201,6 +204,16 @@ def test_no_credentials_at_all_is_the_set_up(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     with pytest.raises(SetupFault, match="AWS_ACCESS_KEY_ID"):
         Objects(connect(s3_url)).get(bucket, "a")
+
+
+def test_credentials_that_stay_old_when_they_are_renewed_are_the_set_up(s3_url: str, bucket: str) -> None:
+    old = {"access_key": "a", "secret_key": "b", "token": "c", "expiry_time": "2020-01-01T00:00:00Z"}
+    session = botocore.session.get_session()
+    renewed = RefreshableCredentials.create_from_metadata(old, lambda: old, "iam-role")
+    session._credentials = renewed  # type: ignore[attr-defined]  # there is no public way to give it such
+    account = AwsAccount(boto3.Session(botocore_session=session, region_name=REGION))
+    with pytest.raises(CredentialsRefused, match="ran out and cannot be renewed"):
+        Objects(connect(s3_url, account=account)).get(bucket, "a")
 
 
 def test_an_unknown_profile_is_the_set_up(monkeypatch: pytest.MonkeyPatch) -> None:

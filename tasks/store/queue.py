@@ -1,0 +1,182 @@
+"""An SQS queue: messages are received, and deleted once they are dealt with. What is not deleted comes again."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
+from urllib3.exceptions import HTTPError
+
+from tasks.faults import Fault, MomentFault, SetupFault
+
+AT_ONCE = 10
+"""The most messages that SQS gives, and deletes, in one call."""
+LONGEST_WAIT = 20
+"""Seconds that SQS waits for a message at most."""
+
+_ERRORS = (ClientError, BotoCoreError, HTTPError)
+_REGION = re.compile(r"(?:^|\.)sqs(?:-fips)?\.([a-z0-9-]+)\.(?:vpce\.amazonaws|amazonaws|api\.aws)")
+_REGION_BEFORE = re.compile(r"^([a-z0-9-]+)\.queue\.amazonaws\.com")
+_NO_QUEUE = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist", "InvalidAddress"}
+_DENIED = {"AccessDenied", "AccessDeniedException", "403", "KmsAccessDenied", "KMS.AccessDeniedException"}
+_BAD_CREDENTIALS = {
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "InvalidSignatureException",
+    "InvalidSecurity",
+    "ExpiredToken",
+    "ExpiredTokenException",
+}
+_PASSING = {"RequestThrottled", "Throttling", "ThrottlingException", "ThrottledException", "OverLimit", "KmsThrottled"}
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message as received; the receipt is what deletes it."""
+
+    id: str
+    body: str
+    receipt: str
+
+
+class Queue:
+    """Receives and deletes messages; every failure becomes one of this project's faults.
+
+    Args:
+        client: boto3's client for SQS.
+        url: the queue's.
+    """
+
+    def __init__(self, client: Any, url: str) -> None:  # Any: its types are a package of their own
+        self._client = client
+        self.url = url
+
+    def receive(self, most: int, seconds: float) -> list[Message]:
+        """Up to ten messages; waits so many seconds for the first, twenty at most.
+
+        Without waiting, only some of SQS's machines are asked: an empty answer says little then.
+        """
+        wait = min(LONGEST_WAIT, int(max(0.0, seconds)))
+        try:
+            answer = self._client.receive_message(
+                QueueUrl=self.url, MaxNumberOfMessages=max(1, min(AT_ONCE, most)), WaitTimeSeconds=wait
+            )
+        except _ERRORS as error:
+            raise _explained(error, "receive messages of", self.url, "sqs:ReceiveMessage") from error
+        return [Message(each["MessageId"], each["Body"], each["ReceiptHandle"]) for each in answer.get("Messages", [])]
+
+    def delete(self, messages: Sequence[Message]) -> int:
+        """Delete messages. Returns how many were not: they come again."""
+        left = 0
+        for start in range(0, len(messages), AT_ONCE):
+            entries = [
+                {"Id": str(number), "ReceiptHandle": message.receipt}
+                for number, message in enumerate(messages[start : start + AT_ONCE])
+            ]
+            try:
+                answer = self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
+            except _ERRORS as error:
+                raise _explained(error, "delete messages of", self.url, "sqs:DeleteMessage") from error
+            left += len(answer.get("Failed", []))
+        return left
+
+    def attributes(self) -> Mapping[str, str]:
+        """How the queue is set up, in SQS's own names."""
+        wanted = ["VisibilityTimeout", "RedrivePolicy"]
+        try:
+            answer = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=wanted)
+        except _ERRORS as error:
+            raise _explained(error, "look at", self.url, "sqs:GetQueueAttributes") from error
+        return dict(answer.get("Attributes", {}))
+
+
+def open_queue(url: str, session: boto3.Session | None = None) -> Queue:
+    """A queue by its URL. Nothing is called yet.
+
+    Args:
+        url: the queue's, as SQS gives it: https://sqs.REGION.amazonaws.com/ACCOUNT/NAME. Its region is used.
+        session: whose credentials and region to use; boto3's own chain when left out.
+
+    Raises:
+        SetupFault: that is no URL of a queue, or boto3 cannot be set up as configured.
+    """
+    check_url(url)
+    config = Config(
+        retries={"mode": "standard", "max_attempts": 6},
+        connect_timeout=10,
+        read_timeout=60,  # longer than the longest wait for a message
+    )
+    try:
+        session = session or boto3.Session()
+        region = region_of(url) or session.region_name or os.environ.get("AWS_REGION") or "us-east-1"
+        return Queue(session.client("sqs", config=config, region_name=region), url)
+    except (ProfileNotFound, BotoCoreError, ValueError) as error:
+        raise SetupFault(f"SQS cannot be set up: {error}. Check the AWS_* variables and your profile") from error
+
+
+def check_url(url: str) -> None:
+    """See that this can be the URL of a queue.
+
+    Raises:
+        SetupFault: it cannot.
+    """
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and bool(parts.path.strip("/"))
+    except ValueError:
+        good = False
+    if not good:
+        raise SetupFault(
+            f"'{url}' is no URL of a queue; write it as SQS shows it: https://sqs.REGION.amazonaws.com/ACCOUNT/NAME"
+        )
+
+
+def region_of(url: str) -> str | None:
+    """The region that a queue's URL names; None where its host is none of AWS's."""
+    host = urlsplit(url).hostname or ""
+    found = _REGION.search(host) or _REGION_BEFORE.match(host)
+    return found[1] if found else None
+
+
+def _explained(error: Exception, attempt: str, url: str, permission: str) -> Fault:
+    """The fault that an SQS error means, in words to act on."""
+    answer = error.response if isinstance(error, ClientError) else {}
+    code = str(answer.get("Error", {}).get("Code", ""))
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return SetupFault(
+            "no credentials for SQS: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or use a role"
+        )
+    if code in _NO_QUEUE:
+        return SetupFault(
+            f"there is no queue {url}: create it, or correct the URL; for a queue that is not AWS's, "
+            "AWS_ENDPOINT_URL_SQS says where it is"
+        )
+    if code in _BAD_CREDENTIALS:
+        return SetupFault(f"SQS refuses the credentials ({code}): check the AWS_* variables or your profile")
+    if code in _DENIED:
+        return SetupFault(
+            f"no permission to {attempt} {url}: allow {permission} for these credentials, or use others ({code})"
+        )
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in _PASSING or status >= 500 or status == 429:
+        return MomentFault(f"could not {attempt} {url}: {error}")
+    if isinstance(error, BotoConnectionError | HTTPClientError | HTTPError):
+        return MomentFault(f"could not {attempt} {url}: {error}")
+    return SetupFault(f"could not {attempt} {url}: {error}")

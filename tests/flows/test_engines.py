@@ -1,0 +1,60 @@
+"""Task runs on the processes of Dask and Ray instead of threads: the same results, the same bill."""
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests import documents
+from tests.flows.conftest import FAST, Command, History, Place, report_of
+from tests.stand_in import StandInControl
+
+DOCUMENTS = 5
+
+
+@pytest.fixture
+def hashes(place: Place) -> list[str]:
+    """Documents in the place, by what the stand-in's bill calls them."""
+    given = {f"{number}.pdf": documents.text_pdf([f"{place.bucket} {number}", "2"]) for number in range(DOCUMENTS)}
+    place.put({**given, "broken.pdf": b"%PDF-1.4 and no more"})
+    return [hashlib.sha256(body).hexdigest() for body in given.values()]
+
+
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+def test_processes_of_a_cluster_do_as_threads_do(
+    command: Command, place: Place, api: StandInControl, hashes: list[str], history: History, engine: str
+) -> None:
+    arguments = ("run", place.source, place.destination, "--engine", engine, "--processes", "2", *FAST, "--json")
+    ran = command(*arguments)
+    report = report_of(ran)
+    assert ran.returncode == 1, ran.stderr
+    assert (report["done"], report["failed"], report["requests"]) == (DOCUMENTS, 1, DOCUMENTS)
+    assert "broken.pdf" in report["failures"][0]["document"]
+    assert sorted(each["sha256"] for each in api.billed(*hashes)) == sorted(hashes)
+    assert set(place.results()) == {f"{number}.pdf.ocr.json" for number in range(DOCUMENTS)}
+    # What the steps said in the other processes is in the run's log.
+    flow_run = next(record["flow_run"] for record in place.records("done"))
+    assert any("published 2 pages" in line for line in history.logs(flow_run))
+
+
+@pytest.fixture
+def cluster(environment: dict[str, str]) -> Iterator[str]:
+    """A Dask cluster of two processes that somebody else started, where the secrets are."""
+    from distributed import LocalCluster
+
+    of = {"n_workers": 2, "threads_per_worker": 2, "dashboard_address": None, "env": environment}
+    with LocalCluster(**of) as running:  # type: ignore[no-untyped-call]  # Dask has no types there
+        yield running.scheduler_address
+
+
+def test_a_cluster_with_more_processes_than_the_rates_are_shared_out_over_is_refused(
+    command: Command, place: Place, api: StandInControl, hashes: list[str], cluster: str
+) -> None:
+    arguments = ("run", place.source, place.destination, "--engine", "dask", "--cluster", cluster, *FAST)
+    refused = command(*arguments)
+    assert refused.returncode == 2
+    assert "give --processes 2" in refused.stderr
+    assert not api.billed(*hashes)
+    assert place.keys("out/") == set()
+    ran = command(*arguments, "--processes", "2", "--json")
+    assert report_of(ran)["done"] == DOCUMENTS

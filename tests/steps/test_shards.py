@@ -1,0 +1,105 @@
+"""Jobs divided by hash over runs beside one another: each in exactly one shard, whoever looks at it."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.discover import discover
+from tasks.options import Options, RunSettings
+from tasks.poll import OpenJobs
+from tasks.session import Access, Session, close_session, open_session
+from tasks.store.known import KnownJobs
+from tasks.submit import submit_document
+from tests.steps.conftest import World, pdf
+
+SHARDS = 3
+
+
+def _discovered(session: Session, folder: Path) -> set[str]:
+    with KnownJobs(folder) as known:
+        return {each.document.key for each in discover(session, known)}
+
+
+@pytest.fixture
+def shards(world: World) -> list[Session]:
+    """A worker for each shard."""
+    return [world.session(shards=SHARDS, shard=number) for number in range(1, SHARDS + 1)]
+
+
+def test_every_document_is_in_exactly_one_shard(world: World, shards: list[Session], tmp_path: Path) -> None:
+    keys = {world.put(pdf(1), f"in/{number}.pdf").key for number in range(24)}
+    found = [_discovered(session, tmp_path) for session in shards]
+    assert sum(map(len, found)) == len(keys)
+    assert set.union(*found) == keys
+    assert all(found)  # 24 over 3: a shard with none would be no hash
+
+
+def test_every_open_job_is_looked_at_by_the_run_of_its_shard_alone(world: World, shards: list[Session]) -> None:
+    all_of_it = world.session()
+    jobs = {submit_document(all_of_it, world.put(pdf(1), f"in/{number}.pdf")).job_id for number in range(12)}
+    found = [set(OpenJobs(session).survey().open) for session in shards]
+    assert sum(map(len, found)) == len(jobs)
+    assert set.union(*found) == jobs
+    assert set(OpenJobs(all_of_it).survey().open) == jobs
+
+
+def test_a_document_that_changes_into_another_shard_is_left_to_that_one(world: World, shards: list[Session]) -> None:
+    listed = world.put(pdf(1, "the first"))
+    number = next(number for number, session in enumerate(shards) if session.is_ours(session.job_id(listed)))
+    changed = listed
+    for attempt in range(50):  # until it has changed into another shard
+        changed = world.put(pdf(1, f"version {attempt}"))
+        if not shards[number].is_ours(shards[number].job_id(changed)):
+            break
+    outcome = submit_document(shards[number], listed)
+    assert (outcome.kind, outcome.moved, outcome.requests) == ("later", True, 0)
+    assert "shard of another run" in outcome.message
+    its_own = next(session for session in shards if session.is_ours(session.job_id(changed)))
+    assert submit_document(its_own, changed).kind == "open"
+    assert len(world.bill()) == 1
+
+
+def test_what_is_the_accounts_is_shared_out() -> None:
+    whole = Options(requests_per_second=3, pages_per_minute=900, page_budget=100, window=10)
+    share = whole.share(3)
+    assert (share.requests_per_second, share.pages_per_minute, share.page_budget, share.window) == (1, 300, 33, 3)
+    assert whole.share(1) == whole
+    with pytest.raises(ValueError, match="a budget of 2 pages cannot be shared out to 3"):
+        Options(page_budget=2).share(3)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"shard": 4, "shards": 3}, "there is no shard 4 of 3"),
+        ({"processes": 2}, "threads work in one process"),
+        ({"cluster": "tcp://127.0.0.1:1"}, "threads work in one process"),
+        ({"engine": "dask", "processes": 2, "page_budget": 1}, "cannot be shared out to 2"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(given: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Options.model_validate(given)
+
+
+def test_a_process_that_was_idle_does_not_spend_its_share_of_the_budget_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = RunSettings(destination="s3://bucket/out", options=Options(page_budget=10))
+
+    def opened(number: int) -> Session:
+        return open_session(settings, f"run {number}", lambda _: Access(key="key"))
+
+    try:
+        first = opened(1)
+        assert opened(1) is first
+        assert first.budget.take(6)
+        monkeypatch.setattr("tasks.session._IDLE_SECONDS", -1.0)
+        opened(2)  # what was idle is closed when another is opened
+        again = opened(1)
+        assert again is not first
+        assert not again.budget.take(5)
+        assert again.budget.take(4)
+        close_session(settings, "run 1")
+        assert opened(1).budget.take(10)  # another run, as far as anybody here knows
+    finally:
+        for number in (1, 2):
+            close_session(settings, f"run {number}")
