@@ -5,12 +5,11 @@ Exit status: 0 all done · 1 some documents failed or are not finished · 2 usag
 
 import importlib.util
 import io
-import logging
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from importlib.metadata import version
@@ -22,10 +21,11 @@ from cyclopts import App, CycloptsError, Parameter, validators
 from pydantic import ValidationError
 from rich.console import Console
 
+from flows.here import interrupted, prepare_prefect, run_flow
+from flows.printing import complain, console
 from tasks.faults import AccountFault, Fault, SetupFault
 from tasks.options import DEFAULTS, ENVIRONMENT, FILE_DEFAULTS, Credentials, FileOptions, Options, RunSettings
 from tasks.selection import EVERYTHING, Selection
-from tasks.store.location import Location
 
 app = App(
     name="bulk-ocr",
@@ -54,7 +54,6 @@ class _ForStorage(Credentials):
 AwsBlock = Annotated[_ForStorage, _Block]
 NO_BLOCK = _ForStorage()
 
-_PIPE_WIDTH = 200
 _PRICE = 0.0015  # dollars a page, as the vendor publishes it
 
 
@@ -85,7 +84,7 @@ def run(
     """
     place = {"source": source, "destination": destination}
     given = {**place, "selection": selection, "options": options, "credentials": credentials}
-    return _flow("backfill", given, json, verbose)
+    return run_flow("backfill", given, json, verbose)
 
 
 @app.command
@@ -102,7 +101,7 @@ def submit(
     """One pass: send the documents that are new."""
     place = {"source": source, "destination": destination}
     given = {**place, "selection": selection, "options": options, "credentials": credentials}
-    return _flow("submit", given, json, verbose)
+    return run_flow("submit", given, json, verbose)
 
 
 @app.command
@@ -130,7 +129,7 @@ def listen(
     """
     place = {"source": source, "destination": destination, "queue": queue, "seconds": seconds}
     given = {**place, "selection": selection, "options": options, "credentials": credentials}
-    return _flow("listen", given, json, verbose)
+    return run_flow("listen", given, json, verbose)
 
 
 @app.command
@@ -144,7 +143,7 @@ def collect(
 ) -> int:
     """One pass: ask for the open jobs and publish those that are finished."""
     given = {"destination": destination, "options": options, "credentials": credentials}
-    return _flow("collect", given, json, verbose)
+    return run_flow("collect", given, json, verbose)
 
 
 @app.command
@@ -169,7 +168,7 @@ def plan(
 
     Reads every new document once to count its pages. Needs no API key.
     """
-    _prepare_prefect(verbose=False)
+    prepare_prefect(verbose=False)
     from flows.plan import make_plan, progress_on
 
     settings = RunSettings(
@@ -192,7 +191,7 @@ def check(
     json: Json = False,
 ) -> int:
     """Prove the set-up: credentials, conditional writes, clock, API key, Prefect; says what to mend. Sends nothing."""
-    _prepare_prefect(verbose=False)
+    prepare_prefect(verbose=False)
     from flows.check import check_setup
 
     report = check_setup(source, destination, options, queue, credentials)
@@ -203,7 +202,7 @@ def check(
 @app.command
 def status(destination: Destination, *, credentials: AwsBlock = NO_BLOCK, json: Json = False) -> int:
     """Show what is open, done and failed. Reads the ledger only; needs no API key."""
-    _prepare_prefect(verbose=False)
+    prepare_prefect(verbose=False)
     from flows.status import read_status
 
     ledger_status = read_status(destination, credentials=credentials)
@@ -220,7 +219,7 @@ def failures(
     json: Json = False,
 ) -> int:
     """Show why documents failed, grouped by kind. Needs no API key."""
-    _prepare_prefect(verbose=False)
+    prepare_prefect(verbose=False)
     from flows.failures import read_failures
 
     found = read_failures(destination, everything=everything, credentials=credentials)
@@ -241,7 +240,7 @@ def retry(
 
     Pages that came before the failure are not paid for again.
     """
-    _prepare_prefect(verbose=False)
+    prepare_prefect(verbose=False)
     from flows.failures import put_back
 
     report = put_back(destination, reason or (), key or (), credentials)
@@ -306,7 +305,7 @@ def file(
         documents, left_out = gather(paths, output, Path(folder))
         if left_out:
             some = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
-            _complain(f"left out of folders, as no documents by their names: {len(left_out)} ({some})")
+            complain(f"left out of folders, as no documents by their names: {len(left_out)} ({some})")
         run = LocalRun.from_environment(options, again=again)
         with Counter(Console(stderr=True), len(documents)) as counter:
             try:
@@ -324,10 +323,10 @@ def file(
             print(FilesReport.of(results, left_out).model_dump_json(), flush=True)
     if known:
         which = documents[0].shown if len(documents) == 1 else f"{known} of {len(documents)} documents"
-        _complain(f"{which} had been recognised before: not paid for again (--again does)")
+        complain(f"{which} had been recognised before: not paid for again (--again does)")
     twice = sum(result.possible_duplicates for result in results)
     if twice:
-        _complain(f"the answers of {twice} submissions were lost: these may be paid for twice")
+        complain(f"the answers of {twice} submissions were lost: these may be paid for twice")
     if refused is not None:
         raise refused
     return ExitStatus.SOME_FAILED if any(result.kind == "failed" for result in results) else ExitStatus.DONE
@@ -360,100 +359,16 @@ def demo(
     os.execv(sys.executable, [sys.executable, "-m", "deployments.local.demo", *(["--exit"] if exit_when_done else [])])
 
 
-def _flow(name: str, parameters: dict[str, Any], json: bool, verbose: bool) -> int:
-    """Run a flow in this process and print its report."""
-    for place in ("source", "destination"):
-        if place in parameters:
-            Location.parse(parameters[place])
-    _prepare_prefect(verbose)
-    import httpx
-    from prefect import tags
-    from prefect.exceptions import PrefectException
-
-    from flows import progress
-    from flows.backfill import backfill
-    from flows.collect import collect as collect_flow
-    from flows.listen import listen as listen_flow
-    from flows.printing import show_report
-    from flows.run import reported
-    from flows.submit import submit as submit_flow
-    from tasks.report import RunReport
-
-    flows: dict[str, Callable[..., Any]] = {
-        "backfill": backfill,
-        "submit": submit_flow,
-        "listen": listen_flow,
-        "collect": collect_flow,
-    }
-    reports: list[RunReport] = []
-    reported.set(reports.append)
-    lost = None
-    try:
-        with progress.shown(Console(stderr=True), quiet=verbose), tags("bulk-ocr"):
-            outcome = flows[name](**parameters, return_state=True).result(raise_on_failure=False)
-    except (httpx.HTTPError, PrefectException, RuntimeError) as error:
-        lost = outcome = error
-    if isinstance(outcome, Fault):
-        raise outcome
-    if reports:
-        outcome = reports[0]
-    if not isinstance(outcome, RunReport):
-        raise _unreachable(outcome) or outcome
-    if json:
-        print(outcome.model_dump_json())
-    else:
-        show_report(outcome, _console())
-    if outcome.refused:
-        _complain(outcome.refused)
-    if lost is not None:
-        _complain(f"Prefect's server was lost on the way, so its history is incomplete; the ledger is not ({lost})")
-        sys.stdout.flush()
-        os._exit(outcome.exit_status)  # Prefect would try for minutes to deliver what is left of the history
-    return outcome.exit_status
-
-
-def _unreachable(error: BaseException) -> SetupFault | None:
-    """What it means when Prefect cannot be reached before there is anything to report."""
-    import httpx
-
-    if not isinstance(error, httpx.HTTPError) and "Failed to reach API" not in str(error):
-        return None
-    address = os.environ.get("PREFECT_API_URL", "the address in its profile")
-    return SetupFault(
-        f"no Prefect server answers at {address}: start it, correct PREFECT_API_URL, "
-        "or unset it to run with a temporary server; what was sent is on record"
-    )
-
-
 def _show(found: Any, json: bool) -> None:
     if json:
         print(found.model_dump_json())
     else:
-        found.show(_console())
-
-
-def _console() -> Console:
-    console = Console(soft_wrap=True)
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
-    return console
-
-
-def _prepare_prefect(verbose: bool) -> None:
-    """Quiet defaults for a command, where the environment says nothing else; must come before Prefect is imported."""
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    if not verbose:
-        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    logging.captureWarnings(True)
-
-
-def _complain(message: str) -> None:
-    print(f"bulk-ocr: {message}", file=sys.stderr)
+        found.show(console())
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    # Like Ctrl-C: what is being sent at this moment is still put on record.
+    # What is being sent at this moment is still put on record.
+    interrupted.set()
     raise KeyboardInterrupt
 
 
@@ -475,19 +390,21 @@ def _complaint(where: tuple[int | str, ...], message: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in the background of a shell
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        _complain(f"{_usage(error)} (see 'bulk-ocr --help')")
+        complain(f"{_usage(error)} (see 'bulk-ocr --help')")
         code = ExitStatus.SETUP
     except AccountFault as fault:
-        _complain(str(fault))
+        complain(str(fault))
         code = ExitStatus.ACCOUNT_REFUSED
     except Fault as fault:
-        _complain(str(fault))
+        complain(str(fault))
         code = ExitStatus.SETUP
     except KeyboardInterrupt:
-        _complain("interrupted; what was sent is on record, and the same command goes on from here")
+        complain("interrupted; what was sent is on record, and the same command goes on from here")
         code = ExitStatus.INTERRUPTED
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -5,8 +5,10 @@ nothing with one another but the ledger, so what is the account's or the run's i
 """
 
 import os
+import signal
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,11 +29,13 @@ class Engine:
         runner: takes task runs.
         settings: as each of its processes works.
         processes: how many there are.
+        count: counts them anew.
     """
 
     runner: TaskRunner[Any]
     settings: RunSettings
     processes: int
+    count: Callable[[Any], int]
 
     @property
     def places(self) -> int:
@@ -47,7 +51,20 @@ class Engine:
             return
         deadline = time.monotonic() + _END_SECONDS
         for future in futures:
-            future.wait(timeout=max(0.0, deadline - time.monotonic()))
+            while time.monotonic() < deadline and self.count(self.runner):  # a cluster may have lost its processes
+                if _ended(future):
+                    break
+
+
+def _ended(future: Any) -> bool:
+    """Whether a task run ends within a second."""
+    try:
+        future.result(timeout=1.0, raise_on_failure=False)
+    except TimeoutError:
+        return False
+    except Exception:  # noqa: BLE001  # as below
+        return True
+    return True
 
 
 def outcome_of(future: Any) -> Any:
@@ -63,28 +80,44 @@ def engine(settings: RunSettings) -> Iterator[Engine]:
     """Start what the options name, or join the cluster that they name.
 
     Raises:
-        SetupFault: it is not installed, cannot be reached, or has more processes than the rates are shared out over.
+        SetupFault: it is not installed, cannot be reached, has no processes, or more than there are rates for.
     """
     options = settings.options
     runner = _RUNNERS[options.engine](options)
     shared = settings.model_copy(update={"options": options.share(options.processes)})
     try:
-        runner.__enter__()
-        there = _COUNTS[options.engine](runner) if options.cluster else options.processes
-    except (OSError, RuntimeError, ValueError, TimeoutError) as error:
-        raise SetupFault(
-            f"{options.engine} cannot be used at {options.cluster or 'this machine'}: {error}. Start the cluster, or "
-            "correct --cluster"
-        ) from error
-    try:
+        try:
+            with _interrupts_kept_from_children():
+                runner.__enter__()
+                there = _COUNTS[options.engine](runner)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise SetupFault(
+                f"{options.engine} cannot be used at {options.cluster or 'this machine'}: {error}. Start the cluster, "
+                "or correct --cluster"
+            ) from error
+        if there == 0:
+            raise SetupFault(f"the cluster at {options.cluster} has no processes to work in: start some")
         if there > options.processes:
             raise SetupFault(
                 f"the cluster at {options.cluster} can work on {there} task runs in processes of their own, and the "
                 f"account's rates were to be shared out over {options.processes}: give --processes {there}"
             )
-        yield Engine(runner, shared, options.processes)
+        yield Engine(runner, shared, options.processes, _COUNTS[options.engine])
     finally:
         runner.__exit__(None, None, None)
+
+
+@contextmanager
+def _interrupts_kept_from_children() -> Iterator[None]:
+    """Ctrl-C is for this process: those that are started here let what they are sending end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _threads(options: Options) -> TaskRunner[Any]:
@@ -136,4 +169,4 @@ def _ray_processes(_runner: Any) -> int:
 
 
 _RUNNERS = {"threads": _threads, "dask": _dask, "ray": _ray}
-_COUNTS = {"dask": _dask_processes, "ray": _ray_processes}
+_COUNTS = {"threads": lambda _runner: 1, "dask": _dask_processes, "ray": _ray_processes}

@@ -128,18 +128,17 @@ def _ledger(destination: str, credentials: Credentials) -> Ledger:
 
 def _failed(ledger: Ledger) -> Iterator[FailedJob | None]:
     """The records of the failed jobs; None for one that this version cannot read."""
-    gone = object()
 
-    def read(job_id: str) -> FailedJob | object | None:
+    def read(job_id: str) -> list[FailedJob | None]:
         try:
-            return ledger.failed(job_id) or gone
+            failed = ledger.failed(job_id)
         except RecordUnreadable:
-            return None
+            return [None]
+        return [] if failed is None else [failed]  # put back meanwhile
 
     with ThreadPoolExecutor(_READERS) as pool:
         for found in pool.map(read, [entry.id for entry in ledger.entries("failed")]):
-            if found is None or isinstance(found, FailedJob):
-                yield found
+            yield from found
 
 
 def _described(failed: FailedJob) -> FailedDocument:

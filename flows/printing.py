@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from tasks.faults import SetupFault
 from tasks.report import RunReport
 
 SUFFIX = ".ocr.json"
+_PIPE_WIDTH = 200
 _LONGEST_NAME = 255  # where the file system does not say
 
 
@@ -162,6 +164,19 @@ def print_words(result: Path, out: TextIO, document: str | None = None) -> None:
             box = " ".join(f"{x:g},{y:g}" for x, y in word.box)
             # A word of several lines or with a tab would be several lines or columns.
             out.write(f"{before}{page.number}\t{confidence}\t{box}\t{' '.join(word.text.split())}\n")
+
+
+def console() -> Console:
+    """Where data goes: standard output, wide where nobody looks at it."""
+    out = Console(soft_wrap=True)
+    if not out.is_terminal:
+        out.width = _PIPE_WIDTH
+    return out
+
+
+def complain(message: str) -> None:
+    """Say what is wrong, on standard error."""
+    print(f"bulk-ocr: {message}", file=sys.stderr)
 
 
 def show_report(report: RunReport, console: Console) -> None:

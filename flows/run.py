@@ -24,7 +24,7 @@ from flows.events import emit_events
 from flows.progress import Progress, watcher
 from tasks.credentials import access
 from tasks.discover import Missing, discover
-from tasks.faults import CredentialsRefused, Fault
+from tasks.faults import CredentialsRefused, Fault, SetupFault
 from tasks.models import Document
 from tasks.options import RunSettings
 from tasks.outcomes import Outcome
@@ -58,7 +58,7 @@ class Run:
         attach_logs()
         self.settings = settings
         self._id = flow_run.id
-        self.session = open_session(settings, self._id, access)
+        self.session = open_session(settings, self._id, access, keep=True)
         self.report = RunReport(flow=flow, source=settings.source, destination=settings.destination)
         self._began = self.session.clock.monotonic()
         self._folder = tempfile.TemporaryDirectory(prefix="bulk-ocr-run-")
@@ -90,11 +90,11 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            # Whatever ends the run ends it for all threads: what they have claimed and not sent is given back.
-            self.session.client.stop_submitting(Cancelled("the run is being ended"))
-            self._engine.let_end(future for future, _ in self._pending)
-        self._closing.__exit__(kind, error, trace)
+        with self._closing:
+            if error is not None:
+                # Whatever ends the run ends it for all threads: what they have claimed and not sent is given back.
+                self.session.stop_submitting(Cancelled("the run is being ended"))
+                self._engine.let_end(future for future, _ in self._pending)
 
     def prepare(self) -> None:
         """Prove the set-up, and learn what the ledger knows.
@@ -105,9 +105,9 @@ class Run:
         self.session.prepare()
         states: tuple[LedgerState, ...] = ("open",) if self.settings.source is None else ("open", "done", "failed")
         if self.report.flow == "listen" or 0 < len(self.settings.selection.key) <= _FEW_KEYS:
-            self.open_before = self.known.load_open(self.session.ledger)
+            self.open_before = self.known.load_open(self.session.ledger, self.session.is_ours)
         else:
-            self.open_before = self.known.load(self.session.ledger, states)
+            self.open_before = self.known.load(self.session.ledger, states, self.session.is_ours)
         log.info("the ledger at %s holds %d open jobs", self.settings.destination, self.open_before)
 
     def new_documents(self) -> Iterator[Document]:
@@ -183,7 +183,7 @@ class Run:
         label = f"{len(due)} jobs" if len(due) > 1 else "1 job"
         given = {"settings": self._engine.settings, "flow_run": self._id, "job_ids": list(due), "label": label}
         result = outcome_of(self._engine.runner.submit(poll_step, given))
-        if isinstance(result, CredentialsRefused):
+        if isinstance(result, SetupFault):  # of the process that works: no document's trouble
             raise result
         if isinstance(result, BaseException):
             log.error("polling failed: %s; the jobs are polled again in the next pass", result)
@@ -221,7 +221,7 @@ class Run:
         except Fault:
             # A listing that failed: what is being sent has to end first, or the next pass would take it for dead.
             while pending:
-                with suppress(CredentialsRefused):  # it is what ends the run already, or soon will
+                with suppress(SetupFault):  # it is what ends the run already, or soon will
                     deque(self._take(*pending.popleft()), maxlen=0)
             raise
         while pending:
@@ -229,7 +229,7 @@ class Run:
 
     def _take(self, future: Any, chunk: list[Item]) -> Iterator[Outcome]:
         result = outcome_of(future)
-        if isinstance(result, CredentialsRefused):
+        if isinstance(result, SetupFault):
             raise result
         if not isinstance(result, StepResult):
             log.error("a step over %d documents died: %s; a later run takes them up", len(chunk), result)

@@ -174,6 +174,8 @@ class _Collector:
             for request in self._job.requests
         )
         ours = sum(request.id in self._session.submitted for request in unknown)
+        if not ours and self._session.flow_run is not None:  # another process of this run may have sent the last one
+            ours = int(self._job.flow_run == self._session.flow_run)
         more = (total - self._job.estimate) * ours
         self._keep(self._job.model_copy(update={"pages": total, "requests": requests}))
         self._session.budget.correct(more)

@@ -63,7 +63,7 @@ class Options(Recognition):
         "threads", description="What task runs work on: threads of this process, or processes of Dask or Ray"
     )
     processes: int = Field(
-        1, ge=1, le=1000, description="Of dask or ray: how many processes; rates and budget are shared out over them"
+        1, ge=1, le=1000, description="Of dask or ray: how many processes; the rates are shared out over them"
     )
     cluster: str | None = Field(
         None, description="Of dask or ray: the address of a cluster; one is started on this machine when left out"
@@ -75,7 +75,10 @@ class Options(Recognition):
             raise ValueError(f"there is no shard {self.shard} of {self.shards}")
         if self.engine == "threads" and (self.processes > 1 or self.cluster):
             raise ValueError("threads work in one process: processes and cluster go with the engines dask and ray")
-        self.share(self.processes)
+        if self.engine != "threads" and self.page_budget is not None:
+            raise ValueError(
+                "a page budget is kept by one process: give none with dask or ray, or use threads and shards"
+            )
         return self
 
     def share(self, of: int) -> Self:
@@ -88,14 +91,13 @@ class Options(Recognition):
             return self
         if self.page_budget is not None and self.page_budget < of:
             raise ValueError(f"a budget of {self.page_budget} pages cannot be shared out to {of}")
-        return self.model_copy(
-            update={
-                "requests_per_second": self.requests_per_second / of,
-                "pages_per_minute": self.pages_per_minute / of,
-                "page_budget": None if self.page_budget is None else self.page_budget // of,
-                "window": max(1, self.window // of),
-            }
-        )
+        share = {
+            "requests_per_second": self.requests_per_second / of,
+            "pages_per_minute": self.pages_per_minute / of,
+            "page_budget": None if self.page_budget is None else self.page_budget // of,
+            "window": max(1, self.window // of),
+        }
+        return self.model_copy(update=share)
 
 
 class FileOptions(Recognition):

@@ -16,7 +16,7 @@ from pathlib import Path
 from zlib import crc32
 
 from tasks.clock import Clock
-from tasks.faults import MomentFault, NotOffered, SetupFault
+from tasks.faults import Fault, MomentFault, NotOffered, SetupFault
 from tasks.models import Document, Job, Lease, PageRange, job_id
 from tasks.options import Credentials, Options, RunSettings
 from tasks.store.accounts import AwsAccount
@@ -165,6 +165,11 @@ class Session:
         """Whether the job is in the shard that this run works on."""
         return crc32(job_id.encode()) % self.options.shards == self.options.shard - 1
 
+    def stop_submitting(self, cause: Fault) -> None:
+        """Let nothing be sent from now on; what is being sent ends."""
+        if "client" in self.__dict__:  # where there is none, as without a key, nothing is sent
+            self.client.stop_submitting(cause)
+
     def job_id(self, document: Document) -> str:
         """The job that a document is, with the options of this run."""
         return job_id(document, self.options.model, self.options.answer_schema)
@@ -264,13 +269,15 @@ def session_from_environment(settings: RunSettings, objects: ObjectStore, flow_r
     return Session(settings, objects, base_url=access.base_url, key=access.key, flow_run=flow_run)
 
 
-_sessions: dict[tuple[RunSettings, str | None], Session] = {}
-_used: dict[tuple[RunSettings, str | None], float] = {}  # by a monotonic clock
-_budgets: dict[tuple[RunSettings, str | None], Budget] = {}
+_Run = tuple[RunSettings, str | None]
+_sessions: dict[_Run, Session] = {}
+_used: dict[_Run, float] = {}  # by a monotonic clock: sessions whose run is in another process
 _opening = threading.Lock()
 
 
-def open_session(settings: RunSettings, flow_run: str | None, access: Callable[[Credentials], Access]) -> Session:
+def open_session(
+    settings: RunSettings, flow_run: str | None, access: Callable[[Credentials], Access], *, keep: bool = False
+) -> Session:
     """The session of a run in this process; made when first asked for.
 
     Tasks carry only the settings, so that they can run in any process; secrets are got there.
@@ -279,6 +286,8 @@ def open_session(settings: RunSettings, flow_run: str | None, access: Callable[[
         settings: the run's.
         flow_run: its id.
         access: gets the secrets that the settings only name; asked once.
+        keep: until `close_session`. Nobody tells a cluster's process that a run elsewhere has ended, so other sessions
+            are closed after an hour without work.
 
     Raises:
         SetupFault, MomentFault: there are none to be had.
@@ -287,22 +296,22 @@ def open_session(settings: RunSettings, flow_run: str | None, access: Callable[[
     with _opening:
         now = Clock().monotonic()
         for idle in [each for each, used in _used.items() if now - used > _IDLE_SECONDS]:
-            # Of a run elsewhere, whose end nobody tells a cluster's process. What it had spent is remembered, should
-            # it come again.
             del _sessions[idle], _used[idle]
         found = _sessions.get(run)
         if found is None:
             got = access(settings.credentials)
             objects = Objects(connect(connections=settings.options.workers + 4, account=got.aws))
             found = Session(settings, objects, base_url=got.base_url, key=got.key, aws=got.aws, flow_run=flow_run)
-            found.budget = _budgets.setdefault(run, found.budget)
             _sessions[run] = found
-        _used[run] = now
+            if not keep:
+                _used[run] = now
+        elif run in _used:
+            _used[run] = now
         return found
 
 
 def close_session(settings: RunSettings, flow_run: str | None = None) -> None:
     """Forget the session of a run that has ended."""
     with _opening:
-        for kept in (_sessions, _used, _budgets):
+        for kept in (_sessions, _used):
             kept.pop((settings, flow_run), None)

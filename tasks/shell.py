@@ -73,7 +73,9 @@ def attach_logs() -> None:
 
 def _session(settings: RunSettings, flow_run: str | None) -> Session:
     attach_logs()  # the process may be one of a cluster, which has none yet
-    return open_session(settings, flow_run, access)
+    session = open_session(settings, flow_run, access)
+    _ = session.client  # without a key, nothing is claimed first
+    return session
 
 
 @_step("submit", "submit {label}")

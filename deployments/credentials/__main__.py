@@ -6,6 +6,7 @@ from typing import Annotated
 
 import httpx
 from cyclopts import App, Parameter
+from prefect.blocks.core import Block
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_URL
 from pydantic import ValidationError
@@ -41,9 +42,9 @@ def main(
         return _complain("; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors()))
     try:
         # Both are read before one is saved: half of what was asked for helps nobody.
-        wanted = [(name, upstage_account(os.environ))] if name is not None else []
-        wanted_too = [(aws, aws_credentials(os.environ))] if aws is not None else []
-        for own, block in [*wanted, *wanted_too]:
+        wanted: list[tuple[str, Block]] = [(name, upstage_account(os.environ))] if name is not None else []
+        wanted += [(aws, aws_credentials(os.environ))] if aws is not None else []
+        for own, block in wanted:
             done = save(block, own.rpartition("/")[2], overwrite=overwrite)
             print(f"block {done.block}: {done.did}{f', {done.note}' if done.note else ''}")
     except BlocksError as error:

@@ -194,7 +194,11 @@ class Places(_Strict):
             yield ("environments", name), "no work_pool, neither here nor in the defaults"
         try:
             for flow in FLOWS:
-                Options.model_validate(settings.options_of(flow)).share(settings.shards or 1)
+                options = settings.options_of(flow)
+                if {"shard", "shards"} & set(options):
+                    raise ValueError("the options shard and shards are made of it: say 'shards' beside the options")
+                share = Options.model_validate(options).share(settings.shards or 1)
+                Options.model_validate(share.model_dump(by_alias=True))
         except ValueError as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
             yield ("places", index, "shards"), f"in the environment {name}: {reason}"

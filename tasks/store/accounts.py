@@ -7,13 +7,34 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ProfileNotFound
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
+from urllib3.exceptions import HTTPError
 
-from tasks.faults import SetupFault
+from tasks.faults import CredentialsRefused, Fault, MomentFault, SetupFault
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
+# botocore lets urllib3's own errors through when an error answer is cut off, and raises a bare RuntimeError when
+# credentials that it has renewed are as old as before.
+ERRORS = (ClientError, BotoCoreError, HTTPError, RuntimeError)
+"""What a client of boto3 raises."""
+
+_RAN_OUT = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
+_BAD_CREDENTIALS = {
+    "InvalidAccessKeyId", "InvalidToken", "InvalidClientTokenId", "UnrecognizedClientException", "InvalidSecurity",
+    "InvalidSignatureException",
+}  # fmt: skip
+_NONE = "no credentials for {}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or use a role"
 # How boto3 names the links of its chain.
 _ORIGINS = {
     "env": "the environment (AWS_ACCESS_KEY_ID)",
@@ -73,9 +94,7 @@ class AwsAccount:
         except (BotoCoreError, ValueError) as error:
             raise SetupFault(f"S3's credentials cannot be got: {error}. Check {self.to_check}") from error
         if found is None:
-            raise SetupFault(
-                "no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or use a role"
-            )
+            raise CredentialsRefused(_NONE.format("S3"))
         own = _ORIGINS.get(found.method, found.method)
         if self.origin is not None:
             return self.origin if found.method == "explicit" else f"{self.origin}, which leads to {own}"
@@ -98,3 +117,32 @@ def own_account() -> AwsAccount:
         return AwsAccount(boto3.Session())
     except (ProfileNotFound, BotoCoreError, ValueError) as error:
         raise SetupFault(f"S3 cannot be set up: {error}. Check the AWS_* variables and your profile") from error
+
+
+def credentials_fault(error: Exception, service: str) -> Fault | None:
+    """The fault of the credentials that an error of a client means; None where it speaks of something else."""
+    code = error_code(error)
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return CredentialsRefused(_NONE.format(service))
+    if isinstance(error, CredentialRetrievalError):  # such as a machine's role, whose service does not answer
+        return MomentFault(f"the credentials for {service} cannot be had: {error}")
+    if isinstance(error, SSOError | TokenRetrievalError):
+        return CredentialsRefused(f"the credentials for {service} cannot be renewed: {error}")
+    if isinstance(error, RuntimeError):
+        if "credentials" not in str(error):
+            raise error
+        return CredentialsRefused(f"the credentials for {service} ran out and cannot be renewed: {error}")
+    if code in _RAN_OUT:
+        return CredentialsRefused(
+            f"{service} refuses the credentials ({code}): they ran out; renew them, and start again"
+        )
+    if code in _BAD_CREDENTIALS:
+        return CredentialsRefused(
+            f"{service} refuses the credentials ({code}): check the AWS_* variables, your profile or the block"
+        )
+    return None
+
+
+def error_code(error: Exception) -> str:
+    """The code that an AWS service gave an error; empty where it gave none."""
+    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""

@@ -1,7 +1,7 @@
 """Which jobs the ledger knows already, for lookups by the million without a million reads or a growing memory."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,10 @@ class Census:
     failed_before: int
 
 
+def _all(_job_id: str) -> bool:
+    return True
+
+
 class KnownJobs:
     """The ledger's ids as they were when the run began, and what the run has learned since, in a temporary file.
 
@@ -40,13 +44,18 @@ class KnownJobs:
             "(id TEXT PRIMARY KEY, state TEXT, before INTEGER, counted INTEGER, written REAL) WITHOUT ROWID"
         )
 
-    def load(self, ledger: Ledger, states: tuple[State, ...] = ("open", "done", "failed")) -> int:
-        """Take the snapshot. Returns how many jobs are open.
+    def load(
+        self,
+        ledger: Ledger,
+        states: tuple[State, ...] = ("open", "done", "failed"),
+        ours: Callable[[str], bool] = _all,
+    ) -> int:
+        """Take the snapshot of the jobs that are ours. Returns how many of them are open.
 
         Open first: a job that is closed while we list is then found as open or as closed, never missed.
         """
         for state in states:
-            for entry in ledger.entries(state):
+            for entry in filter(lambda entry: ours(entry.id), ledger.entries(state)):
                 self._database.execute(
                     "INSERT INTO known VALUES (?, ?, ?, 0, ?) ON CONFLICT (id) DO UPDATE "
                     "SET state = excluded.state, before = excluded.before, written = excluded.written",
@@ -56,8 +65,8 @@ class KnownJobs:
         row = self._database.execute("SELECT count(*) FROM known WHERE state = 'open'").fetchone()
         return int(row[0])
 
-    def load_open(self, ledger: Ledger) -> int:
-        """Take a snapshot of the open jobs only, once or again and again. Returns how many there are.
+    def load_open(self, ledger: Ledger, ours: Callable[[str], bool] = _all) -> int:
+        """Take a snapshot of the open jobs only, once or again and again. Returns how many of ours there are.
 
         Whether another job is done or failed is asked of the ledger when `look` wants to know: two calls a document,
         where listing the done ones takes one for each thousand of all that ever were.
@@ -66,7 +75,7 @@ class KnownJobs:
         # Open jobs that are not listed any more were closed, or given back.
         self._database.execute("DELETE FROM known WHERE NOT counted AND (state IS NULL OR state = 'open')")
         self._database.execute("UPDATE known SET state = NULL WHERE state = 'open'")
-        return self.load(ledger, ("open",))
+        return self.load(ledger, ("open",), ours)
 
     def look(self, job_id: str) -> State | None:
         """How the job stands; one that is not known is looked up, where only the open ones were listed."""

@@ -13,36 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    SSOError,
-    TokenRetrievalError,
-)
+from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
 from urllib3.exceptions import HTTPError
 
-from tasks.faults import CredentialsRefused, DocumentMoved, Fault, MomentFault, SetupFault
-from tasks.store.accounts import AwsAccount, own_account
+from tasks.faults import DocumentMoved, Fault, MomentFault, SetupFault
+from tasks.store.accounts import ERRORS, AwsAccount, credentials_fault, error_code, own_account
 from tasks.store.object_store import JSON, Described, Entry, Stored
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-# botocore lets urllib3's own errors through when an error answer is cut off, and raises a bare RuntimeError when
-# credentials that it has renewed are as old as before.
-_ERRORS = (ClientError, BotoCoreError, HTTPError, RuntimeError)
 _LOST = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409", "OperationAborted"}
 _GONE = {"NoSuchKey", "404", "NotFound"}
 _DENIED = {"AccessDenied", "403", "Forbidden"}
-_RAN_OUT = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
-_BAD_CREDENTIALS = {"InvalidAccessKeyId", "InvalidToken"}
 # What IAM calls them. S3 also says so of an object that does not exist, to those who may not list.
 _PERMISSIONS = {
     "read": "s3:GetObject (and s3:ListBucket)",
@@ -82,8 +68,8 @@ class Objects:
         try:
             answer = self._client.get_object(Bucket=bucket, Key=key)
             return Stored(answer["Body"].read(), answer["ETag"].strip('"'))
-        except _ERRORS as error:
-            if _code(error) in _GONE:
+        except ERRORS as error:
+            if error_code(error) in _GONE:
                 return None
             raise explained(error, f"read s3://{bucket}/{key}", bucket) from error
 
@@ -95,8 +81,8 @@ class Objects:
         """What is known of an object without reading it, or None when it isn't there."""
         try:
             answer = self._client.head_object(Bucket=bucket, Key=key)
-        except _ERRORS as error:
-            if _code(error) in _GONE:
+        except ERRORS as error:
+            if error_code(error) in _GONE:
                 return None
             raise explained(self._in_words(error, bucket, key), f"look at s3://{bucket}/{key}", bucket) from error
         etag = answer["ETag"].strip('"')
@@ -104,11 +90,11 @@ class Objects:
 
     def _in_words(self, error: Exception, bucket: str, key: str) -> Exception:
         """Why a look was refused: its answer is a number, and that of a read says whether it is the credentials."""
-        if _code(error) in {"400", "403"}:
+        if error_code(error) in {"400", "403"}:
             try:
                 self._client.get_object(Bucket=bucket, Key=key, Range="bytes=0-0")["Body"].close()
-            except _ERRORS as refused:
-                if _code(refused) in _RAN_OUT | _BAD_CREDENTIALS:
+            except ERRORS as refused:
+                if credentials_fault(refused, "S3") is not None:
                     return refused
         return error
 
@@ -127,8 +113,8 @@ class Objects:
             else:
                 answer = self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=JSON, IfMatch=etag)
             return answer["ETag"].strip('"')
-        except _ERRORS as error:
-            code = _code(error)
+        except ERRORS as error:
+            code = error_code(error)
             if etag is not None and code in _GONE:
                 return None
             if code not in _LOST and not _passing(error):
@@ -157,8 +143,8 @@ class Objects:
                     put(Body=body, IfNoneMatch="*")
                 else:
                     put(Body=body, IfMatch=over)
-        except _ERRORS as error:
-            if _code(error) in _LOST | _GONE:
+        except ERRORS as error:
+            if error_code(error) in _LOST | _GONE:
                 return False
             raise explained(error, f"write s3://{bucket}/{key}", bucket) from error
         return True
@@ -167,14 +153,14 @@ class Objects:
         """Write an object, whatever was there. A file is streamed."""
         try:
             self._client.put_object(Bucket=bucket, Key=key, Body=body, Metadata=dict(metadata), ContentType=media_type)
-        except _ERRORS as error:
+        except ERRORS as error:
             raise explained(error, f"write s3://{bucket}/{key}", bucket) from error
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object; one that isn't there is fine."""
         try:
             self._client.delete_object(Bucket=bucket, Key=key)
-        except _ERRORS as error:
+        except ERRORS as error:
             raise explained(error, f"delete s3://{bucket}/{key}", bucket) from error
 
     def list(self, bucket: str, prefix: str) -> Iterator[Entry]:
@@ -185,7 +171,7 @@ class Objects:
             for page in pages:
                 for item in page.get("Contents", []):
                     yield Entry(item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"])
-        except _ERRORS as error:
+        except ERRORS as error:
             raise explained(error, f"list s3://{bucket}/{prefix}", bucket) from error
 
     def fetch(self, bucket: str, key: str, etag: str, to: Path) -> None:
@@ -199,8 +185,8 @@ class Objects:
             with to.open("wb") as file:
                 for piece in body.iter_chunks(1 << 20):
                     file.write(piece)
-        except _ERRORS as error:
-            if _code(error) in _GONE | _LOST:
+        except ERRORS as error:
+            if error_code(error) in _GONE | _LOST:
                 raise DocumentMoved(f"s3://{bucket}/{key} changed or vanished since it was listed") from error
             raise explained(error, f"read s3://{bucket}/{key}", bucket) from error
 
@@ -231,40 +217,22 @@ class Objects:
         return written.last_modified
 
 
-def _code(error: Exception) -> str:
-    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
-
-
 def _passing(error: Exception) -> bool:
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if status == 501:  # an operation or header that the store will never know
             return False
-        return status >= 500 or status == 429 or _code(error) in {"SlowDown", "RequestTimeout", "Throttling"}
+        return status >= 500 or status == 429 or error_code(error) in {"SlowDown", "RequestTimeout", "Throttling"}
     return isinstance(error, BotoConnectionError | HTTPClientError | HTTPError)
 
 
 def explained(error: Exception, attempt: str, bucket: str) -> Fault:
     """The fault that an S3 error means, in words to act on."""
-    code = _code(error)
-    if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return CredentialsRefused(
-            "no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or use a role"
-        )
+    code = error_code(error)
+    if (refused := credentials_fault(error, "S3")) is not None:
+        return refused
     if code == "NoSuchBucket":
         return SetupFault(f"there is no bucket '{bucket}': create it, or correct the address")
-    if isinstance(error, SSOError | TokenRetrievalError):
-        return CredentialsRefused(f"S3's credentials cannot be renewed: {error}")
-    if isinstance(error, RuntimeError):
-        if "credentials" not in str(error):
-            raise error
-        return CredentialsRefused(f"S3's credentials ran out and cannot be renewed: {error}")
-    if code in _RAN_OUT:
-        return CredentialsRefused(f"S3 refuses the credentials ({code}): they ran out; renew them, and start again")
-    if code in _BAD_CREDENTIALS:
-        return CredentialsRefused(
-            f"S3 refuses the credentials ({code}): check the AWS_* variables, your profile or the block"
-        )
     if code == "SignatureDoesNotMatch":  # of one odd key, where a proxy rewrites it; of all, where the secret is wrong
         return SetupFault(f"S3 refuses the credentials ({code}): check the AWS_* variables, your profile or the block")
     if code in _DENIED:
@@ -273,6 +241,6 @@ def explained(error: Exception, attempt: str, bucket: str) -> Fault:
         )
     if code in {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}:
         return SetupFault(f"bucket '{bucket}' is in another region: set AWS_DEFAULT_REGION to the bucket's region")
-    if _passing(error) or isinstance(error, CredentialRetrievalError):
+    if _passing(error):
         return MomentFault(f"could not {attempt}: {error}")
     return SetupFault(f"could not {attempt}: {error}")

@@ -9,41 +9,24 @@ from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ProfileNotFound,
-)
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ProfileNotFound
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
 from urllib3.exceptions import HTTPError
 
 from tasks.faults import Fault, MomentFault, SetupFault
+from tasks.store.accounts import ERRORS, credentials_fault, error_code
 
 AT_ONCE = 10
 """The most messages that SQS gives, and deletes, in one call."""
 LONGEST_WAIT = 20
 """Seconds that SQS waits for a message at most."""
 
-_ERRORS = (ClientError, BotoCoreError, HTTPError)
 _REGION = re.compile(r"(?:^|\.)sqs(?:-fips)?\.([a-z0-9-]+)\.(?:vpce\.amazonaws|amazonaws|api\.aws)")
 _REGION_BEFORE = re.compile(r"^([a-z0-9-]+)\.queue\.amazonaws\.com")
 _NO_QUEUE = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist", "InvalidAddress"}
 _DENIED = {"AccessDenied", "AccessDeniedException", "403", "KmsAccessDenied", "KMS.AccessDeniedException"}
-_BAD_CREDENTIALS = {
-    "InvalidClientTokenId",
-    "UnrecognizedClientException",
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "InvalidSignatureException",
-    "InvalidSecurity",
-    "ExpiredToken",
-    "ExpiredTokenException",
-}
 _PASSING = {"RequestThrottled", "Throttling", "ThrottlingException", "ThrottledException", "OverLimit", "KmsThrottled"}
 
 
@@ -78,7 +61,7 @@ class Queue:
             answer = self._client.receive_message(
                 QueueUrl=self.url, MaxNumberOfMessages=max(1, min(AT_ONCE, most)), WaitTimeSeconds=wait
             )
-        except _ERRORS as error:
+        except ERRORS as error:
             raise _explained(error, "receive messages of", self.url, "sqs:ReceiveMessage") from error
         return [Message(each["MessageId"], each["Body"], each["ReceiptHandle"]) for each in answer.get("Messages", [])]
 
@@ -92,7 +75,7 @@ class Queue:
             ]
             try:
                 answer = self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
-            except _ERRORS as error:
+            except ERRORS as error:
                 raise _explained(error, "delete messages of", self.url, "sqs:DeleteMessage") from error
             left += len(answer.get("Failed", []))
         return left
@@ -102,7 +85,7 @@ class Queue:
         wanted = ["VisibilityTimeout", "RedrivePolicy"]
         try:
             answer = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=wanted)
-        except _ERRORS as error:
+        except ERRORS as error:
             raise _explained(error, "look at", self.url, "sqs:GetQueueAttributes") from error
         return dict(answer.get("Attributes", {}))
 
@@ -158,18 +141,14 @@ def region_of(url: str) -> str | None:
 def _explained(error: Exception, attempt: str, url: str, permission: str) -> Fault:
     """The fault that an SQS error means, in words to act on."""
     answer = error.response if isinstance(error, ClientError) else {}
-    code = str(answer.get("Error", {}).get("Code", ""))
-    if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return SetupFault(
-            "no credentials for SQS: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or use a role"
-        )
+    code = error_code(error)
+    if (refused := credentials_fault(error, "SQS")) is not None:
+        return refused
     if code in _NO_QUEUE:
         return SetupFault(
             f"there is no queue {url}: create it, or correct the URL; for a queue that is not AWS's, "
             "AWS_ENDPOINT_URL_SQS says where it is"
         )
-    if code in _BAD_CREDENTIALS:
-        return SetupFault(f"SQS refuses the credentials ({code}): check the AWS_* variables or your profile")
     if code in _DENIED:
         return SetupFault(
             f"no permission to {attempt} {url}: allow {permission} for these credentials, or use others ({code})"

@@ -3,11 +3,12 @@
 import json
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from http.server import BaseHTTPRequestHandler
+
+from tests.serving import Serving
 
 
-class Inbox:
+class Inbox(Serving):
     """Notifications that came, in their order. Use as a context manager."""
 
     def __init__(self) -> None:
@@ -27,16 +28,7 @@ class Inbox:
             def log_message(self, format: str, *args: object) -> None:
                 """Nothing on the test's output."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
 
     def _put(self, message: dict[str, str]) -> None:
         with self._arrived:

@@ -239,6 +239,8 @@ def test_a_place_in_shards_makes_so_many_of_each_and_shares_out_what_is_the_acco
     assert shares == [{**account, "shards": 2, "shard": shard} for shard in (1, 2)]
     with pytest.raises(PlacesError, match=r"place scans, shards: .* a budget of 1 pages cannot be shared out to 2"):
         _read(tmp_path, MINIMAL + said.replace("101", "1"))
+    with pytest.raises(PlacesError, match="say 'shards' beside the options"):
+        _read(tmp_path, MINIMAL + "    options: {shards: 2}\n")
 
 
 def test_a_place_with_a_queue_listens_to_it(tmp_path: Path) -> None:

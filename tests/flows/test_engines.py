@@ -1,11 +1,16 @@
 """Task runs on the processes of Dask and Ray instead of threads: the same results, the same bill."""
 
 import hashlib
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from tests import documents
+from tests.deployed.ground import until
 from tests.flows.conftest import FAST, Command, History, Place, report_of
 from tests.stand_in import StandInControl
 
@@ -58,3 +63,46 @@ def test_a_cluster_with_more_processes_than_the_rates_are_shared_out_over_is_ref
     assert place.keys("out/") == set()
     ran = command(*arguments, "--processes", "2", "--json")
     assert report_of(ran)["done"] == DOCUMENTS
+
+
+@pytest.fixture
+def elsewhere(environment: dict[str, str]) -> Iterator[str]:
+    """A Dask cluster whose processes were given no key."""
+    from distributed import LocalCluster
+
+    without = {name: value for name, value in environment.items() if name != "UPSTAGE_API_KEY"}
+    of = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": None, "env": without}
+    with LocalCluster(**of) as running:  # type: ignore[no-untyped-call]  # Dask has no types there
+        yield running.scheduler_address
+
+
+def test_processes_without_the_key_end_the_run_before_they_claim_anything(
+    command: Command, place: Place, api: StandInControl, hashes: list[str], elsewhere: str
+) -> None:
+    ran = command("submit", place.source, place.destination, "--engine", "dask", "--cluster", elsewhere, *FAST)
+    assert ran.returncode == 2
+    assert "no API key" in ran.stderr
+    assert not api.billed(*hashes)
+    assert place.keys("out/") == set()
+
+
+@pytest.mark.usefixtures("api")
+def test_ctrl_c_lets_what_the_processes_are_sending_end(environment: dict[str, str], place: Place) -> None:
+    place.put({f"{number}.pdf": documents.text_pdf([f"{place.bucket} {number}"]) for number in range(20)})
+    slowly = ("--requests-per-second", "2", "--workers", "2", "--engine", "dask", "--processes", "2")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "submit", place.source, place.destination, *slowly],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until(lambda: place.keys("out/_jobs/open/"), 60, "a claim")
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the processes that were started, too
+    _, said = process.communicate(timeout=150)
+    assert (process.returncode, "the same command goes on from here" in said) == (130, True), said
+    jobs = place.records("open")
+    assert jobs
+    assert all(job["requests"] and job["lease"] is None for job in jobs)
+    assert len(jobs) < 20

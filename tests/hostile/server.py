@@ -6,11 +6,12 @@ import io
 import json
 import threading
 from collections.abc import Callable, Iterable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 import pypdfium2
+
+from tests.serving import Serving
 
 KEY = "up_hostile_tests_key"
 SECRET = "presigned-topsecret"
@@ -46,7 +47,7 @@ class Body:
         return cls([out.getvalue()], headers=[b"Content-Encoding: gzip"])
 
 
-class HostileApi:
+class HostileApi(Serving):
     """Use as a context manager. Well-behaved until told otherwise.
 
     Attributes:
@@ -74,22 +75,8 @@ class HostileApi:
         class Handler(_Handler):
             api = hostile
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        super().__init__(Handler)
         self.base_url = f"{self.url}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def reset(self) -> None:
         """Well-behaved again, and everything forgotten."""

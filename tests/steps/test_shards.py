@@ -59,6 +59,18 @@ def test_a_document_that_changes_into_another_shard_is_left_to_that_one(world: W
     assert len(world.bill()) == 1
 
 
+def test_the_window_of_a_shard_counts_its_own_jobs(world: World, shards: list[Session], tmp_path: Path) -> None:
+    all_of_it = world.session()
+    for number in range(12):
+        submit_document(all_of_it, world.put(pdf(1), f"in/{number}.pdf"))
+    counted = []
+    for session in shards:
+        with KnownJobs(tmp_path) as known:
+            counted.append(known.load(session.ledger, ours=session.is_ours))
+    assert sum(counted) == 12
+    assert max(counted) < 12
+
+
 def test_what_is_the_accounts_is_shared_out() -> None:
     whole = Options(requests_per_second=3, pages_per_minute=900, page_budget=100, window=10)
     share = whole.share(3)
@@ -74,7 +86,7 @@ def test_what_is_the_accounts_is_shared_out() -> None:
         ({"shard": 4, "shards": 3}, "there is no shard 4 of 3"),
         ({"processes": 2}, "threads work in one process"),
         ({"cluster": "tcp://127.0.0.1:1"}, "threads work in one process"),
-        ({"engine": "dask", "processes": 2, "page_budget": 1}, "cannot be shared out to 2"),
+        ({"engine": "dask", "processes": 2, "page_budget": 10}, "a page budget is kept by one process"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(given: dict[str, object], told: str) -> None:
@@ -82,24 +94,22 @@ def test_options_that_cannot_be_meant_are_refused(given: dict[str, object], told
         Options.model_validate(given)
 
 
-def test_a_process_that_was_idle_does_not_spend_its_share_of_the_budget_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = RunSettings(destination="s3://bucket/out", options=Options(page_budget=10))
+def test_a_session_is_closed_when_it_is_idle_unless_its_run_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = RunSettings(destination="s3://bucket/out")
 
-    def opened(number: int) -> Session:
-        return open_session(settings, f"run {number}", lambda _: Access(key="key"))
+    def opened(number: int, *, keep: bool = False) -> Session:
+        return open_session(settings, f"run {number}", lambda _: Access(key="key"), keep=keep)
 
     try:
-        first = opened(1)
-        assert opened(1) is first
-        assert first.budget.take(6)
+        here, elsewhere = opened(1, keep=True), opened(2)
+        assert opened(1) is here
+        assert opened(2) is elsewhere
         monkeypatch.setattr("tasks.session._IDLE_SECONDS", -1.0)
-        opened(2)  # what was idle is closed when another is opened
-        again = opened(1)
-        assert again is not first
-        assert not again.budget.take(5)
-        assert again.budget.take(4)
+        opened(3)  # what was idle is closed when another is opened
+        assert opened(1) is here
+        assert opened(2) is not elsewhere
         close_session(settings, "run 1")
-        assert opened(1).budget.take(10)  # another run, as far as anybody here knows
+        assert opened(1) is not here
     finally:
-        for number in (1, 2):
+        for number in (1, 2, 3):
             close_session(settings, f"run {number}")

@@ -6,9 +6,8 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
 import boto3
@@ -19,6 +18,7 @@ from botocore.credentials import Credentials
 
 from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY
 from tasks.store.objects import Objects
+from tests.serving import Serving
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -72,7 +72,7 @@ class Rule:
         return True
 
 
-class FlakyS3:
+class FlakyS3(Serving):
     """The proxy. Use as a context manager; `client` and `objects` talk to S3 through it.
 
     Args:
@@ -89,21 +89,7 @@ class FlakyS3:
         class Handler(_Handler):
             proxy = flaky
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(Handler)
 
     def fail(self, rule: Rule) -> Rule:
         """Add a rule; of several that fit a call, the first counts."""
