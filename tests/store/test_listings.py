@@ -330,6 +330,8 @@ def test_a_file_that_is_not_the_one_that_was_written_is_refused(
         (gzip.compress(b"\xff\n"), "as UTF-8 text"),
         (gzip.compress(b"x" * (1 << 24)), "65,536 characters"),
     ],
+    # What gzip makes holds the time: a name of its own, or every process that collects the tests finds others.
+    ids=["no gzip", "cut off", "too few cells", "a size that is none", "no text", "a line without an end"],
 )
 def test_a_damaged_file_is_named(objects: Objects, inventory: Inventory, folder: Path, body: bytes, words: str) -> None:
     inventory.raw(body)
