@@ -10,10 +10,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --b
 demo: $(VENV)/local  ## OCR sample scans on a local stack
 	$(BIN)/bulk-ocr demo $(ARGS)
 
-# Side by side by file: the fixtures of a file are started once. More than there are cores here, since much of a test is
-# waiting for what it has started. In their order, since the last files are short.
+# Side by side by file: the fixtures of a file are started once. In their order, since the last files are short.
 test: $(VENV)/test  ## all tests
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-ceph: $(VENV)/test  ## the tests of steps and store on Ceph's S3 gateway; says which packages it needs
 	$(BIN)/python -m pytest --s3 ceph tests/store tests/steps $(ARGS)

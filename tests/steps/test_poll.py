@@ -129,6 +129,9 @@ def test_a_request_that_expired_at_the_api_is_lost_and_its_pages_are_sent_again(
     gone = world.open(document).requests[0].id
     world.api.fail(STATUS | {"action": "status", "status": 404, "path": f"/requests/{gone}", "times": -1})
     world.clock.advance(31 * 86_400)
+    assert not poll_job(session, session.job_id(document))  # one answer that does not know it is no loss yet
+    assert world.open(document).requests[0].status == "open"
+    world.clock.advance(1000)  # a quarter of an hour of such answers is
     outcomes = world.finish(session, document)
     assert [each.kind for each in outcomes] == ["open", "done"]
     assert [each.status for each in world.done(document).job.requests] == ["resent", "finished"]
