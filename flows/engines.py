@@ -62,7 +62,7 @@ def _ended(future: Any) -> bool:
         future.result(timeout=1.0, raise_on_failure=False)
     except TimeoutError:
         return False
-    except Exception:  # noqa: BLE001  # as below
+    except Exception:  # noqa: BLE001  # a cluster that lost a process raises whatever it likes: it has ended
         return True
     return True
 

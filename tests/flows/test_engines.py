@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -42,44 +43,36 @@ def test_processes_of_a_cluster_do_as_threads_do(
     assert any("published 2 pages" in line for line in history.logs(flow_run))
 
 
-@pytest.fixture
-def cluster(environment: dict[str, str]) -> Iterator[str]:
-    """A Dask cluster of two processes that somebody else started, where the secrets are."""
+@contextmanager
+def dask_cluster(processes: int, environment: dict[str, str]) -> Iterator[str]:
+    """A Dask cluster that somebody else started. Gives its address."""
     from distributed import LocalCluster
 
-    of = {"n_workers": 2, "threads_per_worker": 2, "dashboard_address": None, "env": environment}
+    of = {"n_workers": processes, "threads_per_worker": 2, "dashboard_address": None, "env": environment}
     with LocalCluster(**of) as running:  # type: ignore[no-untyped-call]  # Dask has no types there
         yield running.scheduler_address
 
 
 def test_a_cluster_with_more_processes_than_the_rates_are_shared_out_over_is_refused(
-    command: Command, place: Place, api: StandInControl, hashes: list[str], cluster: str
+    command: Command, place: Place, api: StandInControl, hashes: list[str], environment: dict[str, str]
 ) -> None:
-    arguments = ("run", place.source, place.destination, "--engine", "dask", "--cluster", cluster, *FAST)
-    refused = command(*arguments)
-    assert refused.returncode == 2
-    assert "give --processes 2" in refused.stderr
-    assert not api.billed(*hashes)
-    assert place.keys("out/") == set()
-    ran = command(*arguments, "--processes", "2", "--json")
-    assert report_of(ran)["done"] == DOCUMENTS
-
-
-@pytest.fixture
-def elsewhere(environment: dict[str, str]) -> Iterator[str]:
-    """A Dask cluster whose processes were given no key."""
-    from distributed import LocalCluster
-
-    without = {name: value for name, value in environment.items() if name != "UPSTAGE_API_KEY"}
-    of = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": None, "env": without}
-    with LocalCluster(**of) as running:  # type: ignore[no-untyped-call]  # Dask has no types there
-        yield running.scheduler_address
+    with dask_cluster(2, environment) as cluster:
+        arguments = ("run", place.source, place.destination, "--engine", "dask", "--cluster", cluster, *FAST)
+        refused = command(*arguments)
+        assert refused.returncode == 2
+        assert "give --processes 2" in refused.stderr
+        assert not api.billed(*hashes)
+        assert place.keys("out/") == set()
+        ran = command(*arguments, "--processes", "2", "--json")
+        assert report_of(ran)["done"] == DOCUMENTS
 
 
 def test_processes_without_the_key_end_the_run_before_they_claim_anything(
-    command: Command, place: Place, api: StandInControl, hashes: list[str], elsewhere: str
+    command: Command, place: Place, api: StandInControl, hashes: list[str], environment: dict[str, str]
 ) -> None:
-    ran = command("submit", place.source, place.destination, "--engine", "dask", "--cluster", elsewhere, *FAST)
+    without = {name: value for name, value in environment.items() if name != "UPSTAGE_API_KEY"}
+    with dask_cluster(1, without) as cluster:
+        ran = command("submit", place.source, place.destination, "--engine", "dask", "--cluster", cluster, *FAST)
     assert ran.returncode == 2
     assert "no API key" in ran.stderr
     assert not api.billed(*hashes)

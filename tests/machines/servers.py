@@ -147,20 +147,17 @@ def _server_settings(database: int, redis: int, home: Path) -> dict[str, str]:
 
 def _postgres(running: contextlib.ExitStack, folder: Path, port: int, log: Path) -> None:
     folder.mkdir(parents=True)
-    user: dict[str, str] = {}
-    if os.geteuid() == 0:
-        user = {"user": _POSTGRES_USER, "group": _POSTGRES_USER}
+    user = _POSTGRES_USER if os.geteuid() == 0 else None
+    if user is not None:
         owner = pwd.getpwnam(_POSTGRES_USER)
         os.chown(folder, owner.pw_uid, owner.pw_gid)
         _let_pass(folder)
-    quiet = {"stdout": subprocess.DEVNULL, "cwd": folder, "stdin": subprocess.DEVNULL}
     made = [_program("initdb"), "-D", str(folder / "data"), "-U", _POSTGRES_USER, "--auth=trust", "-N"]
-    subprocess.run(made, check=True, timeout=_PATIENCE, **quiet, **user)  # type: ignore[call-overload]  # Popen's many arguments
+    subprocess.run(made, check=True, timeout=_PATIENCE, stdout=subprocess.DEVNULL, cwd=folder, user=user, group=user)
     settings = {"listen_addresses": HOST, "port": port, "unix_socket_directories": "", "fsync": "off"}
     flags = [flag for name, value in settings.items() for flag in ("-c", f"{name}={value}")]
-    _start(
-        running, [_program("postgres"), "-D", str(folder / "data"), *flags], log, dict(os.environ), cwd=folder, **user
-    )
+    command = [_program("postgres"), "-D", str(folder / "data"), *flags]
+    _start(running, command, log, os.environ, cwd=folder, user=user)
     psql = [_program("psql"), "-h", HOST, "-p", str(port), "-U", _POSTGRES_USER, "-c"]
 
     def create() -> bool:
@@ -179,7 +176,7 @@ def _let_pass(folder: Path) -> None:
 def _redis(running: contextlib.ExitStack, folder: Path, port: int, log: Path) -> None:
     folder.mkdir(parents=True)
     flags = ["--bind", HOST, "--port", str(port), "--dir", str(folder), "--appendonly", "yes", "--save", ""]
-    _start(running, [_program("redis-server"), *flags], log, dict(os.environ))
+    _start(running, [_program("redis-server"), *flags], log, os.environ)
 
     def answers() -> bool:
         with socket.create_connection((HOST, port), timeout=2) as connection:
@@ -195,17 +192,25 @@ def _prefect(settings: Mapping[str, str], *arguments: str) -> None:
 
 
 def _start(
-    running: contextlib.ExitStack, command: Sequence[str], log: Path, environment: Mapping[str, str], **more: object
+    running: contextlib.ExitStack,
+    command: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str],
+    *,
+    cwd: Path | None = None,
+    user: str | None = None,
 ) -> None:
     with log.open("ab") as output:
-        process = subprocess.Popen(  # type: ignore[call-overload]  # Popen's many arguments
+        process = subprocess.Popen(
             command,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            **more,
+            cwd=cwd,
+            user=user,
+            group=user,
         )
     running.callback(_end, process)
 
