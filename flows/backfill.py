@@ -5,11 +5,12 @@ from typing import Any
 
 from prefect import flow
 
-from flows.run import Run, final_state
-from tasks.faults import MomentFault
+from flows.run.announce import final_state
+from flows.run.run import Run, open_run
+from tasks.faults import Passes
 from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options, RunSettings
-from tasks.poll import Survey
 from tasks.selection import EVERYTHING, Selection
+from tasks.steps.poll import Survey
 
 log = logging.getLogger(__name__)
 
@@ -39,40 +40,40 @@ def backfill(
     settings = RunSettings(
         source=source, destination=destination, selection=selection, options=options, credentials=credentials
     )
-    with Run("backfill", settings) as run:
-        run.prepare()
+    with open_run("backfill", settings) as run:
+        open_jobs = run.prepare()
         documents, listings, listed = run.new_documents(), 1, False
-        open_jobs = run.open_before
         troubles = 0
         while True:
             try:
-                if not listed and not run.report.stopped:
+                if not listed and run.tally.sending:
                     room = max(0, options.window - open_jobs)
                     taken = run.submit(documents, room)
                     listed = taken < room
                     open_jobs += taken  # until the survey says otherwise
                 survey = run.collect()
                 troubles = 0
-            except MomentFault as fault:
+            except Passes as fault:
                 troubles += 1
                 if troubles == _TROUBLES:
                     raise
                 log.warning("%s; going on in %g s", fault, _LONGEST_PAUSE)
-                run.session.clock.sleep(_LONGEST_PAUSE)
+                run.context.clock.sleep(_LONGEST_PAUSE)
                 documents = run.new_documents()  # a listing that failed cannot be gone on with
                 continue
             open_jobs = run.still_open(survey)
-            if run.report.refused:  # what was finished at the API has still been collected
+            if run.tally.refused:  # what was finished at the API has still been collected
                 break
             if open_jobs:
                 _pause(run, survey)
-            elif run.report.stopped:
+            elif run.tally.stopped:
                 break
             elif listed:
-                if not run.left_over() or listings == _LISTINGS:
+                left = run.tally.known.unclaimed()
+                if not left or listings == _LISTINGS:
                     break
                 # Documents that changed under us, or that something passing kept from being sent.
-                log.info("listing the source again: %d documents were left for later", run.left_over())
+                log.info("listing the source again: %d documents were left for later", left)
                 documents, listings, listed = run.new_documents(), listings + 1, False
         run.write_texts()
         return final_state(run.close())
@@ -80,9 +81,9 @@ def backfill(
 
 def _pause(run: Run, survey: Survey) -> None:
     """Rest until the next job is due."""
-    options, now = run.settings.options, run.session.clock.now()
+    options, now = run.context.options, run.context.clock.now()
     seconds = (survey.next_due - now).total_seconds() if survey.next_due else _LONGEST_PAUSE
     if survey.due or survey.ready:  # polled or sent just now, and left alone for so long
         seconds = min(seconds, options.poll_seconds)
-    run.show("waiting for the API")
-    run.session.clock.sleep(min(max(seconds, _SHORTEST_PAUSE), _LONGEST_PAUSE))
+    run.show(survey.waiting_for())
+    run.context.clock.sleep(min(max(seconds, _SHORTEST_PAUSE), _LONGEST_PAUSE))

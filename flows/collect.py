@@ -4,7 +4,8 @@ from typing import Any
 
 from prefect import flow
 
-from flows.run import Run, final_state
+from flows.run.announce import final_state
+from flows.run.run import open_run
 from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options, RunSettings
 
 
@@ -18,7 +19,7 @@ def collect(destination: str, options: Options = DEFAULTS, credentials: Credenti
         credentials: Blocks that hold the secrets; the worker's environment does when left out.
     """
     settings = RunSettings(source=None, destination=destination, options=options, credentials=credentials)
-    with Run("collect", settings) as run:
+    with open_run("collect", settings) as run:
         run.prepare()
         run.collect()
         return final_state(run.close())

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 from prefect import flow
 from pydantic import Field
 
-from flows.run import Run, final_state
-from tasks.faults import MomentFault, SetupFault
-from tasks.inbox import Inbox
+from flows.run.announce import final_state
+from flows.run.run import Run, open_run
+from tasks.faults import Passes, SetupFault
 from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options, RunSettings
 from tasks.selection import EVERYTHING, Selection
+from tasks.steps.inbox import Inbox
 from tasks.store.queue import LONGEST_WAIT, open_queue
 
 log = logging.getLogger(__name__)
@@ -50,11 +51,13 @@ def listen(
     settings = RunSettings(
         source=source, destination=destination, selection=selection, options=options, credentials=credentials
     )
-    with Run("listen", settings) as run:
-        inbox = Inbox(run.session, open_queue(queue, run.session.aws.session if run.session.aws else None))
-        run.prepare()
+    with open_run("listen", settings) as run:
+        inbox = Inbox(
+            run.context, open_queue(queue, run.context.aws.session if run.context.aws else None, run.context.clock)
+        )
+        run.prepare(few=True)
         _listen(run, inbox, math.inf if seconds is None else seconds)
-        run.report.messages, run.report.messages_left = inbox.settled, inbox.left
+        run.tally.note_messages(inbox.settled, inbox.left)
         return final_state(run.close())
 
 
@@ -70,20 +73,20 @@ def _check(options: Options, selection: Selection) -> None:
 
 def _listen(run: Run, inbox: Inbox, seconds: float) -> None:
     """Take batches of messages until the time is over; without any time, until the queue has nothing new."""
-    clock, options = run.session.clock, run.settings.options
+    clock, options = run.context.clock, run.context.options
     end = clock.monotonic() + seconds
     troubles = 0
     full = drained = False
-    while not (run.report.refused or run.report.stopped or drained):
+    while run.tally.sending and not drained:
         left = end - clock.monotonic()
         if seconds and left <= 0:
             break
         try:
-            room = options.window - run.known.load_open(run.session.ledger)
+            room = options.window - run.tally.known.load_open(run.context.ledger)
             full = room <= 0
             new = not full and _take(run, inbox, room, left if seconds else None)
             troubles = 0
-        except MomentFault as fault:
+        except Passes as fault:
             troubles += 1
             if troubles == _TROUBLES or not seconds:
                 raise
@@ -95,20 +98,20 @@ def _listen(run: Run, inbox: Inbox, seconds: float) -> None:
             run.show("waiting for room")
             clock.sleep(min(left, _PAUSE))
     if full:
-        run.report.stopped = f"{options.window} jobs are open, which is the window; collecting makes room"
+        run.tally.stop_sending(f"{options.window} jobs are open, which is the window; collecting makes room")
 
 
 def _take(run: Run, inbox: Inbox, room: int, left: float | None) -> bool:
     """Take a batch, submit what it tells of, and delete what is settled. Returns whether it had anything new."""
     run.show("listening")
-    most, options = min(room, _MOST), run.settings.options
+    most, options = min(room, _MOST), run.context.options
     if left is not None:  # no more than can be sent in the time left: the next run would not find its place free
         most = min(most, max(options.workers, int(min(_MOST, options.requests_per_second * left))))
     batch = inbox.take(most, min(left or 0, LONGEST_WAIT))
     if batch is None:
         return False
-    run.submit(inbox.new_documents(batch, run.known), room, batch.heed)
+    run.submit(inbox.new_documents(batch, run.tally.known), room, batch.heed)
     inbox.settle(batch)
     if batch.again:
-        run.session.clock.sleep(_AGAIN_SECONDS)
+        run.context.clock.sleep(_AGAIN_SECONDS)
     return not batch.again

@@ -4,7 +4,8 @@ from typing import Any
 
 from prefect import flow
 
-from flows.run import Run, final_state
+from flows.run.announce import final_state
+from flows.run.run import open_run
 from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options, RunSettings
 from tasks.selection import EVERYTHING, Selection
 
@@ -29,9 +30,8 @@ def submit(
     settings = RunSettings(
         source=source, destination=destination, selection=selection, options=options, credentials=credentials
     )
-    with Run("submit", settings) as run:
-        run.prepare()
-        room = max(0, options.window - run.open_before)
-        if run.submit(run.new_documents(), room) >= room and not run.report.stopped:
-            run.report.stopped = f"{options.window} jobs are open, which is the window; collecting makes room"
+    with open_run("submit", settings) as run:
+        room = max(0, options.window - run.prepare())
+        if run.submit(run.new_documents(), room) >= room and not run.tally.stopped:
+            run.tally.stop_sending(f"{options.window} jobs are open, which is the window; collecting makes room")
         return final_state(run.close())

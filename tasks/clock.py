@@ -1,11 +1,17 @@
 """Time as a parameter: everything that waits or dates something asks a clock, so tests need no waiting."""
 
+import threading
 import time
 from datetime import UTC, datetime
 
+from tasks.faults import Cancelled
+
 
 class Clock:
-    """The real clock."""
+    """The real clock. Its waits end as soon as somebody ends the run."""
+
+    def __init__(self) -> None:
+        self._ended = threading.Event()
 
     def now(self) -> datetime:
         """The time of day, in UTC, for records that other machines read."""
@@ -16,5 +22,23 @@ class Clock:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait.
+
+        Raises:
+            Cancelled: the run is being ended; waits that begin from then on end at once as well.
+        """
+        if self._ended.wait(seconds):
+            raise Cancelled("the run is being ended; what was sent is on record")
+
+    def sleep_through(self, seconds: float) -> None:
+        """Wait a second or two, also while the run is being ended: for what still has to be put on record."""
         time.sleep(seconds)
+
+    def end(self) -> None:
+        """End all waits, in every thread. From a signal handler too."""
+        self._ended.set()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is being ended."""
+        return self._ended.is_set()

@@ -5,8 +5,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from tasks.models import AnswerSchema
+from tasks.job.record import AnswerSchema
 from tasks.selection import EVERYTHING, Selection
+from tasks.store.settings import AS_IT_IS, DestinationOptions, SourceOptions
 from tasks.upstage.limits import Limits
 
 
@@ -38,10 +39,15 @@ class Recognition(BaseModel):
     )
     longest_poll_seconds: float = Field(600, gt=0, description="Longest wait between two polls of a job")
     lease_seconds: float = Field(
-        600, ge=1, description="How long a claim holds when its worker dies; longer than an upload takes"
+        60, ge=1, description="How long a claim holds after its worker died; a living worker renews it"
     )
     give_up_hours: float = Field(96, gt=0, description="When an unfinished request counts as lost; 72 hours are normal")
     rounds: int = Field(3, ge=1, le=20, description="How often the missing pages of a document are sent, in all")
+    refuse_restricted: bool = Field(
+        False,
+        description="Fail PDFs that an owner password restricts (printing, copying), instead of sending a copy without "
+        "encryption",
+    )
     limits: Limits = Field(default_factory=Limits, description="What the API takes in one request")
 
 
@@ -69,35 +75,39 @@ class Options(Recognition):
         None, description="Of dask or ray: the address of a cluster; one is started on this machine when left out"
     )
 
+    source: SourceOptions = Field(SourceOptions(), description="How the documents' bucket is read")
+    destination: DestinationOptions = Field(AS_IT_IS, description="How results and the ledger are written")
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.shard > self.shards:
             raise ValueError(f"there is no shard {self.shard} of {self.shards}")
         if self.engine == "threads" and (self.processes > 1 or self.cluster):
             raise ValueError("threads work in one process: processes and cluster go with the engines dask and ray")
-        if self.engine != "threads" and self.page_budget is not None:
-            raise ValueError(
-                "a page budget is kept by one process: give none with dask or ray, or use threads and shards"
-            )
         return self
 
-    def share(self, of: int) -> Self:
-        """The options of one of so many that work beside one another: rates, budget and window are for all of them.
+    def of_one_process(self, processes: int) -> Self:
+        """The options of one of the processes of a run: the rates are for all of them. The budget they share."""
+        return self._with(
+            requests_per_second=self.requests_per_second / processes,
+            pages_per_minute=self.pages_per_minute / processes,
+        )
+
+    def of_one_shard(self, shards: int) -> Self:
+        """The options of one of so many runs beside one another: rates, budget and window are for all of them.
 
         Raises:
             ValueError: the budget has fewer pages than that.
         """
-        if of == 1:
-            return self
-        if self.page_budget is not None and self.page_budget < of:
-            raise ValueError(f"a budget of {self.page_budget} pages cannot be shared out to {of}")
-        share = {
-            "requests_per_second": self.requests_per_second / of,
-            "pages_per_minute": self.pages_per_minute / of,
-            "page_budget": None if self.page_budget is None else self.page_budget // of,
-            "window": max(1, self.window // of),
-        }
-        return self.model_copy(update=share)
+        if self.page_budget is not None and self.page_budget < shards:
+            raise ValueError(f"a budget of {self.page_budget} pages cannot be shared out to {shards}")
+        return self.of_one_process(shards)._with(
+            page_budget=None if self.page_budget is None else self.page_budget // shards,
+            window=max(1, self.window // shards),
+        )
+
+    def _with(self, **changes: object) -> Self:
+        return self.model_validate({**dict(self), **changes})
 
 
 class FileOptions(Recognition):
@@ -135,7 +145,13 @@ class Credentials(BaseModel):
         json_schema_extra={"pattern": _AWS_BLOCK},
     )
 
-    @field_validator("upstage", "aws")
+    source_aws: str | None = Field(
+        None,
+        description="The same for the source and its queue alone, where the documents are another account's",
+        json_schema_extra={"pattern": _AWS_BLOCK},
+    )
+
+    @field_validator("upstage", "aws", "source_aws")
     @classmethod
     def _is_a_name(cls, name: str | None, field: ValidationInfo) -> str | None:
         pattern = _UPSTAGE_BLOCK if field.field_name == "upstage" else _AWS_BLOCK

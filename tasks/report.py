@@ -7,13 +7,22 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.outcomes import Outcome
+from tasks.faults import ExitStatus
+from tasks.job.outcome import Outcome
+from tasks.printable import printable
 
 _LISTED = 100
 
 
 class FailedDocument(BaseModel):
     """A document that was given up in this run."""
+
+    document: str
+    reason: str
+
+
+class AsideDocument(BaseModel):
+    """A document that was set aside: a person has to help."""
 
     document: str
     reason: str
@@ -29,7 +38,7 @@ class PublishedDocument(BaseModel):
 
 
 class RunReport(BaseModel):
-    """The sums of a run. `documents` is `done + failed + open + skipped`."""
+    """The sums of a run. `documents` is `done + failed + open + left + aside + skipped`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,7 +48,9 @@ class RunReport(BaseModel):
     documents: int = Field(0, description="documents this run looked at")
     done: int = Field(0, description="results published")
     failed: int = Field(0, description="given up in this run")
-    open: int = Field(0, description="not finished: at the API, or left to the next pass")
+    open: int = Field(0, description="not finished: their jobs are open in the ledger")
+    left: int = Field(0, description="not sent: without a job yet, and left to the next pass")
+    aside: int = Field(0, description="set aside: this run could do nothing for them, and a person has to help")
     skipped: int = Field(0, description="finished before, or by another run; those that failed before included")
     failed_before: int = Field(0, description="of the skipped, those that failed before: see 'failures'")
     pages: int = Field(0, description="pages in the results published")
@@ -53,28 +64,37 @@ class RunReport(BaseModel):
     unreadable: int = Field(0, description="open jobs whose records are of another version of this program")
     seconds: float = 0
     stopped: str | None = Field(None, description="why the run sent less than there was: budget, window")
+    ended: str | None = Field(None, description="why the set-up ended the run before all was done")
     refused: str | None = Field(None, description="why the account was refused")
+    nothing: str | None = Field(None, description="why the run found no document at all, and what was meant, perhaps")
+    others: int = Field(0, description="jobs of documents that were not meant, collected on the way; not in these sums")
     note: str | None = Field(None, description="what went another way than was asked for: synchronous instead of jobs")
     texts: int = Field(0, description="plain texts written beside results of earlier runs")
     failures: list[FailedDocument] = Field([], description=f"the first {_LISTED}")
+    set_aside: list[AsideDocument] = Field([], description=f"the first {_LISTED}")
     published: list[PublishedDocument] = Field([], description=f"the first {_LISTED}")
 
     @property
-    def exit_status(self) -> int:
-        """0 all done, 1 some documents failed, were left or are missing, 3 the account was refused."""
+    def exit_status(self) -> ExitStatus:
+        """What the command's exit status is after this run."""
+        if self.ended:
+            return ExitStatus.SETUP
         if self.refused:
-            return 3
-        unfinished = self.flow == "backfill" and (self.open or self.stopped or self.unreadable)
-        return 1 if self.failed or self.failed_before or self.missing or unfinished else 0
+            return ExitStatus.ACCOUNT_REFUSED
+        if self.nothing:
+            return ExitStatus.SETUP
+        unfinished = self.flow == "backfill" and (self.open or self.left or self.stopped or self.unreadable)
+        some = self.failed or self.failed_before or self.aside or self.missing or unfinished
+        return ExitStatus.SOME_FAILED if some else ExitStatus.DONE
 
     def add(self, outcome: Outcome) -> None:
         """Add what an outcome says beyond the state of the document."""
+        self.add_spent(outcome)
         self.pages += outcome.pages
-        self.pages_sent += outcome.pages_sent
-        self.requests += outcome.requests
-        self.possible_duplicates += outcome.possible_duplicates
         if outcome.kind == "failed" and len(self.failures) < _LISTED:
             self.failures.append(FailedDocument(document=outcome.name, reason=outcome.message))
+        if outcome.set_aside and len(self.set_aside) < _LISTED:
+            self.set_aside.append(AsideDocument(document=outcome.name, reason=outcome.message))
         if outcome.kind == "done" and len(self.published) < _LISTED:
             self.published.append(
                 PublishedDocument(
@@ -82,9 +102,15 @@ class RunReport(BaseModel):
                 )
             )
 
+    def add_spent(self, outcome: Outcome) -> None:
+        """Add what an outcome says of submissions."""
+        self.pages_sent += outcome.pages_sent
+        self.requests += outcome.requests
+        self.possible_duplicates += outcome.possible_duplicates
+
     def sentence(self) -> str:
         """The run in one line."""
-        parts = [f"{self.done} done", f"{self.failed} failed", f"{self.open} open", f"{self.skipped} skipped"]
+        parts = [f"{number} {name}" for name, number in self._counts()]
         line = (
             f"{self.documents} documents: {', '.join(parts)}; {self.pages_sent} pages sent in {self.requests} requests"
         )
@@ -92,9 +118,16 @@ class RunReport(BaseModel):
             line += f", {self.possible_duplicates} of them possibly twice"
         if self.missing:
             line += f"; {self.missing} that were named are missing"
+        if self.others:
+            line += f"; {self.others} jobs of others collected on the way"
         if self.flow == "listen":
             line += f"; {self.messages} messages dealt with, {self.messages_left} left"
         return line
+
+    def _counts(self) -> list[tuple[str, int]]:
+        """What became of the documents; what seldom happens is named only when it did."""
+        counts = [("done", self.done), ("failed", self.failed), ("open", self.open), ("skipped", self.skipped)]
+        return counts + [pair for pair in (("set aside", self.aside), ("left", self.left)) if pair[1]]
 
     def left_alone(self) -> str:
         """What was not touched because this version of the program does not understand it."""
@@ -106,18 +139,20 @@ class RunReport(BaseModel):
     def markdown(self) -> str:
         """The run as a page for the Prefect UI."""
         lines = [f"# {self.flow.capitalize()} of {_code(self.source or self.destination)}", ""]
+        if self.ended:
+            lines += [f"**Stopped: {_plain(self.ended)}**", ""]
         if self.refused:
             lines += [f"**Stopped: {_plain(self.refused)}**", ""]
+        if self.nothing:
+            lines += [f"Found nothing: {_plain(self.nothing)}", ""]
         if self.note:
             lines += [_plain(self.note), ""]
         if self.unreadable:
             lines += [self.left_alone(), ""]
         if self.stopped:
             lines += [f"Sent less than there was: {_plain(self.stopped)}", ""]
-        lines += _table(
-            ("documents", "done", "failed", "open", "skipped"),
-            [(str(self.documents), str(self.done), str(self.failed), str(self.open), str(self.skipped))],
-        )
+        names, numbers = zip(*self._counts(), strict=True)
+        lines += _table(("documents", *names), [(str(self.documents), *map(str, numbers))])
         lines += _table(
             ("pages published", "pages sent", "requests", "possibly paid twice", "seconds"),
             [
@@ -133,6 +168,10 @@ class RunReport(BaseModel):
         if self.failures:
             lines += [f"## Failed{_first(self.failures, self.failed)}", ""]
             lines += _table(("document", "reason"), [(_code(f.document), _plain(f.reason)) for f in self.failures])
+        if self.set_aside:
+            lines += [f"## Set aside{_first(self.set_aside, self.aside)}", ""]
+            lines += ["Somebody has to help; each run tries them once more.", ""]
+            lines += _table(("document", "reason"), [(_code(a.document), _plain(a.reason)) for a in self.set_aside])
         if self.failed_before:
             lines += [f"{self.failed_before} more failed in earlier runs.", ""]
         if self.missing:
@@ -162,7 +201,7 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
 
 def _plain(text: str) -> str:
     """Text that Markdown and HTML leave alone: keys and messages come from strangers."""
-    text = html.escape(" ".join(text.split()), quote=False)
+    text = html.escape(printable(" ".join(text.split())), quote=False)
     return "".join(f"\\{char}" if char in "\\`*_{}[]()#|~!<" else char for char in text)
 
 
@@ -170,6 +209,6 @@ def _code(text: str) -> str:
     """Text as a code span of a table, whatever it holds."""
     if "\\|" in text:  # readers of Markdown disagree about what divides cells here, and a code span has no way out
         return _plain(text)
-    text = " ".join(text.split()).replace("|", "\\|")
+    text = printable(" ".join(text.split())).replace("|", "\\|")
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
     return f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}"

@@ -10,14 +10,17 @@ import bracex
 from pydantic import Field, StringConstraints, field_validator, model_validator
 from wcmatch import fnmatch
 
-from tasks.documents.formats import EXTENSIONS
+from tasks.documents.files.formats import EXTENSIONS
 from tasks.faults import SetupFault
-from tasks.models import Frozen
+from tasks.job.record import Frozen
 from tasks.store.listings import is_address, object_address
+from tasks.store.location import ending
 
 _MOST_PATTERNS = 500  # after braces were written out; each costs time for every key
+_MOST_KEY_BYTES = 400_000  # Prefect takes parameters of a run of half a megabyte
 _MOST_FOLDERS = 20  # more listings than that are no saving over one
 _FLAGS = fnmatch.CASE | fnmatch.DOTMATCH | fnmatch.FORCEUNIX
+_BRACKET = re.compile(r"\[[!^]?+\]?+[^\]]*\]")
 _MAGIC = re.compile(r"[*?\[\\]")
 
 Glob = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
@@ -97,6 +100,8 @@ class Selection(Frozen):
         origins = [name for name in ("key", "manifest", "inventory") if getattr(self, name)]
         if len(origins) > 1:
             raise ValueError(f"{' and '.join(origins)} each say which documents are meant: give one of them")
+        if sum(len(key.encode("utf-8", "surrogatepass")) + 3 for key in self.key) > _MOST_KEY_BYTES:
+            raise ValueError("that many keys are too long to travel with a run: name them in a file with --manifest")
         if self.min_bytes is not None and self.max_bytes is not None and self.min_bytes > self.max_bytes:
             raise ValueError("min_bytes is more than max_bytes, so there is no such document")
         after, before = self.modified_after, self.modified_before
@@ -116,11 +121,18 @@ class Selection(Frozen):
 
     def takes_name(self, relative_key: str) -> bool:
         """Whether a document can be meant, by its key alone."""
-        if self.only_supported and _ending(relative_key) not in ("", *EXTENSIONS):
+        if self.only_supported and ending(relative_key) not in ("", *EXTENSIONS):
             return False
         if self.include and not _globs(self.include).match(relative_key):
             return False
         return not (self.exclude and _globs(self.exclude).match(relative_key))
+
+    def doubts(self) -> list[str]:
+        """What may be wrong with the patterns, in words, for when nothing is like them.
+
+        As in a shell, whatever is no pattern is taken for the letters it consists of, so none of these is an error.
+        """
+        return [doubt for pattern in (*self.include, *self.exclude) if (doubt := _doubt(pattern)) is not None]
 
     def folders(self) -> Sequence[str]:
         """The folders, as seen from the source, outside of which nothing is meant; in order, none within another."""
@@ -134,10 +146,25 @@ def _check_address(uri: str) -> None:
         raise ValueError(str(fault)) from fault
 
 
-def _ending(key: str) -> str:
-    """What a key's file name ends in, in lower case; empty when it has no such ending."""
-    stem, dot, ending = key.rpartition("/")[2].rpartition(".")
-    return f".{ending.lower()}" if stem and dot and ending else ""
+def _doubt(pattern: str) -> str | None:
+    shown = repr(pattern[:60])
+    if pattern.endswith("/"):
+        return f"{shown} ends with a slash, as no document does: {pattern[:60]}** is what lies in there"
+    braces = 0
+    for part in pattern.split("/"):
+        letters = iter(range(len(part)))
+        for index in letters:
+            if part[index] == "\\":
+                next(letters, None)
+            elif part[index] == "[":
+                end = _BRACKET.match(part, index)
+                if end is None:
+                    return f"{shown} has a [ that no ] closes, so it stands for itself"
+                for _ in range(end.end() - index - 1):
+                    next(letters)
+            elif part[index] in "{}":
+                braces = max(0, braces + (1 if part[index] == "{" else -1))
+    return f"{shown} has a {{ that no }} closes, so it stands for itself" if braces else None
 
 
 class _Globs:

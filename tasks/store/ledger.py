@@ -1,12 +1,13 @@
 """The ledger: every job is one object under `{destination}/_jobs/`, and conditional writes decide all races.
 
-Order of writes: open (claim) … result … done (or failed) … open closed, then deleted. A job is closed by a
-conditional write before its open record is deleted, so of several collectors exactly one deletes, and none
-can delete the record of a later claim.
+Order of writes: open (claim) … result … done (or failed) … open closed, then deleted. A job is closed by a conditional
+write before its open record is deleted, and only that version is deleted: of several collectors exactly one deletes,
+and none can delete the record of a later claim.
 """
 
 import hashlib
 import json
+import logging
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,10 +17,14 @@ from typing import BinaryIO, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tasks.faults import Fault
-from tasks.models import RECORD_FORMAT, ContentOwner, DoneJob, FailedJob, Job, Lease, PageRange
+from tasks.faults import CredentialsRefused, Fault, RecordUnreadable, Superseded
+from tasks.job import transitions
+from tasks.job.record import RECORD_FORMAT, ContentOwner, DoneJob, FailedJob, Job, PageRange
+from tasks.job.transitions import NOTHING, Change, Counts
 from tasks.store.location import LEDGER_FOLDER, Location
-from tasks.store.object_store import ObjectStore
+from tasks.store.object_store import JSON, ObjectStore
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,18 +48,11 @@ class RecordEntry:
     last_modified: datetime
 
 
-class RecordUnreadable(Fault):
-    """A record of another format, or a damaged one. Nobody guesses: it is left as it is."""
-
-
-class Superseded(Exception):
-    """Another worker wrote the record since we read it: it is theirs to go on with."""
-
-
 class Ledger:
     """Reads and writes the records of one destination."""
 
-    def __init__(self, objects: ObjectStore, destination: Location) -> None:
+    def __init__(self, objects: ObjectStore, destination: Location, owner: str = "") -> None:
+        self._owner = owner
         self._objects = objects
         self._bucket = destination.bucket
         self._folder = destination.key(LEDGER_FOLDER)
@@ -87,12 +85,13 @@ class Ledger:
         """Whether an open record is a leftover of somebody who was stopped between two writes.
 
         Either the closer of a finished job, or a claimer that came late and did not get to look at done and
-        failed. A job that was put back since it failed is none.
+        failed. A job that was put back since it failed is none, nor is one of which the failed record knows less: that
+        was written by a worker who had lost the job.
         """
         if self._objects.exists(self._bucket, self._key("done", job.id)):
             return True
         failed = self.failed(job.id)
-        return failed is not None and failed.job.retries >= job.retries
+        return failed is not None and transitions.knows_as_much(failed.job, job)
 
     def read(self, job_id: str) -> Held | None:
         """An open job, or None when it is not open any more."""
@@ -110,55 +109,70 @@ class Ledger:
             raise Superseded(job.id)
         return Held(job, etag)
 
-    def amend(self, held: Held, change: Callable[[Job], Job]) -> Held | None:
+    def amend(self, held: Held, change: Callable[[Job], Change]) -> tuple[Held | None, Counts]:
         """Apply a change that must not be lost, whoever else writes the record meanwhile.
 
         Returns:
-            The record as written; None when the job is not open any more.
+            The record as written and what the change counted; None and nothing when the job is not open any more.
         """
         current: Held | None = held
-        while current is not None:
+        while current is not None and current.job.closed is None:
+            changed = change(current.job)
             try:
-                return self.update(current, change(current.job))
+                return self.update(current, changed.job), changed.counts
             except Superseded:
                 current = self.read(held.job.id)
-                if current is not None and current.job.lease is not None and current.job.lease.doing == "closed":
-                    return None
-        return None
+        return None, NOTHING
 
     def close(self, held: Held) -> bool:
         """Delete the open record, if it is still the one we know. Returns whether it was."""
         # A mark of our own: two closers that write the same bytes would both take themselves for the winner.
-        lease = Lease(owner=uuid.uuid4().hex, until=held.job.claimed_at, doing="closed")
-        etag = self._objects.replace(
-            self._bucket,
-            self._key("open", held.job.id),
-            _bytes(held.job.model_copy(update={"lease": lease})),
-            held.etag,
-        )
+        closed = transitions.closed(held.job, self._owner, uuid.uuid4().hex)
+        etag = self._objects.replace(self._bucket, self._key("open", closed.id), _bytes(closed), held.etag)
         if etag is not None:
-            self.sweep(held.job.id)
+            self.sweep(Held(closed, etag))
         return etag is not None
 
-    def sweep(self, job_id: str) -> None:
-        """Delete a closed record that its closer left behind."""
-        self._objects.delete(self._bucket, self._key("open", job_id))
+    def sweep(self, held: Held) -> None:
+        """Delete a closed record, and no other that may lie there by now."""
+        self._objects.remove(self._bucket, self._key("open", held.job.id), held.etag)
 
-    def finish(self, held: Held, done: DoneJob) -> None:
-        """Say that the result is published, and close the job."""
-        self._objects.put(self._bucket, self._key("done", held.job.id), _bytes(done), {}, "application/json")
-        for pages in held.job.kept:
-            self._objects.delete(self._bucket, self._kept_key(held.job.id, pages))
-        closed = self.close(held)
-        # A failed record is left behind when whoever put the job back was stopped in between, or when another
-        # worker gave the job up after our lease was over. The result is there: done is what counts.
-        if held.job.retries or not closed:
-            self._objects.delete(self._bucket, self._key("failed", held.job.id))
+    def finish(self, held: Held, done: DoneJob) -> bool:
+        """Say that the result is published, and close the job. Returns whether nobody else had said so before.
 
-    def fail(self, held: Held, failed: FailedJob) -> None:
-        """Say why the job was given up, and close it."""
-        self._objects.put(self._bucket, self._key("failed", held.job.id), _bytes(failed), {}, "application/json")
-        self.close(held)
+        What is left to tidy up after that is nobody's failure: whoever meets it next does it.
+        """
+        first = self._objects.create(self._bucket, self._key("done", held.job.id), _bytes(done)) is not None
+        try:
+            if held.job.kept:
+                self.drop_kept(held.job.id)
+            closed = self.close(held)
+            # A failed record is left behind when whoever put the job back was stopped in between, or when another
+            # worker gave the job up after our lease was over. The result is there: done is what counts.
+            if held.job.retries or not closed:
+                self._forget("failed", held.job.id)
+        except CredentialsRefused:
+            raise
+        except Fault as fault:
+            log.warning("job %s is done, and its open record could not be closed: %s", held.job.id, fault)
+        return first
+
+    def fail(self, held: Held, failed: FailedJob) -> bool:
+        """Say why the job was given up, and close it.
+
+        Returns:
+            False when the job was not ours any more: another worker goes on with it, or has finished it.
+        """
+        key, body = self._key("failed", held.job.id), _bytes(failed)
+        self._objects.put(self._bucket, key, body, {}, JSON)
+        ours = self.close(held)
+        # Whoever finishes a job looks for a failed record only when the job was not theirs to close.
+        if ours and not self._objects.exists(self._bucket, self._key("done", held.job.id)):
+            return True
+        stored = self._objects.get(self._bucket, key)
+        if stored is not None and stored.body == body:
+            self._objects.remove(self._bucket, key, stored.etag)
+        return False
 
     def put_back(self, failed: FailedJob) -> bool:
         """Open a failed job again, with all that is known of its requests and pages.
@@ -169,28 +183,29 @@ class Ledger:
         Returns:
             False when the job is open already (it is being closed, or somebody else put it back).
         """
-        # A mark of our own, as in `close`: two that put the same job back must not both take themselves for the
-        # first. As a lease it is over at once.
-        lease = Lease(owner=uuid.uuid4().hex, until=failed.job.claimed_at, doing="reading")
-        job = failed.job.model_copy(
-            update={"lease": lease, "rounds": 0, "poll_after": None, "retries": failed.job.retries + 1}
-        )
-        if failed.code == "wrong-answer":  # asked again, the same requests would give the same answer
-            requests = tuple(each.model_copy(update={"status": "resent"}) for each in job.requests)
-            job = job.model_copy(update={"requests": requests})
+        # A nonce, as in `close`: two that put the same job back must not both take themselves for the first.
+        job = transitions.put_back(failed, uuid.uuid4().hex)
         etag = self._objects.create(self._bucket, self._key("open", job.id), _bytes(job))
         if etag is None:
             return False
-        if self.failed(job.id) != failed:
+        key = self._key("failed", job.id)
+        stored = self._objects.get(self._bucket, key)
+        if stored is None or self._parse(FailedJob, stored.body, job.id) != failed:
             # Put back by another meanwhile, and ended again: what we know of it is out of date.
             self.close(Held(job, etag))
             return False
-        self._objects.delete(self._bucket, self._key("failed", job.id))
+        self._objects.remove(self._bucket, key, stored.etag)
         return True
+
+    def _forget(self, state: State, job_id: str) -> None:
+        """Delete the record that lies there now, and no later one."""
+        entry = self.entry(state, job_id)
+        if entry is not None:
+            self._objects.remove(self._bucket, self._key(state, job_id), entry.etag)
 
     def keep_pages(self, job_id: str, pages: PageRange, body: bytes | BinaryIO) -> None:
         """Keep pages that came: of a request that was answered at once, or of a job that failed."""
-        self._objects.put(self._bucket, self._kept_key(job_id, pages), body, {}, "application/json")
+        self._objects.put(self._bucket, self._kept_key(job_id, pages), body, {}, JSON)
 
     def kept_pages(self, job_id: str, pages: PageRange) -> bytes | None:
         """A batch kept before; None when it is gone."""
@@ -199,17 +214,20 @@ class Ledger:
 
     def kept_ranges(self, job_id: str) -> list[PageRange]:
         """Which pages of a job are kept, whether its record says so or not."""
-        ranges = []
-        for entry in self._objects.list(self._bucket, f"{self._folder}pages/{job_id}/"):
-            name = re.fullmatch(r"(\d+)-(\d+)\.json", entry.key.rpartition("/")[2])
-            if name is not None:  # strangers' files, and the markers that some tools leave for folders, are none
-                ranges.append(PageRange(first=int(name[1]), last=int(name[2])))
+        ranges = [pages for pages, _ in self._kept_entries(job_id)]
         return sorted(ranges, key=lambda pages: (pages.first, pages.last))
 
     def drop_kept(self, job_id: str) -> None:
         """Delete the kept pages of a job that is done, whether its record names them or not."""
-        for pages in self.kept_ranges(job_id):
-            self._objects.delete(self._bucket, self._kept_key(job_id, pages))
+        for pages, etag in list(self._kept_entries(job_id)):
+            self._objects.remove(self._bucket, self._kept_key(job_id, pages), etag)
+
+    def _kept_entries(self, job_id: str) -> Iterator[tuple[PageRange, str]]:
+        for entry in self._objects.list(self._bucket, f"{self._folder}pages/{job_id}/"):
+            name = re.fullmatch(r"(\d+)-(\d+)\.json", entry.key.rpartition("/")[2])
+            # Strangers' files, and the markers that some tools leave for folders, are none.
+            if name is not None and 1 <= int(name[1]) <= int(name[2]):
+                yield PageRange(first=int(name[1]), last=int(name[2])), entry.etag
 
     def _kept_key(self, job_id: str, pages: PageRange) -> str:
         return f"{self._folder}pages/{job_id}/{pages.first}-{pages.last}.json"
@@ -239,9 +257,31 @@ class Ledger:
     def _content_key(self, content: str, variant: str) -> str:
         return f"{self._folder}content/{content}-{hashlib.sha256(variant.encode()).hexdigest()[:16]}.json"
 
-    def forget_done(self, job_id: str) -> None:
-        """Let a document count as new: its result is not there any more."""
-        self._objects.delete(self._bucket, self._key("done", job_id))
+    def forget_done(self, job_id: str, etag: str) -> bool:
+        """Let a document count as new: its result is not there any more.
+
+        Args:
+            job_id: its job.
+            etag: the done record that was seen before the result was looked for.
+
+        Returns:
+            False when another has written a newer one since: look again.
+        """
+        return self._objects.remove(self._bucket, self._key("done", job_id), etag)
+
+    def read_budget(self, name: str) -> tuple[bytes, str] | None:
+        """What a budget has been charged so far, with its ETag; None when nothing was."""
+        stored = self._objects.get(self._bucket, self._budget_key(name))
+        return None if stored is None else (stored.body, stored.etag)
+
+    def write_budget(self, name: str, body: bytes, etag: str | None) -> bool:
+        """Write a budget over nothing (`etag` is None), or over the version read. False when another was first."""
+        if etag is None:
+            return self._objects.create(self._bucket, self._budget_key(name), body) is not None
+        return self._objects.replace(self._bucket, self._budget_key(name), body, etag) is not None
+
+    def _budget_key(self, name: str) -> str:
+        return f"{self._folder}budgets/{name}.json"
 
     def entries(self, state: State) -> Iterator[RecordEntry]:
         """The records in one state, as listed; costs no reads."""

@@ -15,7 +15,7 @@ from urllib.parse import unquote_plus
 
 from pydantic import BaseModel, Field, ValidationError
 
-from tasks.faults import DocumentMoved, SetupFault
+from tasks.faults import DocumentChanged, ObjectRefused, SetupFault
 from tasks.store.object_store import Entry, ObjectStore
 
 _OBJECT = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9])/(.+)", re.DOTALL | re.IGNORECASE)
@@ -119,8 +119,10 @@ def _fetched(objects: ObjectStore, uri: str, to: Path, what: str) -> Path:
         raise SetupFault(f"there is no {what} at {uri}: correct its address")
     try:
         objects.fetch(bucket, key, there.etag, to)
-    except DocumentMoved as moved:
+    except DocumentChanged as moved:
         raise SetupFault(f"the {what} at {uri} changed while it was read: start again when it is written") from moved
+    except ObjectRefused as refused:
+        raise SetupFault(f"the {what} cannot be read: {refused}") from refused
     return to
 
 

@@ -3,14 +3,18 @@
 import re
 from dataclasses import dataclass
 
-from tasks.faults import DocumentFault, SetupFault
+from tasks.faults import DocumentFault, FailureCode, SetupFault
 
 # AWS: 3 to 63 characters. Other stores allow capitals and underscores, so only what can't be a bucket is refused.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _LONGEST_KEY = 1024
 DEFAULT_MODEL = "ocr"
-_OURS = re.compile(r"\.ocr(\.[A-Za-z0-9._-]+)?\.(json|txt)\Z")
 LEDGER_FOLDER = "_jobs/"
+_RESULT = re.compile(r"\.ocr(\.[A-Za-z0-9._-]+)?\.(json|txt)\Z")
+# A folder of the ledger, and JSON in it; or the object that the proof of conditional writes makes and deletes.
+_LEDGER = re.compile(r"(?:\A|/)_jobs/(?:[a-z]+/.*\.json|check-[0-9a-f]{32})\Z", re.DOTALL)
+_MARKERS = {".keep", ".gitkeep"}
+_HADOOP_FOLDER = "_$folder$"
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,14 @@ def result_key(
     """
     if source.relative(key).startswith(LEDGER_FOLDER):
         raise DocumentFault(
-            "key-reserved", f"its result would lie in the ledger's folder {LEDGER_FOLDER}: put the document elsewhere"
+            FailureCode.KEY_RESERVED,
+            f"its result would lie in the ledger's folder {LEDGER_FOLDER}: put the document elsewhere",
         )
     result = destination.key(source.relative(key) + result_suffix(model, schema))
     length = len(result.encode())
     if length > _LONGEST_KEY:
         raise DocumentFault(
-            "key-too-long",
+            FailureCode.KEY_TOO_LONG,
             f"its result would need a key of {length} bytes, and S3 allows {_LONGEST_KEY}: "
             "shorten the document's key or choose a shorter destination",
         )
@@ -85,6 +90,28 @@ def text_key(result: str) -> str:
     return result.removesuffix(".json") + ".txt"
 
 
-def looks_like_result(key: str) -> bool:
-    """Whether a key is one that this program gives to results."""
-    return bool(_OURS.search(key))
+def is_output(key: str) -> bool:
+    """Whether a key is one that this program gives to results and records of some destination, wherever it lies.
+
+    Told by its shape alone: reading every object of a source would cost more than the listing. All such keys end in
+    .json or .txt, which no format that can be recognised does; the ledger's folder may hold documents of others.
+    """
+    return bool(_RESULT.search(key) or _LEDGER.search(key))
+
+
+def is_marker(key: str, size: int | None = None) -> bool:
+    """Whether a key is that of a folder's marker, as consoles, Hadoop and version control leave them.
+
+    Args:
+        key: the key.
+        size: the object's, where it is known. An empty object is a marker if its name has no ending; with one it is a
+            document, and an empty one.
+    """
+    name = key.rpartition("/")[2]
+    return not name or name in _MARKERS or name.endswith(_HADOOP_FOLDER) or (size == 0 and not ending(key))
+
+
+def ending(key: str) -> str:
+    """What a key's file name ends in, in lower case with its dot; empty when it has no such ending."""
+    stem, dot, last = key.rpartition("/")[2].rpartition(".")
+    return f".{last.lower()}" if stem and dot and last else ""

@@ -1,6 +1,6 @@
 """What the ledger, the steps and the results ask of a store of objects; S3 is one, a folder on this machine another."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -44,8 +44,17 @@ class ObjectStore(Protocol):
     def exists(self, bucket: str, key: str) -> bool:
         """Whether the object is there."""
 
-    def head(self, bucket: str, key: str) -> Described | None:
-        """What is known of an object without reading it, or None when it isn't there."""
+    def head(self, bucket: str, key: str, *, document: bool = False) -> Described | None:
+        """What is known of an object without reading it, or None when it isn't there.
+
+        Args:
+            bucket: the bucket.
+            key: the object's key.
+            document: whether it is one of many, so that a refusal is its own and not the set-up's.
+
+        Raises:
+            ObjectRefused: a document that may not be looked at.
+        """
 
     def create(self, bucket: str, key: str, body: bytes) -> str | None:
         """Write an object that must not exist yet. Returns its ETag, or None when another was first."""
@@ -65,17 +74,30 @@ class ObjectStore(Protocol):
     def put(self, bucket: str, key: str, body: bytes | BinaryIO, metadata: Mapping[str, str], media_type: str) -> None:
         """Write an object, whatever was there. A file is streamed."""
 
+    def remove(self, bucket: str, key: str, etag: str) -> bool:
+        """Delete an object while it is exactly the version with that ETag, and no other that took its place.
+
+        Returns:
+            True when that version is gone, by this call or already; False when another is in its place, left alone.
+        """
+
     def delete(self, bucket: str, key: str) -> None:
-        """Delete an object; one that isn't there is fine."""
+        """Delete an object that nobody else writes; one that isn't there is fine. For all others there is `remove`."""
 
     def list(self, bucket: str, prefix: str) -> Iterator[Entry]:
         """The objects under a prefix, in key order, as lazily as they are taken."""
+
+    def names(self, bucket: str, folder: str) -> Sequence[str]:
+        """What lies in a folder: objects, and folders with a slash at their ends; a thousand at most."""
 
     def fetch(self, bucket: str, key: str, etag: str, to: Path) -> None:
         """Copy exactly that version into a file, in pieces.
 
         Raises:
-            DocumentMoved: the object changed or vanished since.
+            DocumentChanged: the object changed or vanished since.
+            ObjectRefused: the store does not give it out.
+            SetupFault: the disk is full.
+            Cancelled: the run is being ended.
         """
 
     def prove_conditional_writes(self, bucket: str, folder: str) -> datetime:

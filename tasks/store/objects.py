@@ -2,74 +2,104 @@
 
 Only conditional PutObject is relied on: stores differ in conditional delete, copy and multipart completion.
 The ETag is sent without quotes, which Ceph compares literally. A PUT that is answered with an error is read
-again before the error is believed, since botocore's own retries may have written it the first time.
+again before the error is believed, since the store may have carried it out.
+
+Retries are made here, never by botocore: it would repeat a DELETE whose answer was lost, and destroy what another
+worker has written meanwhile. Their waits are the clock's, so that they end with the run.
 """
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from botocore.config import Config
-from botocore.exceptions import ClientError, HTTPClientError
-from botocore.exceptions import (
-    ConnectionError as BotoConnectionError,
-)
-from urllib3.exceptions import HTTPError
+from botocore.exceptions import ClientError
 
-from tasks.faults import DocumentMoved, Fault, MomentFault, SetupFault
-from tasks.store.accounts import ERRORS, AwsAccount, credentials_fault, error_code, own_account
+from tasks.clock import Clock
+from tasks.faults import DocumentChanged, Passes, SetupFault
+from tasks.scratch import folder_fault
+from tasks.store.attempts import ATTEMPTS, Attempts
+from tasks.store.aws import ERRORS, AwsAccount, error_code, own_account
 from tasks.store.object_store import JSON, Described, Entry, Stored
+from tasks.store.pace import Pace, keep_pace
+from tasks.store.s3_errors import GONE, LOST, document_fault, etag_of, explained, not_of_s3, passing
+from tasks.store.s3_parameters import checksum, parameters, result_parameters, write_parameters
+from tasks.store.settings import DestinationOptions, SourceOptions
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-_LOST = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409", "OperationAborted"}
-_GONE = {"NoSuchKey", "404", "NotFound"}
-_DENIED = {"AccessDenied", "403", "Forbidden"}
-# What IAM calls them. S3 also says so of an object that does not exist, to those who may not list.
-_PERMISSIONS = {
-    "read": "s3:GetObject (and s3:ListBucket)",
-    "look": "s3:GetObject (and s3:ListBucket)",
-    "write": "s3:PutObject",
-    "delete": "s3:DeleteObject",
-    "list": "s3:ListBucket",
-}
+_PIECE = 1 << 20
 
 
-def connect(endpoint: str | None = None, connections: int = 32, account: AwsAccount | None = None) -> "S3Client":
-    """An S3 client of an account; of boto3's own chain (environment, profile, role) where none is given.
+def connect(
+    endpoint: str | None = None,
+    connections: int = 32,
+    account: AwsAccount | None = None,
+    pace: Pace | None = None,
+) -> "S3Client":
+    """An S3 client that repeats no call by itself and gives up answers that drip.
+
+    Args:
+        endpoint: the address of another store than AWS'.
+        connections: how many are kept.
+        account: whose; boto3's own chain (environment, profile, role) when left out.
+        pace: how slow is too slow.
 
     Raises:
         SetupFault: boto3 cannot be set up as configured.
     """
     # Checksums that not every store knows (trailing CRC) are left out unless an operation demands them.
     config = Config(
-        retries={"mode": "standard", "max_attempts": 6},
         max_pool_connections=connections,
         connect_timeout=10,
         read_timeout=60,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    return (account or own_account()).s3(config, endpoint)
+    client = (account or own_account()).s3(config, endpoint)
+    keep_pace(client, pace or Pace())
+    return client
 
 
 class Objects:
-    """Reads and writes objects; every failure becomes one of this project's faults."""
+    """Reads and writes objects; every failure becomes one of this project's faults.
 
-    def __init__(self, client: "S3Client") -> None:
+    Args:
+        client: boto3's client for S3, as `connect` makes it: one that repeats no call by itself.
+        clock: paces the retries.
+        attempts: how often a call is made, the first included, while it fails for reasons that may pass.
+        options: how the buckets are used.
+    """
+
+    def __init__(
+        self,
+        client: "S3Client",
+        clock: Clock | None = None,
+        attempts: int = ATTEMPTS,
+        options: SourceOptions | DestinationOptions | None = None,
+    ) -> None:
         self._client = client
+        self._options = options or DestinationOptions()
+        self._with_all = parameters(self._options)
+        self._with_writes = self._with_all | write_parameters(self._options)
+        self._attempts = Attempts(clock or Clock(), attempts, passing)
+        self._deletes_heed_conditions = False  # until the store has shown that they do
 
     def get(self, bucket: str, key: str) -> Stored | None:
         """An object's bytes, or None when it isn't there."""
+
+        def read() -> Stored:
+            answer = self._client.get_object(Bucket=bucket, Key=key, **self._with_all)
+            return Stored(answer["Body"].read(), etag_of(answer, f"read s3://{bucket}/{key}"))
+
         try:
-            answer = self._client.get_object(Bucket=bucket, Key=key)
-            return Stored(answer["Body"].read(), answer["ETag"].strip('"'))
+            return self._attempts.on_record(read)
         except ERRORS as error:
-            if error_code(error) in _GONE:
+            if error_code(error) in GONE:
                 return None
             raise explained(error, f"read s3://{bucket}/{key}", bucket) from error
 
@@ -77,24 +107,37 @@ class Objects:
         """Whether the object is there."""
         return self.head(bucket, key) is not None
 
-    def head(self, bucket: str, key: str) -> Described | None:
-        """What is known of an object without reading it, or None when it isn't there."""
+    def head(self, bucket: str, key: str, *, document: bool = False) -> Described | None:
+        """What is known of an object without reading it, or None when it isn't there.
+
+        Args:
+            bucket: the bucket.
+            key: the object's key.
+            document: whether it is one of many, so that a refusal is its own and not the set-up's.
+
+        Raises:
+            ObjectRefused: a document that may not be looked at.
+        """
+        tried = self._attempts.until_the_end if document else self._attempts.on_record
         try:
-            answer = self._client.head_object(Bucket=bucket, Key=key)
+            answer = tried(lambda: self._client.head_object(Bucket=bucket, Key=key, **self._with_all))
         except ERRORS as error:
-            if error_code(error) in _GONE:
+            if error_code(error) in GONE:
                 return None
-            raise explained(self._in_words(error, bucket, key), f"look at s3://{bucket}/{key}", bucket) from error
-        etag = answer["ETag"].strip('"')
+            why, uri = self._in_words(error, bucket, key), f"s3://{bucket}/{key}"
+            raise (
+                document_fault(why, uri, bucket) if document else explained(why, f"look at {uri}", bucket)
+            ) from error
+        etag = etag_of(answer, f"look at s3://{bucket}/{key}")
         return Described(key, etag, answer["ContentLength"], answer["LastModified"], answer["Metadata"])
 
     def _in_words(self, error: Exception, bucket: str, key: str) -> Exception:
-        """Why a look was refused: its answer is a number, and that of a read says whether it is the credentials."""
-        if error_code(error) in {"400", "403"}:
+        """Why a look was refused: its answer is a number, and that of a read has a sentence."""
+        if error_code(error) in {"400", "403", "405"}:
             try:
-                self._client.get_object(Bucket=bucket, Key=key, Range="bytes=0-0")["Body"].close()
+                self._client.get_object(Bucket=bucket, Key=key, Range="bytes=0-0", **self._with_all)["Body"].close()
             except ERRORS as refused:
-                if credentials_fault(refused, "S3") is not None:
+                if not error_code(refused).isdigit() and error_code(refused) not in GONE | {""}:
                     return refused
         return error
 
@@ -107,25 +150,31 @@ class Objects:
         return self._put_if(bucket, key, body, etag)
 
     def _put_if(self, bucket: str, key: str, body: bytes, etag: str | None) -> str | None:
+        checked = self._with_writes | checksum(self._options, body)
+        put = partial(self._client.put_object, Bucket=bucket, Key=key, Body=body, ContentType=JSON, **checked)
+
+        def write() -> str | None:
+            try:
+                answer = put(IfNoneMatch="*") if etag is None else put(IfMatch=etag)
+                return etag_of(answer, f"write s3://{bucket}/{key}")
+            except ERRORS as error:
+                code = error_code(error)
+                if etag is not None and code in GONE:
+                    return None
+                if code not in LOST and not passing(error):
+                    raise
+                # The answer may speak of a retry of a write that had gone through: what is stored decides.
+                stored = self.get(bucket, key)
+                if stored is not None and stored.body == body:
+                    return stored.etag
+                # Ceph answers most lost races over If-Match with 500: another version in its place is an answer too.
+                if code in LOST or (etag is not None and stored is not None and stored.etag != etag):
+                    return None
+                raise
+
         try:
-            if etag is None:
-                answer = self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=JSON, IfNoneMatch="*")
-            else:
-                answer = self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=JSON, IfMatch=etag)
-            return answer["ETag"].strip('"')
+            return self._attempts.on_record(write)
         except ERRORS as error:
-            code = error_code(error)
-            if etag is not None and code in _GONE:
-                return None
-            if code not in _LOST and not _passing(error):
-                raise explained(error, f"write s3://{bucket}/{key}", bucket) from error
-            # The answer may speak of a retry of a write that had gone through: what is stored decides.
-            stored = self.get(bucket, key)
-            if stored is not None and stored.body == body:
-                return stored.etag
-            # Ceph answers most lost races over If-Match with 500: another version in its place is an answer too.
-            if code in _LOST or (etag is not None and stored is not None and stored.etag != etag):
-                return None
             raise explained(error, f"write s3://{bucket}/{key}", bucket) from error
 
     def put_file(
@@ -137,58 +186,180 @@ class Objects:
             Whether it was written by this call; after a False, look whether a retry of it was.
         """
         put = partial(self._client.put_object, Bucket=bucket, Key=key, Metadata=dict(metadata), ContentType=media_type)
-        try:
+        put = partial(put, **self._with_writes, **result_parameters(self._options))
+
+        def write() -> None:
             with file.open("rb") as body:
-                if over is None:
-                    put(Body=body, IfNoneMatch="*")
-                else:
-                    put(Body=body, IfMatch=over)
+                checked = partial(put, **checksum(self._options, body))
+                answer = checked(Body=body, IfNoneMatch="*") if over is None else checked(Body=body, IfMatch=over)
+                etag_of(answer, f"write s3://{bucket}/{key}")
+
+        try:
+            self._attempts.on_record(write)
         except ERRORS as error:
-            if error_code(error) in _LOST | _GONE:
+            if error_code(error) in LOST | GONE:
                 return False
             raise explained(error, f"write s3://{bucket}/{key}", bucket) from error
         return True
 
     def put(self, bucket: str, key: str, body: bytes | BinaryIO, metadata: Mapping[str, str], media_type: str) -> None:
         """Write an object, whatever was there. A file is streamed."""
+        start = 0 if isinstance(body, bytes) else body.tell()
+
+        def write() -> None:
+            if not isinstance(body, bytes):
+                body.seek(start)
+            checked = self._with_writes | checksum(self._options, body)
+            put = partial(self._client.put_object, Bucket=bucket, Key=key, Metadata=dict(metadata), **checked)
+            etag_of(put(Body=body, ContentType=media_type), f"write s3://{bucket}/{key}")
+
         try:
-            self._client.put_object(Bucket=bucket, Key=key, Body=body, Metadata=dict(metadata), ContentType=media_type)
+            self._attempts.on_record(write)
         except ERRORS as error:
             raise explained(error, f"write s3://{bucket}/{key}", bucket) from error
 
-    def delete(self, bucket: str, key: str) -> None:
-        """Delete an object; one that isn't there is fine."""
+    def remove(self, bucket: str, key: str, etag: str) -> bool:
+        """Delete an object while it is exactly the version with that ETag, and no other that took its place.
+
+        A DELETE whose answer was lost is not repeated before the object is looked at: it may have been carried out,
+        and another worker may have written the object anew. On a store that heeds `If-Match` nothing else can be
+        deleted. On one that ignores it, what is written between the look and the DELETE can.
+
+        Args:
+            bucket: the bucket.
+            key: the object's key.
+            etag: the version, as it was read or written.
+
+        Returns:
+            True when that version is gone, by this call or already; False when another is in its place, left alone.
+
+        Raises:
+            Passes: it could not be told, within several attempts.
+            SetupFault: it may not be deleted.
+        """
+
+        def delete() -> bool:
+            if not self._deletes_heed_conditions and (other := self._replaced(bucket, key, etag)) is not None:
+                return other
+            try:
+                self._delete_if(bucket, key, etag)
+            except ERRORS as error:
+                code = error_code(error)
+                if code in GONE:
+                    return True
+                if code not in LOST and not passing(error):
+                    raise
+                if (other := self._replaced(bucket, key, etag)) is not None:
+                    return other
+                raise
+            return True
+
         try:
-            self._client.delete_object(Bucket=bucket, Key=key)
+            return self._attempts.on_record(
+                delete, lambda error: passing(error) or (isinstance(error, Exception) and error_code(error) in LOST)
+            )
+        except ERRORS as error:
+            if error_code(error) in LOST:
+                raise Passes(f"could not delete s3://{bucket}/{key}: {error}") from error
+            raise explained(error, f"delete s3://{bucket}/{key}", bucket) from error
+
+    def _replaced(self, bucket: str, key: str, etag: str) -> bool | None:
+        """What `remove` answers for what is there now; None while it is that version, which is still to be deleted."""
+        found = self.head(bucket, key)
+        if found is None:
+            return True
+        return None if found.etag == etag else False
+
+    def _delete_if(self, bucket: str, key: str, etag: str) -> None:
+        try:
+            self._client.delete_object(Bucket=bucket, Key=key, IfMatch=etag, **self._with_all)
+        except ClientError as error:
+            if error_code(error) in {"PreconditionFailed", "412"}:
+                self._deletes_heed_conditions = True
+            if error_code(error) != "NotImplemented":
+                raise
+            self._client.delete_object(
+                Bucket=bucket, Key=key, **self._with_all
+            )  # a store that refuses the condition; it was looked at
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Delete an object that nobody else writes; one that isn't there is fine. For all others there is `remove`."""
+        try:
+            self._attempts.on_record(lambda: self._client.delete_object(Bucket=bucket, Key=key, **self._with_all))
         except ERRORS as error:
             raise explained(error, f"delete s3://{bucket}/{key}", bucket) from error
 
     def list(self, bucket: str, prefix: str) -> Iterator[Entry]:
-        """The objects under a prefix, in key order, a thousand a call, as lazily as they are taken."""
-        # botocore asks for encoded keys by itself, and knows that S3 writes a space as "+".
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        try:
-            for page in pages:
-                for item in page.get("Contents", []):
-                    yield Entry(item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"])
-        except ERRORS as error:
-            raise explained(error, f"list s3://{bucket}/{prefix}", bucket) from error
-
-    def fetch(self, bucket: str, key: str, etag: str, to: Path) -> None:
-        """Download exactly the listed version into a file, in pieces.
+        """The objects under a prefix, in key order, a thousand a call, as lazily as they are taken.
 
         Raises:
-            DocumentMoved: the object changed or vanished since.
+            Passes: the listing broke off, or contradicts itself: what it did not name would go unseen.
         """
+        attempt, token = f"list s3://{bucket}/{prefix}", ""
+        tokens: set[int] = set()  # their hashes: there may be many, and they are long
+        # botocore asks for encoded keys by itself, and knows that S3 writes a space as "+".
+        ask = partial(self._client.list_objects_v2, Bucket=bucket, Prefix=prefix, **self._with_all)
+        while True:
+            try:
+                page = self._attempts.on_record(partial(ask, ContinuationToken=token) if token else ask)
+            except ERRORS as error:
+                raise explained(error, attempt, bucket) from error
+            for item in page.get("Contents", []):
+                yield Entry(item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"])
+            if "IsTruncated" not in page:
+                raise not_of_s3(attempt)
+            if not page["IsTruncated"]:
+                return
+            token = page.get("NextContinuationToken", "")
+            if not token or hash(token) in tokens:
+                raise Passes(
+                    f"could not {attempt} to its end: the store says that there is more, and "
+                    f"{'goes round in a circle' if token else 'not how to go on'}. That is a fault of the store, or of "
+                    "what stands between; objects beyond that place are unseen"
+                )
+            tokens.add(hash(token))
+
+    def names(self, bucket: str, folder: str) -> Sequence[str]:
+        """What lies in a folder: objects, and folders with a slash at their ends; a thousand at most, in one call."""
         try:
-            body = self._client.get_object(Bucket=bucket, Key=key, IfMatch=etag)["Body"]
-            with to.open("wb") as file:
-                for piece in body.iter_chunks(1 << 20):
-                    file.write(piece)
+            page = self._attempts.on_record(
+                partial(self._client.list_objects_v2, Bucket=bucket, Prefix=folder, Delimiter="/", **self._with_all)
+            )
         except ERRORS as error:
-            if error_code(error) in _GONE | _LOST:
-                raise DocumentMoved(f"s3://{bucket}/{key} changed or vanished since it was listed") from error
-            raise explained(error, f"read s3://{bucket}/{key}", bucket) from error
+            raise explained(error, f"list s3://{bucket}/{folder}", bucket) from error
+        found = [item["Prefix"] for item in page.get("CommonPrefixes", [])]
+        found += [item["Key"] for item in page.get("Contents", [])]
+        return [name.removeprefix(folder) for name in found if name != folder]
+
+    def fetch(self, bucket: str, key: str, etag: str, to: Path) -> None:
+        """Download exactly the listed version into a file, in pieces. Ends with the run.
+
+        Raises:
+            DocumentChanged: the object changed or vanished since.
+            ObjectRefused: the store does not give it out: no permission, a KMS key, an archive.
+            SetupFault: the disk is full.
+            Cancelled: the run is being ended.
+        """
+
+        def download() -> None:
+            answer = self._client.get_object(Bucket=bucket, Key=key, IfMatch=etag, **self._with_all)
+            body = answer["Body"]
+            try:
+                etag_of(answer, f"read s3://{bucket}/{key}")
+                with to.open("wb") as file:
+                    for piece in body.iter_chunks(_PIECE):
+                        file.write(piece)
+            finally:
+                body.close()
+
+        try:
+            self._attempts.until_the_end(download)
+        except ERRORS as error:
+            if error_code(error) in GONE | LOST:
+                raise DocumentChanged(f"s3://{bucket}/{key} changed or vanished since it was listed") from error
+            raise document_fault(error, f"s3://{bucket}/{key}", bucket) from error
+        except OSError as error:  # the disk's: those of a connection come wrapped
+            raise folder_fault(to.parent, error) or SetupFault(f"{to} cannot be written: {error.strerror}") from error
 
     def prove_conditional_writes(self, bucket: str, folder: str) -> datetime:
         """Find out, with a small object of our own, whether the store honours conditional writes.
@@ -206,6 +377,9 @@ class Objects:
             stale = self.replace(bucket, key, b'{"check":3}', "0" * 32)
             renewed = self.replace(bucket, key, b'{"check":4}', first or "")
             written = self.head(bucket, key)
+            self._try_stale_delete(bucket, key)
+            if renewed is not None:
+                self.remove(bucket, key, renewed)
         finally:
             self.delete(bucket, key)
         if first is None or again is not None or stale is not None or renewed is None or written is None:
@@ -216,31 +390,9 @@ class Objects:
             )
         return written.last_modified
 
-
-def _passing(error: Exception) -> bool:
-    if isinstance(error, ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if status == 501:  # an operation or header that the store will never know
-            return False
-        return status >= 500 or status == 429 or error_code(error) in {"SlowDown", "RequestTimeout", "Throttling"}
-    return isinstance(error, BotoConnectionError | HTTPClientError | HTTPError)
-
-
-def explained(error: Exception, attempt: str, bucket: str) -> Fault:
-    """The fault that an S3 error means, in words to act on."""
-    code = error_code(error)
-    if (refused := credentials_fault(error, "S3")) is not None:
-        return refused
-    if code == "NoSuchBucket":
-        return SetupFault(f"there is no bucket '{bucket}': create it, or correct the address")
-    if code == "SignatureDoesNotMatch":  # of one odd key, where a proxy rewrites it; of all, where the secret is wrong
-        return SetupFault(f"S3 refuses the credentials ({code}): check the AWS_* variables, your profile or the block")
-    if code in _DENIED:
-        return SetupFault(
-            f"no permission to {attempt}: allow {_PERMISSIONS[attempt.split()[0]]} for these credentials, or use others"
-        )
-    if code in {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}:
-        return SetupFault(f"bucket '{bucket}' is in another region: set AWS_DEFAULT_REGION to the bucket's region")
-    if _passing(error):
-        return MomentFault(f"could not {attempt}: {error}")
-    return SetupFault(f"could not {attempt}: {error}")
+    def _try_stale_delete(self, bucket: str, key: str) -> None:
+        """Find out whether the store heeds `If-Match` when it deletes; not all do, and it can be done without."""
+        try:
+            self._client.delete_object(Bucket=bucket, Key=key, IfMatch="0" * 32, **self._with_all)
+        except ERRORS as error:
+            self._deletes_heed_conditions = error_code(error) in {"PreconditionFailed", "412"}

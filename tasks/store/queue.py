@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,8 +16,11 @@ from botocore.exceptions import (
 )
 from urllib3.exceptions import HTTPError
 
-from tasks.faults import Fault, MomentFault, SetupFault
-from tasks.store.accounts import ERRORS, credentials_fault, error_code
+from tasks.clock import Clock
+from tasks.faults import Fault, Passes, SetupFault
+from tasks.store.attempts import ATTEMPTS, Attempts
+from tasks.store.aws import ERRORS, credentials_fault, error_code, own_words
+from tasks.store.pace import Pace, cancelled_by, keep_pace
 
 AT_ONCE = 10
 """The most messages that SQS gives, and deletes, in one call."""
@@ -45,23 +49,34 @@ class Queue:
     Args:
         client: boto3's client for SQS.
         url: the queue's.
+        clock: paces the retries, and ends the waiting for messages with the run.
     """
 
-    def __init__(self, client: Any, url: str) -> None:  # Any: its types are a package of their own
+    def __init__(self, client: Any, url: str, clock: Clock | None = None) -> None:  # Any: no types of it at hand
         self._client = client
+        self._attempts = Attempts(clock or Clock(), ATTEMPTS, _passing)
         self.url = url
 
     def receive(self, most: int, seconds: float) -> list[Message]:
         """Up to ten messages; waits so many seconds for the first, twenty at most.
 
         Without waiting, only some of SQS's machines are asked: an empty answer says little then.
+
+        Raises:
+            Cancelled: the run is being ended; a message that was on its way comes again.
         """
         wait = min(LONGEST_WAIT, int(max(0.0, seconds)))
+        receive = partial(
+            self._client.receive_message,
+            QueueUrl=self.url,
+            MaxNumberOfMessages=max(1, min(AT_ONCE, most)),
+            WaitTimeSeconds=wait,
+        )
         try:
-            answer = self._client.receive_message(
-                QueueUrl=self.url, MaxNumberOfMessages=max(1, min(AT_ONCE, most)), WaitTimeSeconds=wait
-            )
+            answer = self._attempts.until_the_end(receive)
         except ERRORS as error:
+            if (cancelled := cancelled_by(error)) is not None:
+                raise cancelled from error
             raise _explained(error, "receive messages of", self.url, "sqs:ReceiveMessage") from error
         return [Message(each["MessageId"], each["Body"], each["ReceiptHandle"]) for each in answer.get("Messages", [])]
 
@@ -74,7 +89,8 @@ class Queue:
                 for number, message in enumerate(messages[start : start + AT_ONCE])
             ]
             try:
-                answer = self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
+                delete = partial(self._client.delete_message_batch, QueueUrl=self.url, Entries=entries)
+                answer = self._attempts.on_record(delete)
             except ERRORS as error:
                 raise _explained(error, "delete messages of", self.url, "sqs:DeleteMessage") from error
             left += len(answer.get("Failed", []))
@@ -84,32 +100,36 @@ class Queue:
         """How the queue is set up, in SQS's own names."""
         wanted = ["VisibilityTimeout", "RedrivePolicy"]
         try:
-            answer = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=wanted)
+            ask = partial(self._client.get_queue_attributes, QueueUrl=self.url, AttributeNames=wanted)
+            answer = self._attempts.on_record(ask)
         except ERRORS as error:
             raise _explained(error, "look at", self.url, "sqs:GetQueueAttributes") from error
         return dict(answer.get("Attributes", {}))
 
 
-def open_queue(url: str, session: boto3.Session | None = None) -> Queue:
+def open_queue(url: str, session: boto3.Session | None = None, clock: Clock | None = None) -> Queue:
     """A queue by its URL. Nothing is called yet.
 
     Args:
         url: the queue's, as SQS gives it: https://sqs.REGION.amazonaws.com/ACCOUNT/NAME. Its region is used.
         session: whose credentials and region to use; boto3's own chain when left out.
+        clock: ends the waiting for messages with the run.
 
     Raises:
         SetupFault: that is no URL of a queue, or boto3 cannot be set up as configured.
     """
     check_url(url)
     config = Config(
-        retries={"mode": "standard", "max_attempts": 6},
+        retries={"mode": "standard", "total_max_attempts": 1},
         connect_timeout=10,
         read_timeout=60,  # longer than the longest wait for a message
     )
     try:
         session = session or boto3.Session()
         region = region_of(url) or session.region_name or os.environ.get("AWS_REGION") or "us-east-1"
-        return Queue(session.client("sqs", config=config, region_name=region), url)
+        client = session.client("sqs", config=config, region_name=region)
+        keep_pace(client, Pace())
+        return Queue(client, url, clock)
     except (ProfileNotFound, BotoCoreError, ValueError) as error:
         raise SetupFault(f"SQS cannot be set up: {error}. Check the AWS_* variables and your profile") from error
 
@@ -140,8 +160,7 @@ def region_of(url: str) -> str | None:
 
 def _explained(error: Exception, attempt: str, url: str, permission: str) -> Fault:
     """The fault that an SQS error means, in words to act on."""
-    answer = error.response if isinstance(error, ClientError) else {}
-    code = error_code(error)
+    code, words = error_code(error), own_words(error)
     if (refused := credentials_fault(error, "SQS")) is not None:
         return refused
     if code in _NO_QUEUE:
@@ -151,11 +170,15 @@ def _explained(error: Exception, attempt: str, url: str, permission: str) -> Fau
         )
     if code in _DENIED:
         return SetupFault(
-            f"no permission to {attempt} {url}: allow {permission} for these credentials, or use others ({code})"
+            f"no permission to {attempt} {url} ({words}): allow {permission} for these credentials, or use others"
         )
-    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _PASSING or status >= 500 or status == 429:
-        return MomentFault(f"could not {attempt} {url}: {error}")
-    if isinstance(error, BotoConnectionError | HTTPClientError | HTTPError):
-        return MomentFault(f"could not {attempt} {url}: {error}")
-    return SetupFault(f"could not {attempt} {url}: {error}")
+    what = f"could not {attempt} {url}: {f'{words} ({code})' if code else words}"
+    return Passes(what) if _passing(error) else SetupFault(what)
+
+
+def _passing(error: BaseException) -> bool:
+    """Whether the same call may succeed a moment later."""
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return error_code(error) in _PASSING or status >= 500 or status == 429
+    return isinstance(error, BotoConnectionError | HTTPClientError | HTTPError) and cancelled_by(error) is None

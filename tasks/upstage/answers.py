@@ -1,12 +1,13 @@
 """What the API answers about a request. Unknown fields and words are tolerated; what is relied on is checked."""
 
+import json
 from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from tasks.faults import MomentFault
-from tasks.upstage.words import clean_words
+from tasks.faults import Passes
+from tasks.upstage.errors import clean_words, message_of
 
 
 class _Answer(BaseModel):
@@ -15,6 +16,7 @@ class _Answer(BaseModel):
 
 _MOST_BATCHES = 10_000  # a request of 1,000 pages has 100
 _LONGEST_ID = 2000
+_RESULT_MEMBERS = frozenset(("pages", "images", "responses", "fullTextAnnotation", "textAnnotations"))
 
 
 def _text(value: Any) -> Any:
@@ -23,6 +25,11 @@ def _text(value: Any) -> Any:
 
 def _words(value: Any) -> Any:
     return clean_words(value) if isinstance(value, str) else _text(value)
+
+
+def _identifier(value: Any) -> Any:
+    """An id as text: some servers count their requests."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _count(value: Any) -> Any:
@@ -62,6 +69,7 @@ class Batch(_Answer):
 class RequestStatus(_Answer):
     """How a request stands."""
 
+    id: Annotated[str, BeforeValidator(_text), BeforeValidator(_identifier)] = ""
     status: Annotated[str, BeforeValidator(_text)] = ""
     total_pages: int | None = None
     completed_pages: Annotated[int | None, BeforeValidator(_count)] = None  # for the progress only
@@ -81,23 +89,51 @@ class RequestStatus(_Answer):
         ranges = {(batch.start_page, batch.end_page) for batch in self.batches if batch.completed}
         return all(batch.ended or (batch.start_page, batch.end_page) in ranges for batch in self.batches)
 
+    def is_about(self, request_id: str) -> bool:
+        """Whether this is the answer for that request, as far as it says: an answer may lack its id."""
+        return not self.id or self.id.casefold() == request_id.casefold()
+
 
 class Submitted(_Answer):
     """The receipt of an asynchronous submission."""
 
-    request_id: Annotated[str, Field(min_length=1, max_length=_LONGEST_ID)]
+    request_id: Annotated[str, Field(min_length=1, max_length=_LONGEST_ID), BeforeValidator(_identifier)]
 
 
 def parse_status(body: bytes) -> RequestStatus:
     """Read a status answer.
 
     Raises:
-        MomentFault: it cannot be understood; asking again costs nothing.
+        Passes: it cannot be understood; asking again costs nothing.
     """
     try:
         return RequestStatus.model_validate_json(body)
     except ValidationError as error:
-        raise MomentFault(f"the API's status answer cannot be understood ({_first(error.errors())})") from error
+        what = _first(error.errors())
+        # Of another kind of answer altogether (a sign-in page, an error), its own words say more.
+        came = f"; what came: {message_of(body)}" if what.startswith("body") else ""
+        raise Passes(f"the API's status answer cannot be understood ({what}{came})") from error
+
+
+def other_than_a_result(head: bytes, *, whole: bool) -> str | None:
+    """What came instead of a recognised document with status 200, in its own words; None where it may be a result.
+
+    Whether a result is complete is told when it is read. This tells apart what is of another kind: a sign-in page,
+    an error in JSON, nothing at all.
+
+    Args:
+        head: the beginning of the answer's body.
+        whole: whether that is all of it.
+    """
+    if not head.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").startswith(b"{"):  # in whatever encoding JSON may have
+        return message_of(head) or "an empty body"
+    if not whole:
+        return None
+    try:
+        answer = json.loads(head)
+    except (ValueError, RecursionError):
+        return message_of(head)
+    return None if _RESULT_MEMBERS.intersection(answer) else message_of(head)
 
 
 def _first(errors: Iterable[Any]) -> str:

@@ -1,93 +1,67 @@
 """The API client: one place that talks HTTP to Upstage, and the only one that retries faults of the moment."""
 
 import logging
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import requests
 from pydantic import ValidationError
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from requests_toolbelt import MultipartEncoder, MultipartEncoderMonitor
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_random_exponential,
-)
 
 from tasks.clock import Clock
 from tasks.faults import (
     AccountFault,
     AnswerLost,
+    Cancelled,
     DocumentFault,
+    FailureCode,
     Fault,
-    MomentFault,
     NotOffered,
+    NotUnderstood,
+    Passes,
+    RequestUnknown,
     SetupFault,
     TimedOut,
+    UrlExpired,
 )
-from tasks.upstage.answers import RequestStatus, Submitted, parse_status
-from tasks.upstage.destinations import Refused, Resolver, check_destination, resolve
-from tasks.upstage.errors import Submission, fault_of
+from tasks.upstage.answers import RequestStatus, Submitted, other_than_a_result, parse_status
+from tasks.upstage.destinations import DEFAULT_BASE_URL as DEFAULT_BASE_URL
+from tasks.upstage.destinations import (
+    Refused,
+    Resolver,
+    api_address,
+    check_api_host,
+    check_destination,
+    has_version,
+    redacted,
+    resolve,
+)
+from tasks.upstage.errors import Submission, clean_words, fault_of, message_of
+from tasks.upstage.patience import ATTEMPTS, patiently
 from tasks.upstage.throttle import Throttle
+from tasks.upstage.transport import Call, CallCut, Calls, Monotonic, RunEnded, pieces, writing
+from tasks.upstage.upload import Upload, fitting
 
 log = logging.getLogger(__name__)
 
-DEFAULT_BASE_URL = "https://api.upstage.ai/v1"
-ATTEMPTS = 8
 _PROBE_ATTEMPTS = 3
 _CONNECT_SECONDS = 10
-_READ_SECONDS = 60
-_UPLOAD_SECONDS = 300
+_READ_SECONDS = 60  # without a byte; also what a body has for its first megabyte, see `transport.LOWEST_SPEED`
+_UPLOAD_SECONDS = 300  # from the end of an upload to the answer
 SYNC_SECONDS = 330  # the API gives itself five minutes
-_LONGEST_WAIT = 30.0
-_LONGEST_RETRY_AFTER = 300.0
+_LAST_SECONDS = 10.0  # for the answer to what was sent whole, once the run is ended: it is paid for
 _LONGEST_ANSWER = 4 << 20  # a request of 1,000 pages has 100 batches, of about 1 KB each
 _LONGEST_BATCH = 64 << 20  # ten pages of 10,000 words are 25 MB; a batch is read into memory, ten times its size
 _LONGEST_SYNC_ANSWER = 128 << 20  # a hundred pages of a thousand words are 15 MB
-_LONGEST_SHOWN = 300
-_PIECE = 1 << 16
+_HEAD = 1 << 16
 _SHORTEST_KEY = 8
 
 Answer = TypeVar("Answer")
-
-
-class RequestUnknown(MomentFault):
-    """The API does not know the request (404). Right after a submission that can pass."""
-
-
-class Cancelled(MomentFault):
-    """The run is being ended: nothing more is sent."""
-
-
-class UrlExpired(MomentFault):
-    """A download URL was refused (403, 404, 410): a fresh one is to be asked for, now."""
-
-
-@dataclass(frozen=True)
-class Upload:
-    """What is sent in one request.
-
-    Attributes:
-        file: the document, or a part of it.
-        name: the file name to tell the API; it must match the content.
-        media_type: the content's MIME type.
-        model: the model's name or alias.
-        pages: how many pages it has, or is reckoned to have: for the rate limit.
-        schema: the answer schema to ask for; None for the API's own.
-    """
-
-    file: Path
-    name: str
-    media_type: str
-    model: str
-    pages: int
-    schema: str | None = None
+Receive = Callable[[requests.Response, Call], bytes]
 
 
 class _Bearer(AuthBase):
@@ -116,6 +90,10 @@ class UpstageClient:
         clock: the time to go by.
         connections: how many threads will use it at once.
         resolver: looks up the hosts of download URLs.
+        monotonic: the seconds that calls under way are measured by; see `transport.Calls`.
+
+    Raises:
+        SetupFault: address or key cannot work, or the key would go over the internet in clear.
     """
 
     def __init__(
@@ -126,44 +104,55 @@ class UpstageClient:
         clock: Clock,
         connections: int = 16,
         resolver: Resolver = resolve,
+        monotonic: Monotonic = time.monotonic,
     ) -> None:
-        if not _is_web_address(base_url):
-            raise SetupFault(f"UPSTAGE_BASE_URL '{base_url}' is no web address; the usual one is {DEFAULT_BASE_URL}")
+        self._base_url = api_address(base_url)
         if not key.strip():
             raise SetupFault("no API key: set UPSTAGE_API_KEY to the key from the Upstage console")
         if not key.strip().isascii() or not key.strip().isprintable():
             raise SetupFault("UPSTAGE_API_KEY holds characters that no API key has; copy it again")
-        self._base_url = base_url
         self._resolver = resolver
-        self._documents = f"{base_url.rstrip('/')}/document-digitization"
+        self._documents = f"{self._base_url}/document-digitization"
         self._key = key.strip()
         self._auth = _Bearer(self._key)
         self._throttle = throttle
         self._clock = clock
-        self._connections = connections
-        self._api = self._session()
-        self._storage = self._session()
+        self._calls = Calls(clock, monotonic)
+        self._api = self._calls.session(connections)
+        self._storage = self._calls.session(connections)
         self._stopped: Fault | None = None
+        self._takes_jobs: set[str] = set()  # models that a job was accepted for
+        self._host_checked = False
+        try:
+            self._check_host()
+        except OSError:
+            log.debug("the API's host cannot be looked up now; looked up again before the key is sent")
 
-    def _session(self) -> requests.Session:
-        session = requests.Session()
-        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=self._connections)
-        session.mount("https://", adapter)
-        session.mount("http://", adapter)
-        return session
+    def _check_host(self) -> None:
+        if not self._host_checked:
+            check_api_host(self._base_url, self._resolver)
+            self._host_checked = True
 
     def probe(self) -> None:
         """One cheap call that shows whether the account is accepted, before anything is claimed or sent.
 
         Raises:
             AccountFault: the key is refused.
-            MomentFault: the API cannot be reached.
+            NotUnderstood: what answers is not the API.
+            SetupFault: the base URL leads to no API.
+            Passes: the API cannot be reached.
+            Cancelled: the run is being ended.
         """
         try:
             # The list itself is of no interest, and may be long.
             address = f"{self._documents}/requests"
             self._patiently(lambda: self._get(address, body=False), "reach the API", _PROBE_ATTEMPTS)
-        except RequestUnknown:
+        except RequestUnknown as unknown:
+            if not has_version(self._base_url):
+                raise SetupFault(
+                    f"{unknown}, and the base URL '{self._base_url}' names no version, as in {DEFAULT_BASE_URL}: "
+                    "correct UPSTAGE_BASE_URL, or the block that names it"
+                ) from unknown
             # Listing is documented for another model's endpoint only.
             log.debug("the API does not list requests; the first submission will show whether the key is accepted")
 
@@ -181,7 +170,8 @@ class UpstageClient:
         Raises:
             AnswerLost: it may have been accepted, and billed; not sent again by this call.
             NotOffered: the account cannot send this model's documents as jobs.
-            AccountFault, DocumentFault, MomentFault: as the API answered.
+            AccountFault, DocumentFault, Passes: as the API answered.
+            Cancelled: the run is being ended, and this was not sent.
         """
         return self._patiently(lambda: self._submit_once(upload, ready), f"submit {upload.name}")
 
@@ -196,7 +186,9 @@ class UpstageClient:
         Raises:
             TimedOut: it took too long, and may be billed.
             AnswerLost: it may have been recognised, and billed; not sent again by this call.
-            AccountFault, DocumentFault, MomentFault: as the API answered.
+            SetupFault: it was recognised, and the answer cannot be written.
+            AccountFault, DocumentFault, Passes: as the API answered.
+            Cancelled: the run is being ended, and this was not sent.
         """
         self._patiently(lambda: self._recognise_once(upload, to, ready), f"recognise {upload.name}")
 
@@ -212,105 +204,175 @@ class UpstageClient:
     def _submit_once(self, upload: Upload, ready: Callable[[], None]) -> str:
         answer = self._send(upload, "async", ready, _UPLOAD_SECONDS, _content)
         try:
-            return Submitted.model_validate_json(self._without_key(answer)).request_id
+            receipt = Submitted.model_validate_json(answer)
         except ValidationError as error:
-            raise AnswerLost(f"{upload.name} was accepted, but the answer holds no request id") from error
+            came = message_of(answer) or "an empty body"
+            raise AnswerLost(f"{upload.name} was sent, and the answer holds no request id: {came}") from error
+        self._takes_jobs.add(upload.model)
+        return receipt.request_id
 
     def _recognise_once(self, upload: Upload, to: Path, ready: Callable[[], None]) -> None:
-        def keep(response: requests.Response) -> bytes:
-            received = 0
-            with response, to.open("wb") as file:
-                for piece in response.iter_content(_PIECE):
+        def keep(response: requests.Response, call: Call) -> bytes:
+            received, head = 0, b""
+            with response, writing(to) as file:
+                for piece in pieces(response, call):
                     received += len(piece)
                     if received > _LONGEST_SYNC_ANSWER:
                         # Asked for again in the same way, it would be as long again.
                         raise TimedOut(f"the answer for {upload.name} is over {_LONGEST_SYNC_ANSWER >> 20} MB")
+                    head += piece if len(head) < _HEAD else b""
                     file.write(piece)
+            other = other_than_a_result(self._without_key(head), whole=received == len(head))
+            if other is not None:
+                raise AnswerLost(f"{upload.name} was sent, and the answer is no result: {other}")
             return b""
 
         self._send(upload, "sync", ready, SYNC_SECONDS, keep)
 
     def _send(
-        self,
-        upload: Upload,
-        submission: Submission,
-        ready: Callable[[], None],
-        seconds: float,
-        receive: Callable[[requests.Response], bytes],
+        self, upload: Upload, submission: Submission, ready: Callable[[], None], seconds: float, receive: Receive
     ) -> bytes:
         """Post a document; `receive` takes in the answer, if it is a good one."""
-        if self._stopped is not None:
-            raise self._stopped
+        self._refuse_when_stopped()
         self._throttle.take(upload.pages)
-        if self._stopped is not None:  # asked after the wait, so that no thread sends after another was refused
-            raise self._stopped
+        self._refuse_when_stopped()  # asked after the wait, so that no thread sends after another was refused
+        self._prove_host()
         ready()
         name = upload.name
         with upload.file.open("rb") as content:
-            fields: dict[str, Any] = {"model": upload.model, "document": (name, content, upload.media_type)}
+            fields: dict[str, Any] = {"model": upload.model, "document": (fitting(name), content, upload.media_type)}
             if upload.schema is not None:
                 fields["schema"] = upload.schema
-            body = MultipartEncoderMonitor(MultipartEncoder(fields))
+            encoder = MultipartEncoder(fields)
+            sent = 0
             try:
-                response = self._api.post(
-                    f"{self._documents}/async" if submission == "async" else self._documents,
-                    data=body,
-                    headers={"Content-Type": body.content_type},
-                    auth=self._auth,
-                    timeout=(_CONNECT_SECONDS, seconds),
-                    allow_redirects=False,
-                    stream=True,
-                )
-                if response.status_code // 100 == 2:
-                    return receive(response)
-                answer = self._without_key(_content(response))
+                with self._calls.call(_READ_SECONDS) as call:
+
+                    def moved(monitor: Any) -> None:
+                        nonlocal sent
+                        before, sent = sent, monitor.bytes_read
+                        call.moved(sent - before)
+                        if sent >= encoder.len:
+                            call.allow(seconds, when_ended=_LAST_SECONDS)
+
+                    response = self._api.post(
+                        f"{self._documents}/async" if submission == "async" else self._documents,
+                        data=MultipartEncoderMonitor(encoder, moved),
+                        headers={"Content-Type": encoder.content_type},
+                        auth=self._auth,
+                        timeout=(_CONNECT_SECONDS, seconds),
+                        allow_redirects=False,
+                        stream=True,
+                    )
+                    self._throttle.heed(response.headers)
+                    call.allow(_READ_SECONDS, when_ended=_LAST_SECONDS)
+                    good = response.status_code // 100 == 2
+                    answer = self._without_key(receive(response, call) if good else _content(response, call))
             except requests.RequestException as error:
-                if body.bytes_read < body.encoder.len:  # an upload that was cut short cannot have been accepted
-                    raise MomentFault(f"could not send {name}: {_words(error)}") from error
-                slow = submission == "sync" and isinstance(error, requests.Timeout)
-                lost = TimedOut if slow else AnswerLost
-                raise lost(f"{name} was sent, but the answer was lost: {_words(error)}") from error
-        fault = fault_of(response.status_code, answer, response.headers, self._clock.now(), submitting=submission)
+                raise self._unanswered(name, submission, sent >= encoder.len, error) from error
+        if good:
+            return answer
+        fault = fault_of(
+            response.status_code,
+            answer,
+            response.headers,
+            self._clock.now(),
+            submitting=submission,
+            sent_whole=sent >= encoder.len,
+            jobs_accepted=upload.model in self._takes_jobs,
+        )
         # What is not offered in one way may be in another, and what is not for one model may be for another.
         if isinstance(fault, AccountFault) and not isinstance(fault, NotOffered):
             self.stop_submitting(fault)
-        self._rest(response.status_code, fault)
-        raise fault
+        raise self._noted(response.status_code, fault)
+
+    def _unanswered(self, name: str, submission: Submission, whole: bool, error: requests.RequestException) -> Fault:
+        """What it means that a document got no answer: one whose upload was cut short cannot have been accepted."""
+        if not whole:
+            if isinstance(error, RunEnded):
+                return Cancelled(f"{name} was not sent: {error}")
+            return Passes(f"could not send {name}: {_words(error)}")
+        slow = submission == "sync" and isinstance(error, requests.Timeout)
+        return (TimedOut if slow else AnswerLost)(f"{name} was sent, but the answer was lost: {_words(error)}")
+
+    def _refuse_when_stopped(self) -> None:
+        if self._stopped is not None:
+            # A fault of this call's own: each thread notes on it what its own document had cost.
+            fault = type(self._stopped)(*self._stopped.args)
+            fault.not_sent = True
+            raise fault
+        self._refuse_when_ended()
+
+    def _refuse_when_ended(self) -> None:
+        if self._clock.ended:
+            raise Cancelled("the run is being ended: nothing more is asked of the API")
+
+    def _prove_host(self) -> None:
+        try:
+            self._check_host()
+        except OSError as error:
+            raise Passes(
+                f"the API's host cannot be looked up ({type(error).__name__}): check the network and UPSTAGE_BASE_URL"
+            ) from error
 
     def status(self, request_id: str) -> RequestStatus:
         """How a request stands, with download URLs that live 15 minutes from now.
 
         Raises:
             RequestUnknown: the API does not know it.
-            AccountFault, MomentFault: as the API answered.
+            AccountFault, Passes: as the API answered; another request's answer is a fault of the moment.
+            Cancelled: the run is being ended.
         """
         address = f"{self._documents}/requests/{quote(request_id, safe='')}"
-        return self._patiently(lambda: parse_status(self._get(address)), f"ask for request {request_id}")
+
+        def ask() -> RequestStatus:
+            answer = parse_status(self._get(address))
+            if not answer.is_about(request_id):
+                raise Passes(f"the API answered for another request ('{clean_words(answer.id)}')")
+            return answer
+
+        return self._patiently(ask, f"ask for request {request_id}")
 
     def _get(self, address: str, *, body: bool = True) -> bytes:
+        self._refuse_when_ended()
         self._throttle.take()
+        self._prove_host()
         try:
-            response = self._api.get(
-                address,
-                auth=self._auth,
-                timeout=(_CONNECT_SECONDS, _READ_SECONDS),
-                allow_redirects=False,
-                stream=True,
-            )
-            if not body and response.status_code == 200:
-                response.close()
-                return b""
-            answer = self._without_key(_content(response))
+            with self._calls.call(_READ_SECONDS) as call:
+                response = self._api.get(
+                    address,
+                    auth=self._auth,
+                    timeout=(_CONNECT_SECONDS, _READ_SECONDS),
+                    allow_redirects=False,
+                    stream=True,
+                )
+                self._throttle.heed(response.headers)
+                if not body and response.status_code == 200:
+                    self._prove_api(response, call)
+                    return b""
+                answer = self._without_key(_content(response, call))
+        except RunEnded as ended:
+            raise Cancelled(str(ended)) from ended
         except requests.RequestException as error:
             message = f"the API cannot be reached ({_words(error)}): check the network and UPSTAGE_BASE_URL"
-            raise MomentFault(message) from error
+            raise Passes(message) from error
         if response.status_code == 200:
             return answer
         if response.status_code == 404:
             raise RequestUnknown("the API does not know the request (404)")
         fault = fault_of(response.status_code, answer, response.headers, self._clock.now(), submitting=None)
-        self._rest(response.status_code, fault)
-        raise fault
+        raise self._noted(response.status_code, fault)
+
+    def _prove_api(self, response: requests.Response, call: Call) -> None:
+        """Refuse a web page for people, such as a network's sign-in page, which has status 200 for everything."""
+        with response:
+            if "html" not in response.headers.get("Content-Type", "").lower():
+                return
+            page = self._without_key(next(pieces(response, call), b""))
+        raise NotUnderstood(
+            f"what answers at {self._base_url} is a web page, not the API ({message_of(page)}): check "
+            "UPSTAGE_BASE_URL, and whether this network wants you to sign in"
+        )
 
     def download(self, url: str, to: Path) -> None:
         """Fetch a finished batch into a file, in pieces, without the API key.
@@ -318,39 +380,47 @@ class UpstageClient:
         Raises:
             UrlExpired: the URL is over; a fresh one comes with the next status call.
             DocumentFault: the URL leads where no download may go, or to more than a batch can be.
-            MomentFault: the download failed otherwise.
+            SetupFault: the file cannot be written.
+            Passes: the download failed otherwise.
+            Cancelled: the run is being ended.
         """
         self._patiently(lambda: self._download_once(url, to), f"download {redacted(url)}")
 
     def _download_once(self, url: str, to: Path) -> None:
+        self._refuse_when_ended()
         self._check(url)
         try:
-            with self._storage.get(
-                url,
-                auth=_nobody,
-                timeout=(_CONNECT_SECONDS, _READ_SECONDS),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
+            with (
+                self._calls.call(_READ_SECONDS) as call,
+                self._storage.get(
+                    url,
+                    auth=_nobody,
+                    timeout=(_CONNECT_SECONDS, _READ_SECONDS),
+                    allow_redirects=False,
+                    stream=True,
+                ) as response,
+            ):
                 if response.status_code in (403, 404, 410):
                     raise UrlExpired(f"the download URL {redacted(url)} is refused ({response.status_code})")
                 if response.status_code != 200:
-                    raise MomentFault(f"the download of {redacted(url)} was answered {response.status_code}")
+                    raise Passes(f"the download of {redacted(url)} was answered {response.status_code}")
                 received = 0
-                with to.open("wb") as file:
-                    for piece in response.iter_content(_PIECE):
+                with writing(to) as file:
+                    for piece in pieces(response, call):
                         received += len(piece)
                         if received > _LONGEST_BATCH:
                             raise DocumentFault(
-                                "wrong-answer",
+                                FailureCode.WRONG_ANSWER,
                                 f"the download of {redacted(url)} is larger than a batch can be "
                                 f"({_LONGEST_BATCH >> 20} MB): nothing was published",
                                 retry_helps=True,
                             )
                         file.write(piece)
+        except RunEnded as ended:
+            raise Cancelled(str(ended)) from None
         except requests.RequestException as error:
             # Not "from error": its text holds the whole URL, and a traceback would show it.
-            raise MomentFault(f"the download of {redacted(url)} failed: {type(error).__name__}") from None
+            raise Passes(f"the download of {redacted(url)} failed: {type(error).__name__}") from None
 
     def _check(self, url: str) -> None:
         def look_up(host: str) -> Iterable[str] | None:
@@ -363,98 +433,34 @@ class UpstageClient:
             check_destination(url, self._base_url, look_up)
         except Refused as refused:
             raise DocumentFault(
-                "refused-address",
+                FailureCode.REFUSED_ADDRESS,
                 f"the API names {redacted(url)} for a download, which is not fetched, since {refused}: if it is right, "
                 "check UPSTAGE_BASE_URL",
                 retry_helps=True,
             ) from None
         except OSError as error:
-            raise MomentFault(f"the host of {redacted(url)} cannot be looked up: {type(error).__name__}") from None
+            raise Passes(f"the host of {redacted(url)} cannot be looked up: {type(error).__name__}") from None
 
     def _without_key(self, answer: bytes) -> bytes:
         """An answer that cannot give the key away: a gateway may repeat the key that it refuses."""
         # A key shorter than any real one could be a word of the answer.
         return answer.replace(self._key.encode(), "…".encode()) if len(self._key) >= _SHORTEST_KEY else answer
 
-    def _rest(self, status: int, fault: Exception) -> None:
-        if status == 429 and isinstance(fault, MomentFault) and fault.retry_after:
-            self._throttle.pause(min(fault.retry_after, _LONGEST_RETRY_AFTER))
+    def _noted(self, status: int, fault: Fault) -> Fault:
+        """What an answer means; of a wait that it asks for, the other threads are told as well."""
+        if status == 429 and isinstance(fault, Passes) and fault.retry_after:
+            self._throttle.pause(fault.retry_after)
+        return fault
 
     def _patiently(self, call: Callable[[], Answer], what: str, attempts: int = ATTEMPTS) -> Answer:
-        """Retry faults of the moment: exponential backoff with full jitter, or what Retry-After asks for."""
-        backoff = wait_random_exponential(multiplier=1, max=_LONGEST_WAIT)
-
-        def wait(state: RetryCallState) -> float:
-            fault = _fault(state)
-            return fault.retry_after or backoff(state)  # "0 seconds" would be all attempts in one burst
-
-        def give_up(state: RetryCallState) -> bool:
-            fault = _fault(state)
-            hopeless = isinstance(fault, RequestUnknown | UrlExpired | Cancelled)
-            return hopeless or (fault.retry_after or 0) > _LONGEST_RETRY_AFTER or stop_after_attempt(attempts)(state)
-
-        def tell(state: RetryCallState) -> None:
-            seconds = state.next_action.sleep if state.next_action else 0
-            log.warning(
-                "could not %s, attempt %d of %d: %s; trying again in %.1f s",
-                # The words alone: a record may live on, and a fault holds the frames and bodies it came from.
-                what, state.attempt_number, attempts, str(_fault(state)), seconds,
-            )  # fmt: skip
-
-        retrying = Retrying(
-            retry=retry_if_exception_type(MomentFault),
-            wait=wait,
-            stop=give_up,
-            sleep=self._clock.sleep,
-            before_sleep=tell,
-            reraise=True,
-        )
-        return retrying(call)
+        return patiently(call, what, self._clock, attempts)
 
 
-class _Redacting(logging.Filter):
-    """Cuts the query off the URLs that urllib3 logs, at DEBUG and in some of its warnings."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, tuple):
-            record.args = tuple(str(part).partition("?")[0] if "?" in str(part) else part for part in record.args)
-        return True
-
-
-for _name in ("urllib3.connectionpool", "urllib3.connection"):
-    logging.getLogger(_name).addFilter(_Redacting())
-
-
-def _is_web_address(url: str) -> bool:
-    try:
-        address = urlsplit(url)
-        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
-    except ValueError:
-        return False
-
-
-def redacted(url: str) -> str:
-    """A download URL as it may be shown: without its query, which is the credential."""
-    try:
-        address = urlsplit(url)
-        shown = f"{address.scheme}://{address.hostname or ''}{address.path}"
-    except ValueError:
-        return "…"
-    # Strangers' words: nothing that moves a terminal's cursor, no novels.
-    plain = "".join(letter if letter.isprintable() else " " for letter in shown[:_LONGEST_SHOWN])
-    return plain + ("…" if len(shown) > _LONGEST_SHOWN else "") + ("?…" if address.query else "")
-
-
-def _fault(state: RetryCallState) -> MomentFault:
-    error = state.outcome.exception() if state.outcome else None
-    return error if isinstance(error, MomentFault) else MomentFault("")
-
-
-def _content(response: requests.Response) -> bytes:
+def _content(response: requests.Response, call: Call) -> bytes:
     """The body of an API answer, which is small; an endless one is cut off."""
     received = bytearray()
     with response:
-        for piece in response.iter_content(_PIECE):
+        for piece in pieces(response, call):
             received += piece
             if len(received) > _LONGEST_ANSWER:
                 raise requests.exceptions.ContentDecodingError("the answer does not end")
@@ -463,6 +469,8 @@ def _content(response: requests.Response) -> bytes:
 
 def _words(error: requests.RequestException) -> str:
     """An error in a few words; requests' own text can hold whole URLs."""
+    if isinstance(error, CallCut):
+        return str(error)
     cause = error.args[0] if error.args else error
     reason = getattr(cause, "reason", cause)
     return f"{type(error).__name__} ({type(reason).__name__})"

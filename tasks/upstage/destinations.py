@@ -1,8 +1,9 @@
-"""Where downloads may go: a status answer names the address, and it must not lead into our own network.
+"""Where the key may go, and where downloads may.
 
-Without this, whoever can forge or garble a status answer makes this machine ask its cloud's metadata service or
-a neighbour that trusts it. What keeps a name from pointing elsewhere after the check is https: the certificate
-of the host is verified before anything is asked.
+The key goes to the API's own address only: over https, or within a private network. A download's address is named by a
+status answer, and must not lead into our own network: without this, whoever can forge or garble a status answer makes
+this machine ask its cloud's metadata service or a neighbour that trusts it. What keeps a name from pointing elsewhere
+after the check is https: the certificate of the host is verified before anything is asked.
 """
 
 import ipaddress
@@ -10,6 +11,12 @@ import re
 import socket
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
+
+from tasks.faults import SetupFault
+
+DEFAULT_BASE_URL = "https://api.upstage.ai/v1"
+
+_LONGEST_SHOWN = 300
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str], Iterable[str] | None]
@@ -25,6 +32,10 @@ _CLOUDS_OWN = {
 }
 
 
+_NOT_IN_A_URL = re.compile(r"[\s\x00-\x1f\x7f\\]")
+_VERSION = re.compile(r"v[0-9]+", re.IGNORECASE)
+
+
 class Refused(Exception):
     """The address is not to be fetched; says why, without the address."""
 
@@ -36,6 +47,71 @@ def resolve(host: str) -> list[str]:
         OSError: there are none, or they cannot be asked for now.
     """
     return [str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+
+
+def api_address(text: str) -> str:
+    """The API's base URL in the form that calls are made with: no white space around it, no slash at its end.
+
+    Args:
+        text: the setting, as somebody typed or copied it.
+
+    Raises:
+        SetupFault: it cannot be the address of the API; says how to correct it.
+    """
+    stripped = text.strip().rstrip("/")
+    shown = f"the base URL '{_shown(stripped)}' (UPSTAGE_BASE_URL, or the block that names it)"
+    if _NOT_IN_A_URL.search(stripped) or not _is_web_address(stripped):
+        raise SetupFault(f"{shown} is no web address; the usual one is {DEFAULT_BASE_URL}")
+    address = urlsplit(stripped)
+    if address.username is not None or address.query or address.fragment:
+        raise SetupFault(f"{shown} holds more than an address: leave out user name, '?' and '#'")
+    if not has_version(stripped) and f".{address.hostname}".endswith(".upstage.ai"):
+        raise SetupFault(f"{shown} lacks the version of the API at its end: {DEFAULT_BASE_URL}")
+    return stripped
+
+
+def has_version(base_url: str) -> bool:
+    """Whether the path names a version (/v1), as those of the vendor do."""
+    return any(map(_VERSION.fullmatch, urlsplit(base_url).path.split("/")))
+
+
+def check_api_host(base_url: str, resolver: Resolver = resolve) -> None:
+    """Refuse an address to which the key would go in clear over the internet.
+
+    Args:
+        base_url: the API's, as `api_address` gives it.
+        resolver: gives the addresses of a host name.
+
+    Raises:
+        SetupFault: it is http, and its host is not in a local or private network.
+        OSError: its host cannot be looked up now.
+    """
+    address = urlsplit(base_url)
+    if address.scheme == "https":
+        return
+    try:
+        addresses = _addresses(address.hostname or "", resolver)
+    except Refused:
+        addresses = []
+    if not addresses or any(map(_is_public, addresses)):
+        raise SetupFault(
+            f"the base URL '{_shown(base_url)}' (UPSTAGE_BASE_URL, or the block that names it) is not encrypted, and "
+            f"{address.hostname} is not in a private network: the API key would be sent in clear. Use https://"
+        )
+
+
+def _shown(url: str) -> str:
+    """An address for a message. What stands before an @ may be a password."""
+    printable = "".join(letter if letter.isprintable() else "�" for letter in url[:200])
+    return re.sub(r"//[^/]*@", "//…@", printable).partition("?")[0]
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        address = urlsplit(url)
+        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+    except ValueError:
+        return False
 
 
 def check_destination(url: str, base_url: str, resolver: Resolver = resolve) -> None:
@@ -62,6 +138,18 @@ def check_destination(url: str, base_url: str, resolver: Resolver = resolve) -> 
     inside = not all(map(_is_public, addresses))
     if (inside or scheme != "https") and not _is_inside(base_url, resolver):
         raise Refused("its host is not on the public internet" if inside else "it is not https")
+
+
+def redacted(url: str) -> str:
+    """A download URL as it may be shown: without its query, which is the credential."""
+    try:
+        address = urlsplit(url)
+        shown = f"{address.scheme}://{address.hostname or ''}{address.path}"
+    except ValueError:
+        return "…"
+    # Strangers' words: nothing that moves a terminal's cursor, no novels.
+    plain = "".join(letter if letter.isprintable() else " " for letter in shown[:_LONGEST_SHOWN])
+    return plain + ("…" if len(shown) > _LONGEST_SHOWN else "") + ("?…" if address.query else "")
 
 
 def _parts(url: str) -> tuple[str, str]:

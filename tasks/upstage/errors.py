@@ -4,20 +4,45 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Literal
 
-from tasks.faults import AccountFault, AnswerLost, DocumentFault, Fault, MomentFault, NotOffered, TimedOut
-from tasks.upstage.words import clean_words
+from tasks.faults import AccountFault, AnswerLost, DocumentFault, FailureCode, Fault, NotOffered, Passes, TimedOut
+from tasks.upstage.rates import wait_asked
 
 Submission = Literal["async", "sync"]
 
-_LONGEST_BODY = 300
+_LONGEST = 300
 _WRONG_MODEL = re.compile(
     r"\b(invalid|unknown|unsupported|no such)\s+model\b|\bnot allowed\b.*\bmodel\b"
     r"|\bmodel\b.{0,60}\b(not|unknown|invalid|unsupported)\b",
     re.IGNORECASE,
 )
+# How a refusal of OCR jobs would read, nobody has published: anything that speaks of the model or of the mode.
+_MODEL_OR_MODE = re.compile(r"\bmodels?\b|\ba?sync\b|\ba?synchronous(ly)?\b", re.IGNORECASE)
+_TOO_MANY_PAGES = re.compile(r"\bpage limit\b|\btoo many pages\b|\bmaximum number of pages\b", re.IGNORECASE)
+
+# Slashes may be escaped, as they are in JSON that is quoted raw.
+_URL_QUERY = re.compile(r"(\bhttps?:(?:\\?/){2}[^\s?#]*)[?#]\S*", re.IGNORECASE)
+_QUERY = re.compile(r"\?(?=[^\s=]*(?:=|%3D|\\u003d))\S*", re.IGNORECASE)
+_SECRET_PARAMETER = re.compile(
+    r"((?:signature|credential|token|access-?key(?:-?id)?|key-pair-id|policy|(?:\b|%3F|%26|u0026)(?:sig|key))"
+    r"(?:=|%3D|\\u003d))[^\s&\"'<>]+",
+    re.IGNORECASE,
+)
+
+
+def clean_words(text: str) -> str:
+    """A stranger's words, made fit to be shown and stored.
+
+    One line of limited length, without control characters, which would reach the reader's terminal, and without lone
+    surrogates, which cannot be stored as UTF-8. The query of a presigned URL is a credential, so queries are cut off,
+    also where the URL lost its scheme or its beginning; of a query that lost its question mark, signatures and tokens
+    are.
+    """
+    printable = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * _LONGEST])
+    line = " ".join(printable.split())
+    line = _QUERY.sub("?…", _URL_QUERY.sub(r"\1?…", line))
+    return _SECRET_PARAMETER.sub(r"\1…", line)[:_LONGEST]
 
 
 def message_of(body: bytes) -> str:
@@ -30,24 +55,18 @@ def message_of(body: bytes) -> str:
     if isinstance(data, dict):
         error = data.get("error")
         words = error.get("message") if isinstance(error, dict) else data.get("message") or error
-    return clean_words(words if isinstance(words, str) and words else body[:_LONGEST_BODY].decode("utf-8", "replace"))
-
-
-def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """The seconds that a Retry-After header asks for; it may hold seconds or a date."""
-    value = headers.get("Retry-After", "").strip()
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
-    except (ValueError, TypeError):
-        return None
+    return clean_words(words if isinstance(words, str) and words else body[: 4 * _LONGEST].decode("utf-8", "replace"))
 
 
 def fault_of(
-    status: int, body: bytes, headers: Mapping[str, str], now: datetime, *, submitting: Submission | None
+    status: int,
+    body: bytes,
+    headers: Mapping[str, str],
+    now: datetime,
+    *,
+    submitting: Submission | None,
+    sent_whole: bool = True,
+    jobs_accepted: bool = False,
 ) -> Fault:
     """The fault that an answer other than 2xx means.
 
@@ -55,9 +74,11 @@ def fault_of(
         status: the HTTP status.
         body: the answer's body.
         headers: the answer's headers, case-insensitive.
-        now: the time, for a Retry-After that is a date.
-        submitting: how the call sent a document, if it did. A gateway's 502 or 504 then says nothing about
-            whether the API behind it took the document.
+        now: the time, for headers that name a moment.
+        submitting: how the call sent a document, if it did.
+        sent_whole: whether the document had been sent to its end when the answer came. If it had, any status from
+            500 on but 503 may come after the work was accepted, and billed.
+        jobs_accepted: whether the API has taken a job for this model before, which settles that it takes them.
     """
     said = message_of(body)
     words = f"the API answered {status}" + (f" ({said})" if said else "")
@@ -67,28 +88,34 @@ def fault_of(
         return AccountFault(f"{words}: the account has no credit or no permission; top it up or use another key")
     if status == 405:
         return NotOffered(f"{words}: check UPSTAGE_BASE_URL; it must begin with https://")
-    if status == 400 and _WRONG_MODEL.search(said):
-        return NotOffered(f"{words}: the account cannot use this model; choose another with --model")
-    if submitting and status in (502, 504):
+    if status == 429 or status == 503 or status in (408, 425):
+        return Passes(words, wait_asked(headers, now))
+    if status >= 500:
+        if not submitting or not sent_whole:
+            return Passes(words, wait_asked(headers, now))
         # Of a synchronous request, 504 says that recognising took too long.
         kind = TimedOut if submitting == "sync" and status == 504 else AnswerLost
         return kind(f"{words}, which leaves open whether the document was accepted")
-    if status == 429 or status >= 500 or status in (408, 425):
-        return MomentFault(words, retry_after(headers, now))
     if 300 <= status < 400:
         return AccountFault(f"{words}, a redirect, which is not followed with a key: correct UPSTAGE_BASE_URL")
+    if status == 400 and _WRONG_MODEL.search(said):
+        return NotOffered(f"{words}: the account cannot use this model; choose another with --model")
     if not submitting:
-        return MomentFault(words)
-    if status == 404:
-        return NotOffered(f"{words}: there is no such endpoint; check UPSTAGE_BASE_URL")
-    if status == 413:
+        return Passes(words)
+    if status == 413 or (status == 400 and _TOO_MANY_PAGES.search(said)):
         return DocumentFault(
-            "too-large",
+            FailureCode.TOO_LARGE,
             f"{words}: too many bytes or pages for one request; lower --limits.pages, --limits.sync-pages or "
             "--limits.megabytes, or divide the document, if it is no PDF or TIFF",
         )
+    if status == 400 and submitting == "async" and not jobs_accepted and _MODEL_OR_MODE.search(said):
+        return NotOffered(f"{words}: the account takes no jobs for this model; choose another with --model")
+    if status == 404:
+        return NotOffered(f"{words}: there is no such endpoint; check UPSTAGE_BASE_URL")
     if status == 415:
-        return DocumentFault("unsupported-format", f"{words}: the API does not take this format; convert the document")
+        return DocumentFault(
+            FailureCode.UNSUPPORTED_FORMAT, f"{words}: the API does not take this format; convert the document"
+        )
     if status == 422:
-        return DocumentFault("broken", f"{words}: the API finds the document corrupted; repair or replace it")
-    return DocumentFault("refused-by-api", f"{words}: the API does not take this document", retry_helps=True)
+        return DocumentFault(FailureCode.BROKEN, f"{words}: the API finds the document corrupted; repair or replace it")
+    return DocumentFault(FailureCode.REFUSED_BY_API, f"{words}: the API does not take this document", retry_helps=True)

@@ -5,8 +5,15 @@ A bucket may go into debt: one request can hold more pages (1,000) than the smal
 """
 
 import threading
+from collections.abc import Mapping
 
 from tasks.clock import Clock
+from tasks.upstage.rates import Allowance, allowances
+
+LONGEST_PAUSE = 300.0
+"""Seconds that one refusal may stop all calls for, whatever it asks for."""
+
+_LONGEST_WINDOW = 60.0  # seconds; the limits count by the second or the minute
 
 
 class Bucket:
@@ -23,7 +30,11 @@ class Bucket:
         self._turn = threading.Lock()
 
     def take(self, amount: float) -> float:
-        """Take tokens, waiting for them in turn. Returns the seconds waited."""
+        """Take tokens, waiting for them in turn. Returns the seconds waited.
+
+        Raises:
+            Cancelled: the run is being ended; whoever waits for a turn behind this one is told at once as well.
+        """
         waited = 0.0
         with self._turn:  # held while waiting: first come, first served, so a large request is not starved
             while (wait := self._try(amount)) > 0:
@@ -63,13 +74,37 @@ class Throttle:
     def __init__(self, requests_per_second: float, pages_per_minute: float, clock: Clock) -> None:
         self._requests = Bucket(requests_per_second, max(1.0, requests_per_second), clock)
         self._pages = Bucket(pages_per_minute / 60, pages_per_minute, clock)
+        self._clock = clock
+        self._told: dict[str, Allowance] = {}
 
     def take(self, pages: int = 0) -> float:
-        """Wait until a call with that many pages is within the limits. Returns the seconds waited."""
+        """Wait until a call with that many pages is within the limits. Returns the seconds waited.
+
+        Raises:
+            Cancelled: the run is being ended.
+        """
         # Pages first and apart: a status call does not wait behind a submission that waits for its pages.
         waited = self._pages.take(pages) if pages else 0.0
         return waited + self._requests.take(1)
 
     def pause(self, seconds: float) -> None:
-        """Let nobody call for a while, after a 429."""
-        self._requests.pause(seconds)
+        """Let nobody call for a while, after a 429; for `LONGEST_PAUSE` at the most."""
+        self._requests.pause(min(seconds, LONGEST_PAUSE))
+
+    def heed(self, headers: Mapping[str, str]) -> None:
+        """Learn from the headers of any answer of the API. Where nothing is left of a window, rest till its end."""
+        told = allowances(headers, self._clock.now())
+        if not told:
+            return
+        self._told = self._told | told
+        for kind, bucket in (("requests", self._requests), ("pages", self._pages)):  # OCR uses up no tokens
+            allowance = told.get(kind)
+            if allowance is None or allowance.remaining is None or not allowance.reset:
+                continue
+            if allowance.remaining <= 0:
+                bucket.pause(min(allowance.reset, _LONGEST_WINDOW))
+
+    @property
+    def told(self) -> Mapping[str, Allowance]:
+        """What the API last told of the account's limits, by kind: "requests", "pages", "tokens"."""
+        return self._told

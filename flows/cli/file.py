@@ -1,0 +1,146 @@
+"""The command `file`: what it prints while documents on this machine are recognised, and in the end."""
+
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field
+from rich.console import Console
+
+from flows.cli.local_files import Files, LocalDocument, gather
+from flows.cli.local_run import EndedAtOnce, FileResult, LocalRun, open_local_run
+from flows.cli.output import complain, print_json, print_name, print_text, print_words, writing
+from flows.cli.progress import Display
+from flows.cli.signals import CLOCK
+from tasks.faults import EndsRun, ExitStatus, SetupFault
+from tasks.options import FileOptions
+from tasks.scratch import process_folder
+
+_NAMED = 3  # of the files that are left out
+
+Content = Literal["paths", "text", "words", "json"]
+
+
+class FilesReport(BaseModel):
+    """What became of all of them, for machines."""
+
+    documents: list[FileResult]
+    done: int
+    failed: int
+    left_out: list[str] = Field(description="files in the folders that are no documents by their names")
+
+    @classmethod
+    def of(cls, results: Sequence[FileResult], left_out: Sequence[str]) -> Self:
+        """Count."""
+        failed = sum(result.kind == "failed" for result in results)
+        return cls(documents=list(results), done=len(results) - failed, failed=failed, left_out=list(left_out))
+
+
+def content_of(*, text: bool, words: bool, json: bool) -> Content:
+    """What to print of each document.
+
+    Raises:
+        SetupFault: more than one was asked for.
+    """
+    if text + words + json > 1:
+        raise SetupFault("--text, --words and --json exclude one another")
+    return "text" if text else "words" if words else "json" if json else "paths"
+
+
+def recognise_files(
+    paths: Sequence[str], output: str | None, options: FileOptions, content: Content, *, again: bool
+) -> ExitStatus:
+    """Recognise documents, and print what is asked for.
+
+    Args:
+        paths: files, folders, and "-" for standard input.
+        output: where results go; the system's temporary folder when left out.
+        options: how they are recognised.
+        content: what to print of each.
+        again: pay once more for what was recognised before.
+
+    Raises:
+        SetupFault: a path, an output or the set-up is wrong; nothing was sent.
+        EndsRun: the account is refused, or the set-up is wrong; what was finished before is printed.
+    """
+    if not paths:
+        raise SetupFault("no file was named; 'bulk-ocr file --help' shows how")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names and texts are what they are, whatever the locale
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    with tempfile.TemporaryDirectory(dir=process_folder()) as folder:
+        files = gather(paths, output, Path(folder))
+        if files.left_out:
+            some = ", ".join(files.left_out[:_NAMED]) + (", …" if len(files.left_out) > _NAMED else "")
+            complain(f"left out of folders, as no documents by their names: {len(files.left_out)} ({some})")
+        with Display(Console(stderr=True)) as display:
+            printer = _Printer(display, content, named=len(files.documents) > 1)
+            results, refused = _recognise(open_local_run(options, CLOCK, again=again), files.documents, printer)
+    _conclude(results, files, content)
+    if refused is not None:
+        raise refused
+    return ExitStatus.SOME_FAILED if any(result.kind == "failed" for result in results) else ExitStatus.DONE
+
+
+@dataclass(frozen=True)
+class _Printer:
+    """Prints documents as they come.
+
+    Attributes:
+        display: the progress, which has to be kept out of the way.
+        content: what is printed of each.
+        named: whether that is said of which document it is.
+    """
+
+    display: Display
+    content: Content
+    named: bool
+
+    def print(self, result: FileResult) -> None:
+        if result.kind == "failed":
+            self.display.say(f"{result.document} failed: {result.reason}")
+        elif result.output is not None and self.content != "json":
+            name = result.document if self.named else None
+            with self.display.aside(), writing():
+                if self.content == "text":
+                    print_text(result.output, sys.stdout, name)
+                elif self.content == "words":
+                    print_words(result.output, sys.stdout, name)
+                else:
+                    print_name(str(result.output), sys.stdout)
+                sys.stdout.flush()
+
+
+def _recognise(
+    run: LocalRun, documents: Sequence[LocalDocument], printer: _Printer
+) -> tuple[list[FileResult], EndsRun | None]:
+    results: list[FileResult] = []
+    display = printer.display
+    try:
+        for result in run.recognise(documents, display.say, display.show):
+            results.append(result)
+            printer.print(result)
+    except EndsRun as fault:
+        return results, fault
+    except EndedAtOnce:
+        display.say("ended; what may be paid for twice is counted when the same command goes on")
+        os._exit(ExitStatus.INTERRUPTED)  # the threads that wait for answers would keep the process
+    return results, None
+
+
+def _conclude(results: Sequence[FileResult], files: Files, content: Content) -> None:
+    """Print what is said of all documents together."""
+    if content == "json":
+        print_json(FilesReport.of(results, files.left_out))
+    known = sum(result.known_since is not None for result in results)
+    if known:
+        several = len(files.documents) > 1
+        which = f"{known} of {len(files.documents)} documents" if several else files.documents[0].shown
+        complain(f"{which} had been recognised before: not paid for again (--again does)")
+    twice = sum(result.possible_duplicates for result in results)
+    if twice:
+        complain(f"the answers of {twice} submissions were lost: these may be paid for twice")

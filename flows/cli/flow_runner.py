@@ -1,0 +1,89 @@
+"""A flow in this process, for the commands: run, its report printed, and what ended it said in one sentence."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+
+from flows.cli.arguments import FlowArguments
+from flows.cli.output import Page, complain, flush, print_json, show_report
+from flows.cli.prefect_setup import prefect_fault, prepare_prefect, prove_prefect, start_temporary_server
+from flows.cli.progress import Display
+from flows.cli.signals import CLOCK
+from flows.run.progress import Watcher, watching
+from tasks.faults import ExitStatus, Fault
+from tasks.store.location import Location
+
+
+def run_flow(name: str, arguments: FlowArguments, parameters: dict[str, Any]) -> ExitStatus:
+    """Run a flow in this process and print its report.
+
+    Args:
+        name: the flow.
+        arguments: how to print it.
+        parameters: what the flow is given.
+
+    Raises:
+        Fault: what ended the flow.
+        KeyboardInterrupt: the command was interrupted.
+    """
+    for place in ("source", "destination"):
+        if place in parameters:
+            Location.parse(parameters[place])
+    prepare_prefect(arguments.verbose)
+    prove_prefect()
+    start_temporary_server()
+    import httpx
+    from prefect import tags
+    from prefect.exceptions import PrefectException
+
+    from flows.backfill import backfill
+    from flows.collect import collect as collect_flow
+    from flows.listen import listen as listen_flow
+    from flows.submit import submit as submit_flow
+    from tasks.report import RunReport
+
+    flows: dict[str, Callable[..., Any]] = {
+        "backfill": backfill,
+        "submit": submit_flow,
+        "listen": listen_flow,
+        "collect": collect_flow,
+    }
+    reports: list[RunReport] = []
+    lost = None
+    try:
+        with Display(Console(stderr=True), quiet=arguments.verbose) as display, tags("bulk-ocr"):
+            watching.set(Watcher(display.show, reports.append, CLOCK))
+            outcome = flows[name](**parameters, return_state=True).result(raise_on_failure=False)
+    except (httpx.HTTPError, PrefectException, RuntimeError) as error:
+        lost = outcome = error
+    except ValueError:
+        if not CLOCK.interrupted:
+            raise
+    if CLOCK.interrupted:  # where that met Prefect at work, it may have become an error of another kind
+        raise KeyboardInterrupt
+    if isinstance(outcome, Fault):
+        raise outcome
+    if reports:
+        outcome = reports[0]
+    if not isinstance(outcome, RunReport):
+        raise prefect_fault(outcome) or outcome
+    if arguments.json:
+        print_json(outcome)
+    else:
+        show_report(outcome, Page())
+    if outcome.ended:
+        complain(outcome.ended)
+    if outcome.refused:
+        complain(outcome.refused)
+    status = outcome.exit_status
+    if outcome.nothing:
+        complain(outcome.nothing)
+        if arguments.allows_empty:
+            status = ExitStatus.SOME_FAILED
+    if lost is not None:
+        complain(f"Prefect's server was lost on the way, so its history is incomplete; the ledger is not ({lost})")
+        flush()
+        os._exit(status)  # Prefect would try for minutes to deliver what is left of the history
+    return status

@@ -1,0 +1,212 @@
+"""What commands print: data on standard output, complaints on standard error, all of it safe for a terminal."""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Protocol, TextIO
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tasks.documents.results.read import read_pages
+from tasks.faults import SetupFault
+from tasks.printable import printable, printable_json
+from tasks.report import RunReport
+
+_PIPE_WIDTH = 200
+
+
+class Styled(NamedTuple):
+    """A cell of a table with a style of its own."""
+
+    text: str
+    style: str
+
+
+class _StandardOutput(Console):
+    def on_broken_pipe(self) -> None:
+        """Go on without a reader; rich would end the command."""
+        _write_to_nobody()
+
+
+class Page:
+    """Standard output for people. Every text on it is made printable, whoever wrote it.
+
+    Args:
+        console: where to; standard output when left out, wide where nobody looks at it.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        if console is None:
+            console = _StandardOutput(soft_wrap=True)
+            if not console.is_terminal:
+                console.width = _PIPE_WIDTH
+        self._console = console
+
+    def say(self, line: str, style: str | None = None) -> None:
+        """Print a line."""
+        with writing():
+            self._console.print(Text(printable(line)), style=style, highlight=False)
+
+    def table(self, rows: Iterable[Sequence[str | Styled]], header: Sequence[str] = ()) -> None:
+        """Print rows in columns."""
+        table = Table(*header, box=None, header_style="bold", pad_edge=False, show_header=bool(header))
+        for row in rows:
+            styled = (cell if isinstance(cell, Styled) else Styled(cell, "") for cell in row)
+            table.add_row(*(Text(printable(text), style=style, overflow="fold") for text, style in styled))
+        with writing():
+            self._console.print(table)
+
+
+class Shown(Protocol):
+    """What a command has found out."""
+
+    def model_dump_json(self) -> str:
+        """For machines."""
+
+    def show(self, page: Page) -> None:
+        """Print for a person."""
+
+
+def show(found: Shown, *, json: bool) -> None:
+    """Print what a command has found out: one JSON object, or for a person."""
+    if json:
+        print_json(found)
+    else:
+        found.show(Page())
+
+
+def print_json(found: Shown | BaseModel) -> None:
+    """Print one JSON object in a line."""
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    with writing():
+        print(printable_json(found.model_dump_json(), ascii_only=encoding != "utf8"), flush=True)
+
+
+def complain(message: str) -> None:
+    """Say what is wrong, on standard error."""
+    say_to(sys.stderr, message)
+
+
+def say_to(stream: TextIO, sentence: str) -> None:
+    """Say a sentence in one line; where it cannot be written, nobody hears it, and the work goes on."""
+    with suppress(OSError, ValueError):
+        print(f"bulk-ocr: {printable(sentence)}", file=stream, flush=True)
+
+
+def prepare_streams() -> None:
+    """See to it that whatever is printed can be: closed streams, other encodings, errors that nobody expected."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed when the process began
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # as long as the process
+    for stream in (sys.stdout, sys.stderr):
+        # Letters that the locale does not have are escaped. What a test puts in their place may take anything.
+        if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
+            reconfigure(errors="backslashreplace")
+    sys.excepthook = _unexpected
+
+
+def _unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    text = "".join(traceback.format_exception(kind, error, trace))
+    with suppress(OSError, ValueError):
+        print(printable(text, "\n\t"), end="", file=sys.stderr)
+
+
+def flush() -> None:
+    """Write what is still to be written.
+
+    Raises:
+        SetupFault: it cannot be.
+    """
+    with writing():
+        sys.stdout.flush()
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Around whatever writes to standard output.
+
+    A reader that leaves, as `| head -1` does, ends nothing: of what is printed from then on it gets nothing.
+
+    Raises:
+        SetupFault: it cannot be written for another reason, such as a full disk.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        _write_to_nobody()
+    except OSError as error:
+        _write_to_nobody()
+        raise SetupFault(
+            f"standard output cannot be written ({error.strerror}): what was done is on record and nothing is done "
+            "twice; make room, or send the output elsewhere, and give the command again"
+        ) from error
+
+
+def _write_to_nobody() -> None:
+    with Path(os.devnull).open("wb") as nowhere, suppress(OSError, ValueError):
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def print_name(name: str, out: TextIO) -> None:
+    """Print a name in a line: as it is for programs, printable on a terminal."""
+    out.write(f"{_shown(name, out)}\n")
+
+
+def print_text(result: Path, out: TextIO, document: str | None = None) -> None:
+    """Print the text of a document, form feeds between pages; under a line with its name, where given."""
+    if document is not None:
+        print_name(f"==> {document} <==", out)
+    for page in read_pages(result):
+        text = _shown(page.text, out, "\n\t")
+        out.write(text if page.number == 1 else f"\f{text}")
+    out.write("\n")
+
+
+def print_words(result: Path, out: TextIO, document: str | None = None) -> None:
+    """Print a line a word: page, confidence, box (x,y of each corner) and text, divided by tabs.
+
+    Where the document's name is given, it is the first column.
+    """
+    before = "" if document is None else f"{_shown(' '.join(document.split()), out)}\t"
+    for page in read_pages(result):
+        for word in page.words:
+            confidence = "" if word.confidence is None else f"{word.confidence:g}"
+            box = " ".join(f"{x:g},{y:g}" for x, y in word.box)
+            # A word of several lines or with a tab would be several lines or columns.
+            text = _shown(" ".join(word.text.split()), out)
+            out.write(f"{before}{page.number}\t{confidence}\t{box}\t{text}\n")
+
+
+def _shown(text: str, out: TextIO, keep: str = "") -> str:
+    return printable(text, keep) if out.isatty() else text
+
+
+def show_report(report: RunReport, page: Page) -> None:
+    """Print what a run did, for a person."""
+    if report.published:
+        rows = [(row.document, row.result, str(row.pages), str(row.words)) for row in report.published]
+        page.table(rows, ("document", "result", "pages", "words"))
+    for failure in report.failures:
+        page.say(f"failed: {failure.document}: {failure.reason}")
+    for aside in report.set_aside:
+        page.say(f"set aside: {aside.document}: {aside.reason}")
+    for missing in report.missing_keys:
+        page.say(f"missing: {missing}: it does not exist, or lies outside the source")
+    if report.texts:
+        page.say(f"{report.texts} plain texts written beside results of earlier runs")
+    if report.failed_before:
+        page.say(f"{report.failed_before} documents failed in earlier runs")
+    if report.unreadable:
+        page.say(report.left_alone())
+    if report.note:
+        page.say(f"note: {report.note}")
+    if report.stopped:
+        page.say(f"sent less than there was: {report.stopped}")
+    page.say(f"{report.sentence()} ({report.seconds:.1f} s)")

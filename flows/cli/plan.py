@@ -1,0 +1,285 @@
+"""What a run would do and cost, for the command `plan`. No flow: it reads, sends nothing and changes nothing."""
+
+import math
+import random
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, Field
+
+from flows.cli.output import Page
+from tasks.access.open import storage_access
+from tasks.context import RunContext, accounts_of, store_of
+from tasks.documents.files.inspect import Inspected, InspectionLimits, inspect_document
+from tasks.documents.files.split import check_size
+from tasks.faults import CredentialsRefused, DocumentChanged, DocumentFault, Fault
+from tasks.job.record import Document
+from tasks.options import Options, RunSettings
+from tasks.scratch import process_folder
+from tasks.steps.discover import LISTED, Missing, discover, several
+from tasks.steps.nearest import why_nothing
+from tasks.tally import KnownJobs
+
+_SHOWN = 10
+_SEED = 20_260_701  # the same documents are chosen every time, as long as the source stays the same
+
+Tell = Callable[[str], None]
+Item = TypeVar("Item")
+
+
+class FormatSum(BaseModel):
+    """The new documents of one format, among those that were read."""
+
+    format: str
+    documents: int = 0
+    pages: int = Field(0, description="counted in the documents")
+    pages_estimated: int = Field(0, description="reckoned with where only the API can count")
+
+    def row(self) -> tuple[str, str, str]:
+        """A row of a table: format, documents, pages; an estimate stands apart from what was counted."""
+        parts = [f"{self.pages:,}"] if self.pages or not self.pages_estimated else []
+        parts += [f"about {self.pages_estimated:,}"] if self.pages_estimated else []
+        return self.format, f"{self.documents:,}", " + ".join(parts)
+
+
+class FailingDocument(BaseModel):
+    """A document that would fail."""
+
+    document: str
+    reason: str
+
+
+class FailingGroup(BaseModel):
+    """Documents that would fail for the same kind of reason."""
+
+    code: str
+    count: int = 0
+    documents: list[FailingDocument] = Field([], description=f"the first {_SHOWN}")
+
+
+class PlanReport(BaseModel):
+    """What a run would do. `documents` is `new + done + open + failed_before`."""
+
+    source: str
+    destination: str
+    documents: int = 0
+    new: int = 0
+    done: int = 0
+    open: int = 0
+    failed_before: int = Field(0, description="a run leaves these alone: see 'failures' and 'retry'")
+    missing: int = Field(0, description="documents that were named, but do not exist or lie outside the source")
+    missing_keys: list[str] = Field([], description=f"the first {LISTED} of those")
+    bytes: int = Field(0, description="of the new documents")
+    read: int = Field(0, description="new documents that were read to count their pages")
+    extrapolated: bool = Field(False, description="pages, requests and price are extrapolated from the documents read")
+    pages: int = Field(0, description="pages to pay for, counted in the documents")
+    pages_estimated: int = Field(0, description="pages to pay for of documents whose pages only the API can count")
+    requests: int = Field(0, description="submissions at least")
+    price_per_page: float
+    price: float = Field(0, description="of all these pages")
+    formats: list[FormatSum] = Field([], description="of the documents read")
+    failing: int = Field(0, description="new documents that would fail, of those read and those that need no reading")
+    failures: list[FailingGroup] = []
+    not_read: int = Field(0, description="new documents that changed meanwhile or could not be read; not in the sums")
+    nothing: str | None = Field(None, description="why there is no document at all, and what was meant, perhaps")
+    not_read_because: str | None = Field(None, description="the first reason")
+
+    def show(self, page: Page) -> None:
+        """Print for a person."""
+        say = page.say
+        say(
+            f"{self.documents:,} documents at {self.source}: {self.new:,} new, {self.done:,} done, {self.open:,} open, "
+            f"{self.failed_before:,} failed before"
+        )
+        if self.missing:
+            say(f"{self.missing:,} documents that were named are not there, not in the source, or refused:", "bold")
+            for key in self.missing_keys[:_SHOWN]:
+                say(f"  {key}")
+            if self.missing > _SHOWN:
+                say(f"  … and {self.missing - _SHOWN:,} more")
+        if self.formats:
+            page.table([form.row() for form in self.formats], ("format", "documents", "pages"))
+        for group in self.failures:
+            say(f"would fail, {group.code}: {group.count:,}", "bold")
+            for failing in group.documents:
+                say(f"  {failing.document}: {failing.reason}")
+            if group.count > len(group.documents):
+                say(f"  … and {group.count - len(group.documents):,} more")
+        if self.not_read:
+            say(f"{self.not_read:,} documents could not be read, and are not in the sums: {self.not_read_because}")
+        if self.extrapolated:
+            say(
+                f"ESTIMATE from {self.read:,} documents chosen at random: only their pages were counted, and formats "
+                f"and failures above are theirs. Extrapolated to the {self.new:,} new ones:",
+                "bold",
+            )
+        say(f"pages to pay for: {self._pages()}; requests: at least {self.requests:,}")
+        say(f"price: {money(self.price)} at ${self.price_per_page:g} a page. Nothing was sent", "bold")
+
+    def _pages(self) -> str:
+        if self.extrapolated:
+            return f"about {self.pages + self.pages_estimated:,}"
+        if self.pages_estimated:
+            return f"{self.pages:,} counted, and about {self.pages_estimated:,} that only the API can count"
+        return f"{self.pages:,}"
+
+
+def money(dollars: float) -> str:
+    """An amount, with so many digits that it says something."""
+    return f"${dollars:,.2f}" if dollars >= 1 or dollars == 0 else f"${dollars:.4f}"
+
+
+def make_plan(
+    settings: RunSettings, price: float, sample: int | None = None, tell: Tell = lambda _: None
+) -> PlanReport:
+    """Find out what a run with these settings would do.
+
+    Args:
+        settings: source, destination, selection and options, as for the run.
+        price: dollars a page.
+        sample: read only so many of the new documents, chosen evenly at random, and extrapolate.
+        tell: gets a line about the progress now and then.
+
+    Raises:
+        SetupFault: source or destination cannot be read, or the selection's manifest or inventory.
+    """
+    context = RunContext(settings, store_of(settings, accounts_of(settings, storage_access(settings.credentials))))
+    report = PlanReport(source=str(context.source), destination=str(context.destination), price_per_page=price)
+    missing = Missing()
+    with tempfile.TemporaryDirectory(dir=process_folder()) as folder, KnownJobs(Path(folder)) as known:
+        tell("reading the ledger")
+        known.load(context.ledger)
+        readable = _Counted(_new(context, known, missing, report, tell))
+        chosen = iter(readable) if sample is None else iter(evenly_chosen(readable, sample, random.Random(_SEED)))
+        sums: dict[str, FormatSum] = {}
+        for document, look in several(lambda each: _look(context, each), chosen, settings.options.workers):
+            _add(report, sums, document, look, settings.options)
+            tell(f"read {report.read:,} documents, {report.pages:,} pages")
+    report.missing, report.missing_keys = missing.count, missing.first
+    if not report.documents and not missing.count:
+        report.nothing = why_nothing(context)
+    report.formats = sorted(sums.values(), key=lambda form: (-form.documents, form.format))
+    report.failures.sort(key=lambda group: (-group.count, group.code))
+    if report.read and readable.count > report.read + report.not_read:
+        report.extrapolated = True
+        factor = readable.count / report.read
+        report.pages = round(report.pages * factor)
+        report.pages_estimated = round(report.pages_estimated * factor)
+        report.requests = round(report.requests * factor)
+    report.price = round((report.pages + report.pages_estimated) * price, 6)
+    return report
+
+
+class _Counted:
+    def __init__(self, documents: Iterator[Document]) -> None:
+        self._documents = documents
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Document]:
+        for document in self._documents:
+            self.count += 1
+            yield document
+
+
+def evenly_chosen(items: Iterable[Item], number: int, chance: random.Random) -> list[Item]:
+    """So many of them, each as likely as any other, in their order; one pass, and no more in memory."""
+    kept: list[tuple[int, Item]] = []
+    for index, item in enumerate(items):
+        if index < number:
+            kept.append((index, item))
+        elif (place := chance.randrange(index + 1)) < number:
+            kept[place] = index, item
+    return [item for _, item in sorted(kept, key=lambda each: each[0])]
+
+
+def _new(context: RunContext, known: KnownJobs, missing: Missing, report: PlanReport, tell: Tell) -> Iterator[Document]:
+    """The new documents that are worth reading; counts all on the way."""
+    for found in discover(context, known, missing, look_only=True):
+        report.documents += 1
+        tell(f"listed {report.documents:,} documents")
+        if found.state == "done":
+            report.done += 1
+        elif found.state == "open":
+            report.open += 1
+        elif found.state == "failed":
+            report.failed_before += 1
+        else:
+            report.new += 1
+            report.bytes += found.document.size
+            fault = _fault_by_listing(context, found.document)
+            if fault is None:
+                yield found.document
+            else:
+                _add_failing(report, found.document, fault)
+
+
+def _fault_by_listing(context: RunContext, document: Document) -> DocumentFault | None:
+    """Why a document would fail, where that needs no reading."""
+    try:
+        context.result_key(document)
+    except DocumentFault as fault:
+        return fault
+    return None
+
+
+def _look(context: RunContext, document: Document) -> Inspected | Fault:
+    limits = context.options.limits
+    with context.scratch() as folder:
+        file = folder / "document"
+        try:
+            context.objects.fetch(document.bucket, document.key, document.etag, file)
+            looked = inspect_document(
+                file,
+                document.key,
+                InspectionLimits(limits.pixels, limits.dpi, context.options.refuse_restricted),
+            )
+            check_size(looked, document.size, limits.bytes)
+        except CredentialsRefused:
+            raise
+        except Fault as fault:
+            return fault
+    return looked
+
+
+def _add(
+    report: PlanReport, sums: dict[str, FormatSum], document: Document, look: Inspected | Fault, options: Options
+) -> None:
+    if isinstance(look, Fault) and not isinstance(look, DocumentFault):
+        report.not_read += 1
+        changed = isinstance(look, DocumentChanged)
+        report.not_read_because = report.not_read_because or (f"{look}" if changed else f"{document.uri}: {look}")
+        return
+    report.read += 1
+    if isinstance(look, DocumentFault):
+        _add_failing(report, document, look)
+        return
+    form = sums.setdefault(look.form.name, FormatSum(format=look.form.name))
+    form.documents += 1
+    report.requests += requests_at_least(look, document.size, options)
+    if look.pages is None:
+        form.pages_estimated += look.estimate
+        report.pages_estimated += look.estimate
+    else:
+        form.pages += look.pages
+        report.pages += look.pages
+
+
+def _add_failing(report: PlanReport, document: Document, fault: DocumentFault) -> None:
+    report.failing += 1
+    group = next((group for group in report.failures if group.code == fault.code), None)
+    if group is None:
+        group = FailingGroup(code=fault.code)
+        report.failures.append(group)
+    group.count += 1
+    if len(group.documents) < _SHOWN:
+        group.documents.append(FailingDocument(document=document.uri, reason=str(fault)))
+
+
+def requests_at_least(look: Inspected, size: int, options: Options) -> int:
+    """How many submissions a document takes, when its parts come out even."""
+    if look.pages is None or not look.form.divisible:
+        return 1
+    longest = options.limits.sync_pages if options.mode == "sync" else options.limits.pages
+    return max(math.ceil(look.pages / longest), math.ceil(size / options.limits.bytes))

@@ -1,0 +1,78 @@
+"""An option that is given thousands of times on a command line. The parser would need minutes for it.
+
+cyclopts looks at all arguments that follow each time it meets an option, so its time grows with the square of their
+number. Beyond some, the values of `--key` are taken out before, all but the first one, and put back afterwards.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cyclopts import App
+from pydantic import ValidationError
+
+from tasks.faults import SetupFault
+from tasks.selection import EVERYTHING, Selection
+
+_FLAG = "--key"
+_MANY = 100
+
+
+def call(app: App, arguments: Sequence[str] | None) -> Any:
+    """Call an app as `app(arguments)` would, in a time that grows with the number of arguments.
+
+    Raises:
+        CycloptsError: the arguments are wrong.
+        SetupFault: there are too many values, or one of them is wrong.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    rest, values = take_out(given)
+    if not values:
+        return app(given, exit_on_error=False, print_error=False, result_action="return_value")
+    command, bound, _ = app.parse_args(rest, exit_on_error=False, print_error=False)
+    if "key" in bound.arguments:
+        bound.arguments["key"] = [*bound.arguments["key"], *values]
+    elif "selection" in bound.signature.parameters:
+        bound.arguments["selection"] = _selecting(bound.arguments.get("selection", EVERYTHING), values)
+    run: Callable[..., Any] = command
+    return run(*bound.args, **bound.kwargs)
+
+
+def take_out(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Take the values of the flag out, where there are many. The first stays: the parser says whether it may be given.
+
+    Returns:
+        The arguments without the others, and those values.
+    """
+    if arguments.count(_FLAG) + sum(each.startswith(f"{_FLAG}=") for each in arguments) <= _MANY:
+        return list(arguments), []
+    rest: list[str] = []
+    values: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument == "--":
+            rest += [argument, *waiting]
+        elif argument.startswith(f"{_FLAG}="):
+            values.append(argument.removeprefix(f"{_FLAG}="))
+        elif argument == _FLAG and (value := next(waiting, None)) is not None:
+            if value.startswith("-"):  # an option: the parser says what is missing
+                rest += [argument, value]
+            else:
+                values.append(value)
+        else:
+            rest.append(argument)
+    if values:
+        at = rest.index("--") if "--" in rest else len(rest)
+        rest[at:at] = [f"{_FLAG}={values.pop(0)}"]
+    return rest, values
+
+
+def _selecting(selection: Selection, keys: Sequence[str]) -> Selection:
+    fields = selection.model_dump(exclude_unset=True) | {"key": (*selection.key, *keys)}
+    try:
+        return Selection.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        advice = "; name them in a file with --manifest" if first["type"] == "too_long" else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise SetupFault(f"{_FLAG}: {message}{advice} (see 'bulk-ocr --help')") from error

@@ -1,0 +1,71 @@
+"""The notes on documents that earlier runs set aside: removed when this run shows that they are of no use any more."""
+
+import logging
+
+from tasks.context import RunContext
+from tasks.faults import EndsRun, Fault
+from tasks.job.outcome import Outcome
+from tasks.selection import EVERYTHING
+from tasks.store.aside import AsideNotes
+from tasks.tally import KnownJobs
+
+log = logging.getLogger(__name__)
+
+
+class AsideBefore:
+    """What had been set aside when the run began.
+
+    Args:
+        context: the tools.
+
+    Attributes:
+        all_listed: whether the documents that are meant have been listed to the end.
+    """
+
+    def __init__(self, context: RunContext) -> None:
+        self.all_listed = False
+        self._context = context
+        self._notes = AsideNotes(context.objects, context.destination)
+        self._ids: set[str] = set()
+
+    def load(self) -> None:
+        """Read which ones there are."""
+        self._ids = set(self._notes.ids())
+
+    def note(self, outcome: Outcome) -> None:
+        """Note what became of a document in this run."""
+        if outcome.kind in ("open", "done", "failed"):
+            self._remove(outcome.job_id)
+        if outcome.moved:  # that version is gone
+            self._remove(outcome.listed_as or outcome.job_id)
+
+    def prune(self, known: KnownJobs) -> None:
+        """Remove the notes on documents that are finished, and on those that are not there: this run has met all."""
+        settings, options = self._context.settings, self._context.options
+        met_all = self.all_listed and settings.selection == EVERYTHING and options.shards == 1
+        mine = (settings.source, options.model, options.answer_schema)
+        for job_id in sorted(self._ids):
+            if known.state(job_id) in ("done", "failed"):
+                self._remove(job_id)
+            if job_id not in self._ids or known.met(job_id) or not met_all:
+                continue
+            try:
+                note = self._notes.read(job_id)
+            except EndsRun:
+                raise
+            except Fault as fault:
+                log.warning("a note on a document that was set aside cannot be read: %s", fault)
+                return
+            if note is not None and (note.source, note.model, note.answer_schema) == mine:
+                self._remove(job_id)
+
+    def _remove(self, job_id: str) -> None:
+        if job_id not in self._ids:
+            return
+        self._ids.discard(job_id)
+        try:
+            self._notes.remove(job_id)
+        except EndsRun:
+            raise
+        except Fault as fault:  # the next run sees it again
+            log.warning("a note on a document that was set aside cannot be removed: %s", fault)

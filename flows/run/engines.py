@@ -1,0 +1,172 @@
+"""What the task runs of a flow run work on: threads of its own process, or the processes of a Dask or Ray cluster.
+
+Threads are enough for most: the work waits for S3 and the API. A cluster spreads it over machines. Its processes share
+nothing with one another but the ledger, so what is the account's or the run's is shared out among them.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from tasks.faults import SetupFault
+from tasks.options import Options, RunSettings
+
+_END_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A task runner that has been started.
+
+    Attributes:
+        runner: takes task runs.
+        settings: as each of its processes works.
+        processes: how many there are.
+        count: counts them anew.
+    """
+
+    runner: TaskRunner[Any]
+    settings: RunSettings
+    processes: int
+    count: Callable[[Any], int]
+
+    @property
+    def places(self) -> int:
+        """How many task runs can be at work at once."""
+        return self.processes * self.settings.options.workers
+
+    def let_end(self, futures: Iterable[Any]) -> None:
+        """Wait for what is under way when a run is ended: a cluster's processes are killed as it closes.
+
+        What is being sent is put on record. Threads are waited for in any case.
+        """
+        if isinstance(self.runner, ThreadPoolTaskRunner):
+            return
+        deadline = time.monotonic() + _END_SECONDS
+        for future in futures:
+            while time.monotonic() < deadline and self.count(self.runner):  # a cluster may have lost its processes
+                if _ended(future):
+                    break
+
+
+def _ended(future: Any) -> bool:
+    """Whether a task run ends within a second."""
+    try:
+        future.result(timeout=1.0, raise_on_failure=False)
+    except TimeoutError:
+        return False
+    except Exception:  # noqa: BLE001  # a cluster that lost a process raises whatever it likes: it has ended
+        return True
+    return True
+
+
+def outcome_of(future: Any) -> Any:
+    """What a task run gave, or the exception that ended it."""
+    try:
+        return future.result(raise_on_failure=False)
+    except Exception as error:  # noqa: BLE001  # a cluster that lost a process raises whatever it likes
+        return error
+
+
+@contextmanager
+def engine(settings: RunSettings) -> Iterator[Engine]:
+    """Start what the options name, or join the cluster that they name.
+
+    Raises:
+        SetupFault: it is not installed, cannot be reached, has no processes, or more than there are rates for.
+    """
+    options = settings.options
+    runner = _RUNNERS[options.engine](options)
+    shared = RunSettings.model_validate({**dict(settings), "options": options.of_one_process(options.processes)})
+    try:
+        try:
+            with _interrupts_kept_from_children():
+                runner.__enter__()
+                there = _COUNTS[options.engine](runner)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise SetupFault(
+                f"{options.engine} cannot be used at {options.cluster or 'this machine'}: {error}. Start the cluster, "
+                "or correct --cluster"
+            ) from error
+        if there == 0:
+            raise SetupFault(f"the cluster at {options.cluster} has no processes to work in: start some")
+        if there > options.processes:
+            raise SetupFault(
+                f"the cluster at {options.cluster} can work on {there} task runs in processes of their own, and the "
+                f"account's rates were to be shared out over {options.processes}: give --processes {there}"
+            )
+        yield Engine(runner, shared, options.processes, _COUNTS[options.engine])
+    finally:
+        runner.__exit__(None, None, None)
+
+
+@contextmanager
+def _interrupts_kept_from_children() -> Iterator[None]:
+    """Ctrl-C is for this process: those that are started here let what they are sending end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _threads(options: Options) -> TaskRunner[Any]:
+    return ThreadPoolTaskRunner(max_workers=options.workers)
+
+
+def _dask(options: Options) -> TaskRunner[Any]:
+    try:
+        from prefect_dask.task_runners import DaskTaskRunner
+    except ImportError as error:
+        raise _missing("dask") from error
+    if options.cluster:
+        return DaskTaskRunner(address=options.cluster)
+    return DaskTaskRunner(
+        cluster_kwargs={
+            "n_workers": options.processes,
+            "threads_per_worker": options.workers,
+            "processes": True,
+            "dashboard_address": None,
+        }
+    )
+
+
+def _ray(options: Options) -> TaskRunner[Any]:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it reports to its makers otherwise
+    try:
+        from prefect_ray import RayTaskRunner
+    except ImportError as error:
+        raise _missing("ray") from error
+    # A process of Ray's works on one task run at a time, and Ray starts as many as it has processors to give.
+    here = {"num_cpus": options.processes, "include_dashboard": False}
+    runner: TaskRunner[Any] = RayTaskRunner(address=options.cluster, init_kwargs={} if options.cluster else here)
+    return runner
+
+
+def _missing(name: str) -> SetupFault:
+    return SetupFault(f"--engine {name} needs a package that is not installed: pip install 'bulk-ocr[{name}]'")
+
+
+def _dask_processes(runner: Any) -> int:
+    return len(runner.client.scheduler_info(n_workers=-1)["workers"])
+
+
+def _ray_processes(_runner: Any) -> int:
+    import ray
+
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray has no types there
+    return int(resources.get("CPU", 1))
+
+
+_RUNNERS = {"threads": _threads, "dask": _dask, "ray": _ray}
+_COUNTS = {"threads": lambda _runner: 1, "dask": _dask_processes, "ray": _ray_processes}

@@ -1,0 +1,255 @@
+"""One flow run: prepared, worked on in passes of submitting and collecting, and closed with a report."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Literal
+
+from prefect.runtime import flow_run
+
+from flows.run.announce import Announcer
+from flows.run.aside import AsideBefore
+from flows.run.dispatch import Dispatcher
+from flows.run.engines import engine
+from flows.run.meant import Meant
+from flows.run.progress import Watcher, watching
+from tasks.access.open import open_access
+from tasks.context import RunContext, close_context, open_context
+from tasks.faults import Cancelled, CredentialsRefused, Fault, ObjectRefused
+from tasks.job.outcome import Outcome
+from tasks.job.record import Document
+from tasks.options import RunSettings
+from tasks.prefect_tasks import attach_logs
+from tasks.report import RunReport
+from tasks.scratch import process_folder
+from tasks.steps.discover import Missing, discover
+from tasks.steps.nearest import why_nothing
+from tasks.steps.poll import OpenJobs, Survey
+from tasks.steps.texts import write_missing_texts
+from tasks.store.ledger import State
+from tasks.tally import KnownJobs, StepResult, Tally
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS_A_PASS = 60
+_FEW_KEYS = 500  # looking up so many jobs takes no longer than listing them all might
+
+
+Flow = Literal["submit", "listen", "collect", "backfill"]
+
+
+@contextmanager
+def open_run(flow: Flow, settings: RunSettings) -> Iterator["Run"]:
+    """Open what a flow run works with, and close it again. For use inside the flow function.
+
+    Args:
+        flow: which flow it is.
+        settings: what the flow was given.
+
+    Raises:
+        SetupFault, Passes: there are no secrets to be had, or the engine cannot be used.
+    """
+    attach_logs()
+    watcher = watching.get() or Watcher()
+    context = open_context(settings, flow_run.id, open_access, clock=watcher.clock, keep=True)
+    with ExitStack() as opened:
+        opened.callback(close_context, settings, context.flow_run)
+        folder = opened.enter_context(tempfile.TemporaryDirectory(dir=process_folder()))
+        known = opened.enter_context(KnownJobs(Path(folder)))
+        dispatcher = Dispatcher(opened.enter_context(engine(settings)), context.flow_run)
+        report = RunReport(flow=flow, source=settings.source, destination=settings.destination)
+        tally = Tally(known, report, context.clock)
+        try:
+            yield Run(context, tally, dispatcher, Announcer(flow, tally, watcher))
+        except BaseException:
+            # Whatever ends the run ends it for all threads: what they have claimed and not sent is given back, and
+            # none of them waits any longer, for the rate limit or for the next attempt.
+            context.stop_submitting(Cancelled("the run is being ended"))
+            context.clock.end()
+            dispatcher.let_end()
+            raise
+
+
+class Run:
+    """One flow run at work.
+
+    Attributes:
+        context: the tools.
+        tally: what the run has done so far.
+    """
+
+    def __init__(self, context: RunContext, tally: Tally, dispatcher: Dispatcher, announcer: Announcer) -> None:
+        self.context = context
+        self.tally = tally
+        self._dispatcher = dispatcher
+        self._announcer = announcer
+        self._meant = Meant(context, tally.known)
+        self._open_jobs = OpenJobs(context, self._meant.document)
+        self._aside = AsideBefore(context)
+        self._missing = Missing()
+
+    def prepare(self, *, few: bool = False) -> int:
+        """Prove the set-up, and learn what the ledger knows. Returns how many jobs are open.
+
+        Args:
+            few: only few documents will be looked at: their jobs are looked up one by one, not listed.
+
+        Raises:
+            SetupFault, AccountFault, Passes: with what to mend.
+        """
+        self.context.prepare()
+        known, ledger, ours, settings = (
+            self.tally.known,
+            self.context.ledger,
+            self.context.is_ours,
+            self.context.settings,
+        )
+        if few or 0 < len(settings.selection.key) <= _FEW_KEYS:
+            still_open = known.load_open(ledger, ours)
+        else:
+            states: tuple[State, ...] = ("open",) if settings.source is None else ("open", "failed", "done")
+            still_open = known.load(ledger, states, ours)
+        self._aside.load()
+        log.info("the ledger at %s holds %d open jobs", settings.destination, still_open)
+        return still_open
+
+    def _set_aside(self, key: str, fault: ObjectRefused) -> None:
+        self.tally.note_refused(f"s3://{self.context.source.bucket}/{key}", str(fault))
+
+    def _show_looking(self) -> None:
+        self.show("looking for new documents")
+
+    def new_documents(self) -> Iterator[Document]:
+        """The documents that are meant and have no job yet, in the order of the listing; counts all on the way."""
+        self._missing = missing = Missing()  # listed again, they are found again
+        documents = discover(
+            self.context, self.tally.known, missing, refused=self._set_aside, looked=self._show_looking
+        )
+        for found in documents:
+            self.tally.known.count(found.job_id, found.state)
+            if found.state is None and not self.tally.known.is_left(found.job_id):
+                yield found.document
+        self._aside.all_listed = True
+
+    def submit(self, documents: Iterator[Document], most: int, heed: Callable[[Outcome], None] = lambda _: None) -> int:
+        """Submit up to `most` documents. Returns how many were taken; `heed` gets what became of each."""
+        taken = 0
+
+        def limited() -> Iterator[Document]:
+            nonlocal taken
+            while taken < most and self.tally.sending:
+                document = next(documents, None)
+                if document is None:
+                    return
+                taken += 1
+                yield document
+
+        self._work(self._dispatcher.submit(limited()), "submitting", heed)
+        return taken
+
+    def collect(self) -> Survey:
+        """Poll the jobs that are due and collect those that are finished. Returns how things stood before."""
+        self.context.check_clock()
+        tally, survey = self.tally, self._open_jobs.survey()
+        tally.note_survey(survey.unreadable, survey.expiring)
+        for job_id in self._meant.jobs(survey.open):
+            # A job whose document is not listed (any more) is seen to as well: it is paid for.
+            tally.known.count(job_id, "open")
+        ready = [held for held in survey.ready if not tally.known.is_left(held.job.id)]
+        # So many as the rate limit lets through in about a minute: URLs are fresh when the collecting begins.
+        rate = self._dispatcher.requests_per_second
+        most = max(self.context.options.workers, int(_POLL_SECONDS_A_PASS * rate))
+        if due := [held for held in survey.due if not tally.known.is_left(held.job.id)][:most]:
+            polled = self._dispatcher.poll(due)
+            self._take(polled, collected=True)
+            ready += polled.ready
+        self._work(self._dispatcher.collect(ready), "collecting", collected=True)
+        return survey
+
+    def _work(
+        self,
+        results: Iterator[StepResult],
+        doing: str,
+        heed: Callable[[Outcome], None] = lambda _: None,
+        *,
+        collected: bool = False,
+    ) -> None:
+        for result in results:
+            self._take(result, collected=collected)
+            for outcome in result.outcomes:
+                heed(outcome)
+            self.show(doing)
+
+    def _take(self, result: StepResult, *, collected: bool) -> None:
+        """Count what a task run gave."""
+        self.tally.add(result, collected=collected)
+        for outcome in result.outcomes:
+            self._aside.note(outcome)
+
+    def still_open(self, survey: Survey) -> int:
+        """How many of the jobs that a survey found open are not closed since, as far as we know."""
+        known = self.tally.known
+        return sum(
+            known.state(job_id) == "open" for job_id in self._meant.jobs(survey.open) if not known.is_left(job_id)
+        )
+
+    def write_texts(self) -> None:
+        """Write the plain texts that earlier runs did not, where they are wanted."""
+        if not self.context.options.text or self.tally.refused:
+            return
+        try:
+            self.tally.note_texts(write_missing_texts(self.context))
+        except CredentialsRefused:
+            raise
+        except Fault as fault:  # the results are there; the next run writes what is missing
+            log.error("not all plain texts could be written: %s", fault)
+
+    def show(self, doing: str) -> None:
+        """Tell whoever watches how far the run is, now and then."""
+        self._announcer.show(doing)
+
+    def close(self) -> RunReport:
+        """Count what this run met, and announce the report."""
+        left_open = self._settle()
+        self._aside.prune(self.tally.known)
+        self.tally.note_missing(self._missing.count, self._missing.first)
+        if self._found_nothing():
+            self._note_nothing()
+        report = self.tally.report()
+        self._announcer.close(report, left_open=left_open, expiring=self.tally.expiring)
+        return report
+
+    def _found_nothing(self) -> bool:
+        """Whether the source was looked through and there was no document; of a shard, that may well be."""
+        looked = self._aside.all_listed and self.context.options.shards == 1
+        return looked and not self._missing.count and not self.tally.census().documents
+
+    def _note_nothing(self) -> None:
+        try:
+            self.tally.note_nothing(why_nothing(self.context))
+        except Fault as fault:  # it is only said
+            log.warning("why there is no document could not be found out: %s", fault)
+
+    def _settle(self) -> int | None:
+        """Find out which of the jobs that this run has left another run has ended: the ledger knows.
+
+        Returns:
+            How many jobs are open at the destination; None when it cannot be read.
+        """
+        known, ledger = self.tally.known, self.context.ledger
+        left_open: int | None = None
+        try:
+            still_open = {entry.id for entry in ledger.entries("open")}
+            left_open = len(still_open)
+            for job_id in known.unfinished():
+                if job_id in still_open:
+                    continue
+                if ledger.done(job_id) is not None:
+                    known.settle_elsewhere(job_id, "done")
+                elif ledger.failed(job_id) is not None:
+                    known.settle_elsewhere(job_id, "failed")
+        except Fault as fault:  # a report that counts a job as open which is not is better than none
+            log.warning("not all jobs could be counted: %s", fault)
+        return left_open

@@ -1,0 +1,38 @@
+"""Secrets from the environment of this process, and what a run gets in with wherever they came from."""
+
+import os
+from dataclasses import dataclass, field, replace
+
+from tasks.store.aws import AwsAccount
+from tasks.upstage.client import DEFAULT_BASE_URL
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a run gets in with. Holds secrets, which are never shown.
+
+    Attributes:
+        base_url: the API's address.
+        key: the account's key for that address, and for no other.
+        origin: where these two came from.
+        aws: the account for S3; None for boto3's own chain.
+        source_aws: the account for the source, where it is another's; None where it is not.
+    """
+
+    base_url: str = DEFAULT_BASE_URL
+    key: str = field(default="", repr=False)
+    origin: str = "the environment"
+    aws: AwsAccount | None = None
+    source_aws: AwsAccount | None = None
+
+    def with_aws(self, account: AwsAccount | None, source: AwsAccount | None = None) -> "Access":
+        """The same, with other accounts for S3."""
+        return replace(self, aws=account, source_aws=source)
+
+
+def environment_access() -> Access:
+    """The API's address and the account's key from the environment, and boto3's own chain."""
+    given = os.environ.get("UPSTAGE_BASE_URL", "")
+    base_url = given.strip()  # of a line break, as a file or a secret store may bring
+    origin = "the environment" if base_url == given else "the environment, with the white space around the URL left out"
+    return Access(base_url or DEFAULT_BASE_URL, os.environ.get("UPSTAGE_API_KEY", ""), origin)

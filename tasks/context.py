@@ -1,0 +1,385 @@
+"""The tools of one process for one run: the store, the ledger, the API client, the clock."""
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from zlib import crc32
+
+from tasks.access.environment import Access, environment_access
+from tasks.clock import Clock
+from tasks.faults import EndsRun, Fault, NotOffered, Passes, SetupFault
+from tasks.job import next_step as steps
+from tasks.job import transitions
+from tasks.job.next_step import Bounds, Liveness, NextStep
+from tasks.job.record import Activity, Document, Job, Lease, PageRange, job_id
+from tasks.options import Credentials, Options, RunSettings
+from tasks.scratch import scratch_folder
+from tasks.store.aws import AwsAccount, own_account
+from tasks.store.heartbeats import Heartbeats
+from tasks.store.ledger import Ledger
+from tasks.store.location import Location, result_key
+from tasks.store.object_store import ObjectStore
+from tasks.store.settings import in_one_bucket
+from tasks.store.sides import account_of, open_store
+from tasks.upstage.budget import Budget
+from tasks.upstage.client import DEFAULT_BASE_URL, UpstageClient
+from tasks.upstage.memory import AnswersLost, RecentAnswers, RequestOwners
+from tasks.upstage.throttle import Throttle
+
+log = logging.getLogger(__name__)
+
+_REFUSALS = 3
+_CONNECTIONS_BESIDE = 36  # of looks at named documents, 32 at once, and of the threads beside the workers
+_MOST_SKEW = 30.0  # seconds; half of a lease
+_IDLE_SECONDS = 3600.0  # polls of an open job are ten minutes apart at most
+
+
+@dataclass
+class RunContext:
+    """The tools of one process for one run. Safe to share between threads."""
+
+    settings: RunSettings
+    objects: ObjectStore
+    clock: Clock = field(default_factory=Clock)
+    base_url: str = DEFAULT_BASE_URL
+    key: str = field(default="", repr=False)
+    aws: AwsAccount | None = None  # the source's, for clients of other services than S3; None for boto3's own chain
+    flow_run: str | None = None
+    owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
+    liveness: Liveness | None = None  # tells whether owners of leases live; None for heartbeats in the ledger
+
+    def __post_init__(self) -> None:
+        self.destination = Location.parse(self.settings.destination)
+        self.ledger = Ledger(self.objects, self.destination, self.owner)
+        self.heartbeats = Heartbeats(
+            self.objects,
+            self.destination.bucket,
+            self.ledger.folder,
+            self.owner,
+            self.options.lease_seconds,
+            self.clock,
+        )
+        # A run that is started again under its id goes on with what is left of its budget.
+        shared = self.ledger if self.flow_run is not None else None
+        self.budget = Budget(self.options.page_budget, f"run-{self.flow_run}", shared)
+        self.answers = RecentAnswers(self.clock)
+        self.lost_answers = AnswersLost()
+        self.request_owners = RequestOwners()
+        self._client: UpstageClient | None = None
+        self._stopped: Fault | None = None
+        self._async_refused: dict[str, str] = {}
+        self._async_accepted: dict[str, int] = {}  # by model: refusals in a row since the last one accepted
+        self._lock = threading.Lock()
+        self._beating = threading.Event()
+        self._at_work = 0
+        self._clock_checked: float | None = None
+
+    @property
+    def options(self) -> Options:
+        """The options of the run."""
+        return self.settings.options
+
+    @property
+    def run(self) -> str:
+        """Who sends: the flow run, or this process where there is no flow run."""
+        return self.flow_run or self.owner
+
+    @cached_property
+    def source(self) -> Location:
+        """Where the documents lie."""
+        if self.settings.source is None:
+            raise SetupFault("no source was given; name it as s3://bucket/prefix")
+        return Location.parse(self.settings.source)
+
+    @property
+    def client(self) -> UpstageClient:
+        """The API client; made when first used, so that reading the ledger needs no key."""
+        with self._lock:
+            if self._client is None:
+                throttle = Throttle(self.options.requests_per_second, self.options.pages_per_minute, self.clock)
+                connections = self.options.workers + 4
+                self._client = UpstageClient(self.base_url, self.key, throttle, self.clock, connections=connections)
+                if self._stopped is not None:
+                    self._client.stop_submitting(self._stopped)
+            return self._client
+
+    def is_ours(self, job_id: str) -> bool:
+        """Whether the job is in the shard that this run works on."""
+        return crc32(job_id.encode()) % self.options.shards == self.options.shard - 1
+
+    def stop_submitting(self, cause: EndsRun) -> None:
+        """Let nothing be sent from now on; what is being sent ends."""
+        with self._lock:
+            self._stopped = self._stopped or cause
+            if self._client is not None:  # where there is none, as without a key, nothing is sent
+                self._client.stop_submitting(cause)
+
+    def job_id(self, document: Document) -> str:
+        """The job that a document is, with the options of this run."""
+        return job_id(document, self.options.model, self.options.answer_schema)
+
+    def result_key(self, document: Document) -> str:
+        """Where the result of a document lies.
+
+        Raises:
+            DocumentFault: it can have none there.
+        """
+        options = self.options
+        return result_key(self.source, self.destination, document.key, options.model, options.answer_schema)
+
+    def accepted(self, model: str) -> None:
+        """Note that the API took a job of ours."""
+        with self._lock:
+            self._async_accepted[model] = 0
+
+    def async_refused(self, model: str | None = None) -> str | None:
+        """Why the account takes no jobs for the model, or for some model where none is named; None if it does."""
+        if model is not None:
+            return self._async_refused.get(model)
+        return next(iter(self._async_refused.values()), None)
+
+    def refuse_async(self, model: str, refused: NotOffered) -> None:
+        """Remember for this run that the account takes no jobs for the model; said once.
+
+        Raises:
+            Passes: it took some before, and this may be an accident.
+        """
+        with self._lock:
+            if model in self._async_accepted:
+                self._async_accepted[model] += 1
+                if self._async_accepted[model] < _REFUSALS:
+                    raise Passes(str(refused)) from refused
+            first = model not in self._async_refused
+            # Without the advice: there is nothing to be done.
+            why = self._async_refused.setdefault(model, str(refused).rpartition(": ")[0] or str(refused))
+        if first:
+            log.warning("this account takes no OCR jobs, so the run goes on with synchronous requests: %s", why)
+
+    def correct_budget(self, run: str | None, pages: int) -> None:
+        """Charge a run what its submissions turned out to hold more than was reckoned, or give back what was less."""
+        if run == self.run:
+            self.budget.charge(pages)
+        elif run is not None and self.ledger.read_budget(f"run-{run}") is not None:  # it may go on, with what is left
+            Budget(0, f"run-{run}", self.ledger).charge(pages)
+
+    def lease(self, doing: Activity, pages: PageRange | None = None) -> Lease:
+        """A lease of ours, from now on."""
+        return transitions.lease(self.owner, self.clock.now(), self.options.lease_seconds, doing, pages)
+
+    def next_step(self, job: Job, written: datetime | None = None) -> NextStep:
+        """What a job needs; `written` says when its record was written, by the store's clock, where that is known."""
+        return steps.next_step(job, self.clock.now(), self.owner, self._bounds, self._owners, written)
+
+    def held_by_another(self, job: Job) -> bool:
+        """Whether somebody else works on the job and lives, or is about to delete its record."""
+        return steps.held_by_another(job, self.clock.now(), self.owner, self._bounds, self._owners)
+
+    @property
+    def _bounds(self) -> Bounds:
+        options = self.options
+        return Bounds(timedelta(seconds=options.lease_seconds), timedelta(seconds=options.longest_poll_seconds))
+
+    @property
+    def _owners(self) -> Liveness:
+        return self.liveness or self.heartbeats
+
+    def age(self, since: datetime) -> float:
+        """Seconds since then."""
+        return (self.clock.now() - since).total_seconds()
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A temporary folder for one document."""
+        with scratch_folder() as folder:
+            yield folder
+
+    def prepare(self) -> None:
+        """Prove the set-up before anything is claimed: bucket, permission, conditional writes, key.
+
+        Raises:
+            SetupFault, AccountFault, Passes: with what to mend.
+        """
+        client = self.client
+        if self.settings.source is not None:
+            next(self.objects.list(self.source.bucket, self.source.prefix), None)
+        self.prove_destination()
+        self.heartbeats.forget_dead()
+        client.probe()
+
+    def prove_destination(self) -> None:
+        """Prove that the ledger can be written safely: conditional writes, and a clock that agrees with the store's.
+
+        Raises:
+            SetupFault, Passes: with what to mend.
+        """
+        before = self.clock.now()
+        told = self.objects.prove_conditional_writes(self.destination.bucket, self.ledger.folder)
+        self._compare_clocks(before, told)
+
+    def check_clock(self) -> None:
+        """Prove that our clock still agrees with the store's; looked at no more often than a heartbeat is due.
+
+        Raises:
+            SetupFault, Passes: it doesn't, or the store cannot be asked.
+        """
+        now, before = self.clock.monotonic(), self.clock.now()
+        if self._clock_checked is not None and now - self._clock_checked < self.heartbeats.interval:
+            return
+        self._clock_checked = now
+        described = self.heartbeats.beat()
+        if described is not None:
+            self._compare_clocks(before, described.last_modified)
+
+    def _compare_clocks(self, before: datetime, told: datetime) -> None:
+        # What lies between two looks at our clock is in no way wrong, however long the calls took.
+        ahead, behind = (before - told).total_seconds(), (told - self.clock.now()).total_seconds()
+        if max(ahead, behind) > _MOST_SKEW:
+            raise SetupFault(
+                f"this machine's clock is {max(ahead, behind):.0f} s {'ahead of' if ahead > 0 else 'behind'} the "
+                "store's, and leases expire by it: set the clock (NTP), or two machines may take over what the other "
+                "works on"
+            )
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Keep these tools open while they are used, however long that takes."""
+        with self._lock:
+            self._at_work += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_work -= 1
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody works with these tools."""
+        return self._at_work > 0
+
+    def start_heartbeat(self) -> None:
+        """Renew this process's leases from now on, until `close`. Without it they end when they say."""
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+
+    def _beat(self) -> None:
+        while not self._beating.wait(self.heartbeats.interval):
+            try:
+                self.heartbeats.beat()
+            except Exception as error:  # noqa: BLE001  # a beat that is missed is no reason to miss the next
+                # Leases that are not renewed end; whoever works on finds out by the next write.
+                log.warning("the heartbeat of this process could not be written: %s", error)
+
+    def close(self) -> None:
+        """End the heartbeat, and write what the budget has not written yet."""
+        self._beating.set()
+        with suppress(Fault):  # what is not written counts as spent
+            self.budget.close()
+        with suppress(Fault):  # what is left is swept by a later run
+            self.heartbeats.stop()
+
+
+def context_from_environment(
+    settings: RunSettings, objects: ObjectStore, flow_run: str | None = None, liveness: Liveness | None = None
+) -> RunContext:
+    """A context with the API's address and the account's key from the environment."""
+    access = environment_access()
+    return RunContext(settings, objects, base_url=access.base_url, key=access.key, flow_run=flow_run, liveness=liveness)
+
+
+def accounts_of(settings: RunSettings, got: Access) -> tuple[AwsAccount, AwsAccount]:
+    """Whose the source is, and whose the destination.
+
+    Raises:
+        SetupFault: one of them is not set up as configured, or the settings contradict each other.
+    """
+    options, credentials = settings.options, settings.credentials
+    if credentials.source_aws is not None and options.source.profile is not None:
+        raise SetupFault("the source's account is named twice, by a block and by a profile: leave one out")
+    if settings.source is not None:
+        same = Location.parse(settings.source).bucket == Location.parse(settings.destination).bucket
+        accounts = credentials.source_aws not in (None, credentials.aws)
+        if same and (accounts or not in_one_bucket(options.source, options.destination)):
+            raise SetupFault(
+                "source and destination are in one bucket, which is one account's and is used one way: give the "
+                "source's settings for the destination as well, or for neither"
+            )
+    account = got.aws or own_account()
+    return account_of(options.source, got.source_aws or account), account_of(options.destination, account)
+
+
+def store_of(settings: RunSettings, accounts: tuple[AwsAccount, AwsAccount], clock: Clock | None = None) -> ObjectStore:
+    """The store of a run, for both sides.
+
+    Raises:
+        SetupFault: boto3 cannot be set up as configured.
+    """
+    options, bucket = settings.options, Location.parse(settings.destination).bucket
+    connections = options.workers + _CONNECTIONS_BESIDE
+    return open_store(bucket, options.source, options.destination, accounts, connections, clock)
+
+
+_Run = tuple[RunSettings, str | None]
+_contexts: dict[_Run, RunContext] = {}
+_used: dict[_Run, float] = {}  # by a monotonic clock: sessions whose run is in another process
+_opening = threading.Lock()
+
+
+def open_context(
+    settings: RunSettings,
+    flow_run: str | None,
+    access: Callable[[Credentials], Access],
+    *,
+    clock: Clock | None = None,
+    keep: bool = False,
+) -> RunContext:
+    """The tools of a run in this process; made when first asked for.
+
+    Tasks carry only the settings, so that they can run in any process; secrets are got there.
+
+    Args:
+        settings: the run's.
+        flow_run: its id.
+        access: gets the secrets that the settings only name; asked once.
+        clock: the time to go by, if they are made; the real one when left out.
+        keep: until `close_context`. Nobody tells a cluster's process that a run elsewhere has ended, so other sessions
+            are closed after an hour without work.
+
+    Raises:
+        SetupFault, Passes: there are none to be had.
+    """
+    run = (settings, flow_run)
+    with _opening:
+        now = Clock().monotonic()
+        for idle in [each for each, used in _used.items() if now - used > _IDLE_SECONDS and not _contexts[each].busy]:
+            _contexts.pop(idle).close()
+            del _used[idle]
+        found = _contexts.get(run)
+        if found is None:
+            got = access(settings.credentials)
+            clock = clock or Clock()  # one for both: what ends the run's waits ends the store's
+            accounts = accounts_of(settings, got)
+            objects, (aws, _) = store_of(settings, accounts, clock), accounts
+            found = RunContext(settings, objects, clock, base_url=got.base_url, key=got.key, aws=aws, flow_run=flow_run)
+            found.start_heartbeat()
+            _contexts[run] = found
+            if not keep:
+                _used[run] = now
+        elif run in _used:
+            _used[run] = now
+        return found
+
+
+def close_context(settings: RunSettings, flow_run: str | None = None) -> None:
+    """Forget the tools of a run that has ended."""
+    with _opening:
+        found = _contexts.pop((settings, flow_run), None)
+        _used.pop((settings, flow_run), None)
+    if found is not None:
+        found.close()

@@ -1,0 +1,1 @@
+"""Documents as files: formats, page counts, splitting."""

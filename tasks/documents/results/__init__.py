@@ -1,0 +1,1 @@
+"""Recognised pages: batches, merging, reading results."""

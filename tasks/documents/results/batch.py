@@ -1,0 +1,198 @@
+"""The forms in which the API answers, told apart by content, and reading a batch of any of them.
+
+Of the forms of other services no sample of the vendor's own output is published. So whatever those services would
+write is accepted, and nothing else is taken for an answer.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from tasks.faults import Passes
+
+
+class BatchUnreadable(Passes):
+    """A download was no answer of the API: cut, or the storage host's page about its maintenance. It is for later."""
+
+
+class BatchIncomplete(BatchUnreadable):
+    """A download was an answer, but without the pages that it should hold: those have to be recognised again."""
+
+
+class Form(StrEnum):
+    """How an answer is built."""
+
+    OWN = "own"  # pages[], in a newer and an older shape
+    CLOVA = "clova"  # images[] with fields[]
+    RESPONSES = "google responses"  # responses[], each of one or several pages
+    DOCUMENT = "google document"  # one fullTextAnnotation.pages[] and one textAnnotations[] for all pages
+
+
+def form_of(answer: Any) -> Form | None:
+    """Which form an answer has; None when it is no answer that we know."""
+    if not isinstance(answer, dict):
+        return None
+    for key, form in (("pages", Form.OWN), ("images", Form.CLOVA), ("responses", Form.RESPONSES)):
+        if isinstance(answer.get(key), list):
+            return form
+    if isinstance(answer.get("fullTextAnnotation"), dict) or isinstance(answer.get("textAnnotations"), list):
+        return Form.DOCUMENT
+    return None
+
+
+def shape_of(answer: dict[str, Any]) -> str:
+    """The form of an answer as `read_batch` gives it and, of the API's own form, which of its two shapes.
+
+    The newer one names a word's box `bounding_box` and counts pages under `usage`; the older one has `boundingBox`,
+    `numBilledPages` and `metadata.pages`. The boxes decide, where there are any: they hold ratios or pixels, which is
+    what must not be mixed. Blank pages alone may tell neither: "unknown".
+    """
+    form = form_of(answer)
+    if form is not Form.OWN:
+        return str(form)
+    for page in answer["pages"]:
+        for word in page.get("words") or ():
+            name = box_name(word) if isinstance(word, dict) else None
+            if name is not None:
+                return "newer" if name == "bounding_box" else "older"
+    if isinstance(answer.get("usage"), dict):
+        return "newer"
+    if "numBilledPages" in answer or isinstance(answer.get("metadata"), dict):
+        return "older"
+    return "unknown"
+
+
+def box_name(word: Mapping[str, Any]) -> str | None:
+    """Under which name a word of the API's own form has its box; None when it has none. A null is none."""
+    return next((name for name in ("bounding_box", "boundingBox") if isinstance(word.get(name), dict)), None)
+
+
+def page_count(answer: dict[str, Any]) -> int:
+    """How many pages an answer holds that `read_batch` has given.
+
+    Google's forms have no word for a blank page but to leave things out. So a response without pages counts as one
+    page, and so does a whole document without any.
+    """
+    match form_of(answer):
+        case Form.OWN:
+            return len(answer["pages"])
+        case Form.CLOVA:
+            return len(answer["images"])
+        case Form.RESPONSES:
+            return sum(max(1, len(annotated_pages(response))) for response in answer["responses"])
+        case _:
+            return max(1, len(annotated_pages(answer)))
+
+
+def annotated_pages(response: Mapping[str, Any]) -> Sequence[Any]:
+    """The pages of a response of Google's, or of a document in its form, which is built the same."""
+    annotation = response.get("fullTextAnnotation")
+    pages = annotation.get("pages") if isinstance(annotation, dict) else None
+    return pages if isinstance(pages, list) else ()
+
+
+def read_batch(file: Path, pages: int | None) -> dict[str, Any]:
+    """Read a downloaded batch and prove that it holds the pages it should.
+
+    Args:
+        file: the download.
+        pages: how many pages the status answer promised; None when nobody knows beforehand.
+
+    Raises:
+        BatchUnreadable: it is cut or garbled, or of no known form.
+        BatchIncomplete: it lacks pages, or has more, or says that one was not recognised.
+    """
+    try:
+        answer = _parse(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise BatchUnreadable(f"a batch is no JSON: {type(error).__name__}") from error
+    match form_of(answer):
+        case Form.OWN:
+            _check_own(answer["pages"])
+        case Form.CLOVA:
+            _check_clova(answer["images"])
+        case Form.RESPONSES:
+            _check_responses(answer["responses"])
+        case Form.DOCUMENT:
+            _check_response(answer)
+        case None:
+            raise BatchUnreadable("a batch holds no list of pages, in none of the API's answer forms")
+    found = page_count(answer)
+    if not found:
+        raise BatchIncomplete("a batch holds no page")
+    if pages is not None and found != pages:
+        raise BatchIncomplete(f"a batch holds {found} pages instead of {pages}")
+    return dict(answer)
+
+
+def _check_own(pages: list[Any]) -> None:
+    if not all(isinstance(page, dict) for page in pages):
+        raise BatchUnreadable("a batch holds no list of pages")
+    if not all(isinstance(page.get("words") or [], list) for page in pages):
+        raise BatchIncomplete("a page of a batch holds no list of words")
+
+
+def _check_clova(images: list[Any]) -> None:
+    if not all(isinstance(image, dict) for image in images):
+        raise BatchUnreadable("a batch holds no list of images")
+    for place, image in enumerate(images, 1):
+        said = image.get("inferResult")
+        if said is not None and str(said).upper() != "SUCCESS":
+            raise BatchIncomplete(f"page {place} of a batch was not recognised: its inferResult is {said!r:.80}")
+        if not isinstance(image.get("fields") or [], list):
+            raise BatchIncomplete("an image of a batch holds no list of fields")
+
+
+def _check_responses(responses: list[Any]) -> None:
+    for response in responses:
+        # Google answers several files with responses inside responses: which pages are whose, nobody said.
+        if not isinstance(response, dict) or isinstance(response.get("responses"), list):
+            raise BatchUnreadable("a batch holds no list of responses")
+        _check_response(response)
+
+
+def _check_response(response: dict[str, Any]) -> None:
+    if response.get("error"):
+        raise BatchIncomplete(f"a page of a batch was not recognised: {response['error']!r:.200}")
+    annotation = response.get("fullTextAnnotation")
+    if not isinstance(annotation, dict | None):
+        raise BatchIncomplete("a fullTextAnnotation of a batch is no object")
+    found = (annotation or {}).get("pages") or []
+    if not isinstance(found, list) or not all(isinstance(page, dict) for page in found):
+        raise BatchIncomplete("a fullTextAnnotation of a batch holds no list of pages")
+    if not isinstance((annotation or {}).get("text"), str | None):
+        raise BatchIncomplete("the text of a batch is no text")
+    if not isinstance(response.get("textAnnotations"), list | None):
+        raise BatchIncomplete("the textAnnotations of a batch are no list")
+
+
+# Python reads NaN and 1e999, and would write what is no JSON. A Python call for each number would make reading half as
+# fast again, so the digits are looked at all at once, and one by one only where a number may be too large:
+# every digit as 0, E as e, all else but the plus sign as blank.
+_OUTLINE = bytes(
+    ord("0") if chr(c) in "0123456789" else ord("e") if chr(c) in "eE" else c if c == ord("+") else ord(" ")
+    for c in range(256)
+)
+# Below 1e100 it takes more than 200 digits before the point to exceed what a float can hold.
+_TOO_LARGE = (b"0e000", b"0e+000", b"0" * 200)
+
+
+def _parse(raw: bytes) -> Any:
+    outline = raw.translate(_OUTLINE)
+    if any(mark in outline for mark in _TOO_LARGE) or b"\0" in raw:  # a zero byte: not UTF-8, so no outline
+        return json.loads(raw, parse_constant=_refuse, parse_float=_finite)
+    return json.loads(raw, parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(constant)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number

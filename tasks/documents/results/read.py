@@ -1,0 +1,199 @@
+"""Reading a published result page by page, in whichever form it is.
+
+One page is in memory at a time, or one response where the form has several pages in a response.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import ijson
+
+from tasks.documents.results.batch import Form, form_of
+from tasks.documents.results.words import (
+    ResultPage,
+    count_words,
+    page_texts,
+    page_words,
+    plain_text,
+    told_as_response,
+    undivided,
+)
+from tasks.faults import DocumentFault, FailureCode
+
+_LISTS = {
+    "pages": Form.OWN,
+    "images": Form.CLOVA,
+    "responses": Form.RESPONSES,
+    "fullTextAnnotation.pages": Form.DOCUMENT,
+}
+_NO_FORM = "it has none of the API's answer forms"
+_DEEPEST = 1_000  # about as deep as Python's own parser goes
+_EXACT = ijson.get_backend("python")  # reads integers of any size, slowly
+
+Parsed = TypeVar("Parsed")
+
+
+def read_pages(result: Path) -> Iterator[ResultPage]:
+    """Give the pages of a result, in order.
+
+    Raises:
+        DocumentFault: the file is no result, or ends before it is whole.
+    """
+    number = 0
+    try:
+        for form, unit in _units(result):
+            for text, words in zip(page_texts(form, unit), page_words(form, unit), strict=True):
+                number += 1
+                yield ResultPage(number, text, words)
+    except (ijson.JSONError, ValueError, RecursionError) as error:
+        raise _no_result("it is cut or garbled") from error
+    if not number:
+        raise _no_result("it holds no page")
+
+
+def write_text(result: Path, to: Path) -> int:
+    """Write the plain text of a result, as `merge` does with `text_to`; gives the number of pages.
+
+    Raises:
+        DocumentFault: as `read_pages` does; what was written until then is no whole text.
+    """
+    number = 0
+    with plain_text(to) as plain:
+        for page in read_pages(result):
+            plain.add(page.text)
+            number = page.number
+    return number
+
+
+def _units(result: Path) -> Iterator[tuple[Form, dict[str, Any]]]:
+    prefix = _list_in(result)
+    if prefix is None or _LISTS[prefix] is Form.DOCUMENT:
+        yield from _document_units(result)
+        return
+    for unit in _items(result, f"{prefix}.item"):
+        yield _LISTS[prefix], unit
+
+
+def _list_in(result: Path) -> str | None:
+    """Where the list of pages is. `merge` writes it first, so this reads a few bytes of what it wrote."""
+    event = ""
+    path: list[str] = []  # the member that each open object is at; of an array, nothing
+    for event, value in _parsed(result, lambda parser, file: parser.basic_parse(file, use_float=True)):
+        if event == "start_array" and (prefix := ".".join(path)) in _LISTS:
+            return prefix
+        if event in ("start_map", "start_array"):
+            path.append("")
+            if len(path) > _DEEPEST:
+                raise _no_result("it is nested too deeply")
+        elif event in ("end_map", "end_array"):
+            path.pop()
+        elif event == "map_key":
+            path[-1] = value
+        if not path:  # the end of the object, or something else than one
+            break
+    if event != "end_map":
+        raise _no_result(_NO_FORM)
+    return None
+
+
+def _document_units(result: Path) -> Iterator[tuple[Form, dict[str, Any]]]:
+    """The pages of Google's form with one annotation. The first is held back until it is known not to be the only."""
+    first: dict[str, Any] = {}
+    count = words = 0
+    for page in _items(result, "fullTextAnnotation.pages.item"):
+        count += 1
+        words += count_words(Form.DOCUMENT, page)
+        if count > 2:
+            yield Form.DOCUMENT, page
+        elif count == 1:
+            first = page
+        else:
+            yield Form.DOCUMENT, first
+            yield Form.DOCUMENT, page
+            first = {}
+    if count > 1:
+        if not words and _has_text(result):
+            raise undivided()
+    elif count and not told_as_response([first]):
+        yield Form.DOCUMENT, first
+    else:
+        answer = json.loads(result.read_bytes())
+        if form_of(answer) is not Form.DOCUMENT:
+            raise _no_result(_NO_FORM)
+        yield Form.RESPONSES, answer
+
+
+def _items(result: Path, prefix: str) -> Iterator[dict[str, Any]]:
+    for item in _parsed(result, lambda parser, file: parser.items(file, prefix, use_float=True)):
+        if not isinstance(item, dict):
+            raise _no_result("a page of it is no object")
+        yield item
+
+
+def _has_text(result: Path) -> bool:
+    found = _parsed(result, lambda parser, file: parser.items(file, "fullTextAnnotation.text", use_float=True))
+    return any(isinstance(text, str) and text.strip() for text in found)
+
+
+def _parsed(result: Path, parse: Callable[[Any, Any], Iterator[Parsed]]) -> Iterator[Parsed]:
+    """What one of ijson's functions gives of a file.
+
+    The fast parser takes no integer beyond 64 bits, which an answer may hold and a result then holds as well. From the
+    first of them on, the exact one goes on.
+    """
+    given = 0
+    try:
+        with result.open("rb") as file:
+            for parsed in parse(ijson, _Readable(file)):
+                given += 1
+                yield parsed
+    except ijson.JSONError as error:
+        if "integer overflow" not in str(error):
+            raise
+    else:
+        return
+    with result.open("rb") as file:
+        yield from islice(parse(_EXACT, _Readable(file)), given, None)
+
+
+def _no_result(why: str) -> DocumentFault:
+    return DocumentFault(
+        FailureCode.NO_RESULT,
+        f"the file is no result of the API: {why}. Recognise the document again, or give a result",
+    )
+
+
+class _Readable:
+    """A file of JSON with a question mark for every lone surrogate, as in plain text: ijson's parser fails on them.
+
+    Nothing is given out that ends in the middle of an escape, nor between the two halves of a pair.
+    """
+
+    _suspect = re.compile(rb"\\u[dD][89a-fA-F]")
+    _escape = re.compile(
+        rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
+    )
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        """Give about as many bytes as asked for."""
+        data = self._file.read(size)
+        if b"\\" in data[-12:] and size > 0:
+            data = self._up_to_plain(bytearray(data))
+        if self._suspect.search(data):
+            data = self._escape.sub(lambda found: b"?" if found[1] else found[0], data)
+        return data
+
+    def _up_to_plain(self, data: bytearray) -> bytes:
+        while b"\\" in data[-12:]:
+            more = self._file.read(64)
+            if not more:
+                break
+            data += more
+        return bytes(data)

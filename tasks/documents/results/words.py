@@ -1,0 +1,255 @@
+"""What was recognised on a page, its text and its words, in whichever form the answer is.
+
+No value of a wrong type is a fault here: what is no text is no text, and what is no box is no box.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from tasks.documents.results.batch import Form, annotated_pages, box_name
+from tasks.faults import DocumentFault, FailureCode
+
+Box = tuple[tuple[float, float], ...]
+Node = Mapping[str, Any]
+
+ASK_OTHERWISE = "ask for the API's own answer shape (leave out --schema), which can always be merged"
+
+
+@dataclass(frozen=True, slots=True)
+class ResultWord:
+    """A recognised word. The box is in the answer's own unit, ratios or pixels; empty when there is none."""
+
+    text: str
+    confidence: float | None
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class ResultPage:
+    """A page of a result, counted from 1."""
+
+    number: int
+    text: str
+    words: tuple[ResultWord, ...]
+
+
+def page_texts(form: Form, unit: Node) -> list[str]:
+    """The text of each page of a unit: a page, an image or a response, whatever the form has a list of.
+
+    Raises:
+        DocumentFault: a response has a text for several pages, and nobody knows which page has which part.
+    """
+    match form:
+        case Form.OWN:
+            return [_own_text(unit)]
+        case Form.CLOVA:
+            return [_clova_text(unit)]
+        case Form.RESPONSES:
+            pages = annotated_pages(unit)
+            if len(pages) > 1:
+                if _text(unit.get("fullTextAnnotation"), "text").strip() and not count_words(form, unit):
+                    raise undivided()
+                return [_google_text(page) for page in pages]
+            return [_response_text(unit, pages)]
+        case Form.DOCUMENT:
+            return [_google_text(unit)]
+
+
+def page_words(form: Form, unit: Node) -> list[tuple[ResultWord, ...]]:
+    """The words of each page of a unit."""
+    match form:
+        case Form.OWN:
+            return [tuple(_own_word(word) for word in _nodes(unit, "words"))]
+        case Form.CLOVA:
+            return [tuple(_clova_word(field) for field in _nodes(unit, "fields"))]
+        case Form.RESPONSES:
+            pages = annotated_pages(unit) or ({},)
+            found = [tuple(_google_word(word) for word in _google_words(page)) for page in pages]
+            if not any(found) and len(found) == 1:
+                return [tuple(_annotation_word(entry) for entry in _nodes(unit, "textAnnotations")[1:])]
+            return found
+        case Form.DOCUMENT:
+            return [tuple(_google_word(word) for word in _google_words(unit))]
+
+
+def count_words(form: Form, unit: Node) -> int:
+    """How many words a unit holds, without making them."""
+    match form:
+        case Form.OWN:
+            return len(_nodes(unit, "words"))
+        case Form.CLOVA:
+            return len(_nodes(unit, "fields"))
+        case Form.RESPONSES:
+            pages = annotated_pages(unit)
+            found = sum(count_words(Form.DOCUMENT, page) for page in pages)
+            return found or (max(0, len(_nodes(unit, "textAnnotations")) - 1) if len(pages) < 2 else 0)
+        case Form.DOCUMENT:
+            return sum(len(_nodes(paragraph, "words")) for paragraph in _google_paragraphs(unit))
+
+
+def told_as_response(pages: Sequence[Node]) -> bool:
+    """Whether a document in Google's form with one annotation is one page whose text stands beside it only.
+
+    It is read like a response, which is built the same.
+    """
+    return not pages or (len(pages) == 1 and not count_words(Form.DOCUMENT, pages[0]))
+
+
+def undivided() -> DocumentFault:
+    """The fault of pages that hold no words, while there is a text for all of them."""
+    return DocumentFault(
+        FailureCode.UNMERGEABLE,
+        "the answer has one text for several pages and no words on them, so nobody knows the text of a page: do "
+        f"without the plain text, or {ASK_OTHERWISE}",
+    )
+
+
+class PlainText:
+    """The plain text of a document, page by page."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+        self._pages = 0
+
+    def add(self, text: str) -> None:
+        """Write a page. A form feed of its own becomes a line break: only pages are divided by form feeds."""
+        if self._pages:
+            self._out.write("\f")
+        self._out.write(text.replace("\f", "\n"))
+        self._pages += 1
+
+
+@contextmanager
+def plain_text(to: Path) -> Iterator[PlainText]:
+    """Write plain text as UTF-8; a lone surrogate, which UTF-8 cannot hold, becomes a question mark."""
+    with to.open("w", encoding="utf-8", errors="replace", newline="") as out:
+        yield PlainText(out)
+
+
+def _own_text(page: Node) -> str:
+    text = page.get("text")
+    if isinstance(text, str):
+        return text
+    return " ".join(filter(None, (_text(word, "text") for word in _nodes(page, "words"))))
+
+
+def _own_word(word: Node) -> ResultWord:
+    name = box_name(word)
+    return ResultWord(_text(word, "text"), _number(word.get("confidence")), _box(word[name]) if name else ())
+
+
+def _clova_text(image: Node) -> str:
+    pieces, between = [], ""
+    for field in _nodes(image, "fields"):
+        pieces += [between, _text(field, "inferText")]
+        between = "\n" if field.get("lineBreak") is True else " "
+    return "".join(pieces)
+
+
+def _clova_word(field: Node) -> ResultWord:
+    box = _box(field.get("boundingPoly"))
+    return ResultWord(_text(field, "inferText"), _number(field.get("inferConfidence")), box)
+
+
+def _response_text(response: Node, pages: Sequence[Node]) -> str:
+    """The text of a response of one page, from the first place that has any."""
+    text = _text(response.get("fullTextAnnotation"), "text")
+    for page in pages:
+        text = text or _google_text(page)
+    for entry in _nodes(response, "textAnnotations")[:1]:
+        text = text or _text(entry, "description")
+    return text
+
+
+def _annotation_word(entry: Node) -> ResultWord:
+    return ResultWord(_text(entry, "description"), None, _google_box(entry.get("boundingPoly")))
+
+
+# What comes after a symbol, by the name of its detectedBreak or its number in Google's protocol. The hyphen is one that
+# is printed, but is no symbol.
+_BREAKS = {"SPACE": " ", "SURE_SPACE": " ", "EOL_SURE_SPACE": "\n", "HYPHEN": "-\n", "LINE_BREAK": "\n"}
+_BREAK_NUMBERS = dict(enumerate(_BREAKS.values(), 1))
+
+
+def _google_text(page: Node) -> str:
+    """The text of a page from its symbols; words are set apart by spaces where the answer tells no breaks at all."""
+    any_break, paragraphs = False, []
+    for paragraph in _google_paragraphs(page):
+        words = []
+        for word in _nodes(paragraph, "words"):
+            pieces = []
+            for symbol in _nodes(word, "symbols"):
+                before, after = _breaks(symbol)
+                any_break = any_break or bool(before or after)
+                pieces += [before, _text(symbol, "text"), after]
+            words.append("".join(pieces) if pieces else _text(word, "text"))
+        paragraphs.append(words)
+    if any_break:
+        return "".join("".join(words) for words in paragraphs)
+    return "\n".join(" ".join(words) for words in paragraphs)
+
+
+def _breaks(symbol: Node) -> tuple[str, str]:
+    """What comes before and after a symbol."""
+    said = symbol.get("property")
+    found = said.get("detectedBreak") if isinstance(said, dict) else None
+    if not isinstance(found, dict):
+        return "", ""
+    kind = found.get("type")
+    mark = _BREAKS.get(kind, "") if isinstance(kind, str) else ""
+    mark = _BREAK_NUMBERS.get(kind, "") if isinstance(kind, int) else mark
+    return (mark, "") if found.get("isPrefix") is True else ("", mark)
+
+
+def _google_word(word: Node) -> ResultWord:
+    text = "".join(_text(symbol, "text") for symbol in _nodes(word, "symbols")) or _text(word, "text")
+    return ResultWord(text, _number(word.get("confidence")), _google_box(word.get("boundingBox")))
+
+
+def _google_words(page: Node) -> Iterator[Node]:
+    for paragraph in _google_paragraphs(page):
+        yield from _nodes(paragraph, "words")
+
+
+def _google_paragraphs(page: Node) -> Iterator[Node]:
+    for block in _nodes(page, "blocks"):
+        yield from _nodes(block, "paragraphs")
+
+
+def _google_box(box: Any) -> Box:
+    # Google leaves out what is 0, of a corner too.
+    return _box(box, missing=0) or _box(box, "normalizedVertices", missing=0)
+
+
+def _box(box: Any, key: str = "vertices", missing: float | None = None) -> Box:
+    corners = []
+    for vertex in _nodes(box, key):
+        x, y = _number(vertex.get("x", missing)), _number(vertex.get("y", missing))
+        if x is None or y is None:
+            return ()
+        corners.append((x, y))
+    return tuple(corners)
+
+
+def _number(value: Any) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _text(node: Any, key: str) -> str:
+    value = node.get(key) if isinstance(node, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def _nodes(node: Any, key: str) -> list[dict[str, Any]]:
+    value = node.get(key) if isinstance(node, dict) else None
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

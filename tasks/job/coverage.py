@@ -1,0 +1,94 @@
+"""Which batch gives which page of the document.
+
+This is the rule that the rest follows from: a result may be published when every page 1..N is covered exactly
+once, and whatever is not covered is what has to be sent (again).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tasks.faults import DocumentFault, FailureCode
+from tasks.job.record import PageRange, page_ranges
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Pages of the document that one downloadable batch holds, in the batch's own order."""
+
+    request: str
+    pages: PageRange
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of a piece that goes into the result."""
+
+    piece: Piece
+    pages: PageRange
+
+    @property
+    def offset(self) -> int:
+        """How many of the piece's pages lie before the share."""
+        return self.pages.first - self.piece.pages.first
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Shares in page order, and the pages that nothing covers."""
+
+    shares: tuple[Share, ...]
+    missing: tuple[PageRange, ...]
+
+
+def cover(total: int, pieces: Sequence[Piece]) -> Coverage:
+    """Give every page 1..total to one piece, the earlier in the sequence first.
+
+    Pieces of different requests may overlap: pages were sent again because an answer was lost, and both came
+    in the end. Pieces of the same request may only overlap by being the same range (the API lists a retried
+    batch twice).
+
+    Raises:
+        DocumentFault: pieces of one request contradict each other or reach beyond the document: the numbering
+            is not what we take it for, and publishing would be a guess.
+    """
+    _consistent(total, pieces)
+    owner: list[Piece | None] = [None] * (total + 1)
+    for piece in pieces:
+        for page in range(piece.pages.first, piece.pages.last + 1):
+            if owner[page] is None:
+                owner[page] = piece
+    shares: list[Share] = []
+    missing: list[int] = []
+    page = 1
+    while page <= total:
+        piece_here, first = owner[page], page
+        while page <= total and owner[page] is piece_here:
+            page += 1
+        if piece_here is None:
+            missing.extend(range(first, page))
+        else:
+            shares.append(Share(piece_here, PageRange(first=first, last=page - 1)))
+    return Coverage(tuple(shares), tuple(page_ranges(missing)))
+
+
+def _consistent(total: int, pieces: Iterable[Piece]) -> None:
+    by_request: dict[str, set[tuple[int, int]]] = {}
+    for piece in pieces:
+        if piece.pages.last > total:
+            raise DocumentFault(
+                FailureCode.WRONG_ANSWER,
+                f"the API returned pages {piece.pages} of a document of {total}: nothing was published",
+                retry_helps=True,
+            )
+        by_request.setdefault(piece.request, set()).add((piece.pages.first, piece.pages.last))
+    for request, ranges in by_request.items():
+        end = 0
+        for first, last in sorted(ranges):
+            if first <= end:
+                raise DocumentFault(
+                    FailureCode.WRONG_ANSWER,
+                    f"request {request} returned overlapping batches around page {first}: nothing was published",
+                    retry_helps=True,
+                )
+            end = last

@@ -1,0 +1,280 @@
+"""The steps as Prefect runs them: names, retries and states a person can read, and when no further item is begun.
+
+A step's task takes one document, or a chunk of them where there are more than Prefect's server should record
+one by one. Faults of the moment are the API client's to retry; Prefect retries a task that died.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from itertools import islice
+from typing import Any, TypeVar
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.logging.handlers import APILogHandler
+from prefect.states import Completed, Failed
+
+from tasks.access.open import open_access
+from tasks.context import RunContext, open_context
+from tasks.faults import AccountFault, Cancelled, CredentialsRefused, EndsRun, Fault, Passes
+from tasks.job.outcome import Outcome
+from tasks.job.record import Document
+from tasks.options import RunSettings
+from tasks.printable import escape_logs, printable
+from tasks.steps.collect import collect_job
+from tasks.steps.poll import poll_job
+from tasks.steps.submit import submit_document
+from tasks.store.aside import AsideNote, AsideNotes
+from tasks.store.ledger import Held
+from tasks.tally import StepResult
+
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+
+def _died(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Whether a failed task run is worth running again: not when it says itself what is wrong."""
+    result = state.result(raise_on_failure=False)
+    return isinstance(result, BaseException) and not isinstance(result, Fault)
+
+
+def _step(name: str, run_name: str) -> Callable[[Callable[..., Any]], Task[Any, Any]]:
+    return task(
+        name=name,
+        task_run_name=run_name,
+        retries=2,
+        retry_delay_seconds=[2, 10],
+        retry_jitter_factor=0.5,
+        retry_condition_fn=_died,
+        cache_policy=NO_CACHE,  # the ledger knows what is done; Prefect's results would be a second truth
+        persist_result=False,
+    )
+
+
+def attach_logs() -> None:
+    """Let the steps' ordinary logging appear in the run's log in the UI, every line of it printable."""
+    escape_logs()
+    for name in ("tasks", "flows"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
+            logger.addHandler(APILogHandler())
+
+
+def _deliver_logs(settings: RunSettings) -> None:
+    """Send what was logged, where this process belongs to a cluster: it may be killed as soon as its work is done."""
+    if settings.options.engine == "threads":
+        return
+    for handler in logging.getLogger("tasks").handlers:
+        if isinstance(handler, APILogHandler):
+            handler.flush()
+
+
+def _context(settings: RunSettings, flow_run: str | None) -> RunContext:
+    attach_logs()  # the process may be one of a cluster, which has none yet
+    context = open_context(settings, flow_run, open_access)
+    _ = context.client  # without a key, nothing is claimed first
+    return context
+
+
+@_step("submit", "submit {label}")
+def submit_step(settings: RunSettings, flow_run: str | None, documents: Sequence[Document], label: str) -> Any:
+    """Submit documents, several at a time; no other is begun once nothing more can be sent."""
+    context = _context(settings, flow_run)
+
+    def sends_on(outcome: Outcome) -> bool:
+        return not (outcome.budget_used_up or context.client.stopped)
+
+    result = work_through(context, documents, submit_document, sends_on)
+    _deliver_logs(settings)
+    return _state(result, label)
+
+
+@_step("collect", "collect {label}")
+def collect_step(settings: RunSettings, flow_run: str | None, jobs: Sequence[Held], label: str) -> Any:
+    """Collect finished jobs, several at a time."""
+    context = _context(settings, flow_run)
+    result = work_through(context, jobs, collect_job, lambda _: True)
+    _deliver_logs(settings)
+    return _state(result, label)
+
+
+@_step("poll", "poll {label}")
+def poll_step(settings: RunSettings, flow_run: str | None, jobs: Sequence[Held], label: str) -> Any:
+    """Ask for many jobs, several at a time; tells those that can be collected."""
+    result = StepResult()
+
+    def take(held: Held, call: Future[bool]) -> bool:
+        try:
+            if call.result():
+                result.ready.append(held)
+        except AccountFault as fault:
+            result.refused = result.refused or str(fault)
+            return False
+        except CredentialsRefused:
+            raise
+        except Fault as fault:
+            log.warning("%s: %s; asked again later", held.job.document.uri, fault)
+        return True
+
+    _several(_context(settings, flow_run), jobs, poll_job, take)
+    log.info("%d of %s can be collected", len(result.ready), label)
+    return result
+
+
+def work_through(
+    context: RunContext,
+    items: Sequence[Item],
+    step: Callable[[RunContext, Item], Outcome],
+    goes_on: Callable[[Outcome], bool],
+) -> StepResult:
+    """Take the items through a step, several at a time.
+
+    Args:
+        context: the tools.
+        items: documents, or jobs whose records were just read.
+        step: what is done with each.
+        goes_on: whether another one is begun after an outcome. None is after a fault that ends the run.
+
+    Returns:
+        Their outcomes, and what ends the run, if something does.
+    """
+    result = StepResult()
+
+    def act(context: RunContext, item: Item) -> Outcome:
+        try:
+            outcome = step(context, item)
+        except EndsRun:
+            raise
+        except Fault as fault:  # one document's trouble must not lose the counts of the others
+            outcome = _put_off(context, item, fault)
+        except Exception as error:  # nor must a fault of our own
+            log.exception("unexpected; the next pass takes it up")
+            met = getattr(error, "outcome", None)
+            outcome = met if isinstance(met, Outcome) else _put_off(context, item, error)
+        if outcome.set_aside:
+            _note_aside(context, outcome)
+        return outcome
+
+    def take(item: Item, call: Future[Outcome]) -> bool:
+        try:
+            outcome = call.result()
+        except EndsRun as fault:
+            context.stop_submitting(fault)  # what others are about to send could not be recorded, or paid for
+            if isinstance(fault.outcome, Outcome):
+                result.outcomes.append(fault.outcome)
+            elif isinstance(fault, Cancelled):
+                result.outcomes.append(_put_off(context, item, fault))
+            if isinstance(fault, AccountFault):
+                result.refused = result.refused or str(fault)
+            elif not isinstance(fault, Cancelled):
+                result.ended = result.ended or str(fault)
+            return False
+        result.outcomes.append(outcome)
+        if outcome.kind == "failed":
+            log.error("%s failed: %s", outcome.name, outcome.message)
+        elif outcome.kind == "aside":
+            log.error("%s is set aside: %s", outcome.name, outcome.message)
+        elif outcome.kind == "later":
+            log.warning("%s is left for later: %s", outcome.name, outcome.message)
+        return goes_on(outcome) and not context.clock.ended
+
+    _several(context, items, act, take)
+    result.without_jobs = context.async_refused()
+    return result
+
+
+def _put_off(context: RunContext, item: object, fault: Exception) -> Outcome:
+    """The outcome of an item whose step raised."""
+    identity, name = str(item), f"job {item}"
+    if isinstance(item, Document):
+        identity, name = context.job_id(item), item.uri
+    elif isinstance(item, Held):
+        identity, name = item.job.id, item.job.document.uri
+    return Outcome(
+        "aside" if isinstance(fault, Fault) and not isinstance(fault, Passes | Cancelled) else "later",
+        identity,
+        name,
+        message=str(fault),
+    )
+
+
+def _note_aside(context: RunContext, outcome: Outcome) -> None:
+    """Leave a note in the ledger, for `status`."""
+    settings, options = context.settings, context.options
+    note = AsideNote(
+        document=outcome.name,
+        reason=outcome.message,
+        noted_at=context.clock.now(),
+        source=settings.source,
+        model=options.model,
+        answer_schema=options.answer_schema,
+        flow_run=context.flow_run,
+    )
+    try:
+        AsideNotes(context.objects, context.destination).write(outcome.job_id, note)
+    except EndsRun:
+        raise
+    except Fault as fault:  # it is in the report, and in the log
+        log.warning("that %s is set aside could not be noted: %s", outcome.name, fault)
+
+
+def _several(
+    context: RunContext,
+    items: Sequence[Item],
+    step: Callable[[RunContext, Item], Value],
+    take: Callable[[Item, "Future[Value]"], bool],
+) -> None:
+    """Do a step with several items at a time.
+
+    Args:
+        context: the tools.
+        items: what to work on.
+        step: what is done with each, in a thread.
+        take: gets each call when it has ended, and tells whether another is begun.
+
+    Raises:
+        Exception: the first one that `take` raised, once the calls under way have ended and were taken.
+    """
+    waiting = iter(items)
+    under_way: dict[Future[Value], Item] = {}
+    going_on, raised = True, None
+    with context.at_work(), ThreadPoolExecutor(min(len(items), context.options.workers)) as pool:
+        while True:
+            if going_on:
+                for item in islice(waiting, context.options.workers - len(under_way)):
+                    under_way[pool.submit(copy_context().run, step, context, item)] = item
+            if not under_way:
+                break
+            for call in wait(under_way, return_when=FIRST_COMPLETED).done:
+                try:
+                    going_on = take(under_way.pop(call), call) and going_on
+                except Exception as error:  # noqa: BLE001  # raised again below
+                    going_on, raised = False, raised or error
+    if raised is not None:
+        raise raised
+
+
+def _state(result: StepResult, label: str) -> Any:
+    """The state to show in the UI: red for what failed, and a name that tells where it is not plain."""
+    if result.refused:
+        return Failed(message=printable(f"the account was refused: {result.refused}"), data=result)
+    failed = [outcome for outcome in result.outcomes if outcome.kind == "failed"]
+    if failed:
+        message = failed[0].message if len(failed) == 1 else f"{len(failed)} of {label} failed: {failed[0].message}, …"
+        return Failed(message=printable(message), data=result)
+    aside = [outcome.message for outcome in result.outcomes if outcome.set_aside]
+    if aside:
+        message = aside[0] if len(aside) == 1 else f"{len(aside)} of {label} were set aside: {aside[0]}, …"
+        return Completed(name="Set aside", message=printable(message), data=result)
+    kinds = {outcome.kind for outcome in result.outcomes}
+    if kinds == {"skipped"}:
+        return Completed(name="Skipped", message="another worker has it, or it is finished", data=result)
+    if kinds == {"later"}:
+        return Completed(name="Later", message=printable(result.outcomes[0].message), data=result)
+    return result

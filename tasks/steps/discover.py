@@ -1,0 +1,252 @@
+"""Step 1: find the documents of the source that are meant, and tell which are new.
+
+They come from a listing, from keys that somebody names, or from an inventory; what follows is the same for all.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from tasks.context import RunContext
+from tasks.faults import Cancelled, DocumentFault, ObjectRefused
+from tasks.job.record import Document
+from tasks.steps.publish import result_is_of_another_version
+from tasks.store.ledger import State
+from tasks.store.listings import Once, inventory_entries, is_address, manifest_keys, object_address, storable
+from tasks.store.location import LEDGER_FOLDER, is_marker, is_output
+from tasks.store.object_store import Entry
+from tasks.tally import KnownJobs
+
+LISTED = 100  # of the documents that are missing
+_LOOKS_AT_ONCE = 32  # at named documents; each is a call of its own, and most of its time is waiting
+
+Refused = Callable[[str, ObjectRefused], None]
+"""Gets the key of a document that may not be looked at, and why."""
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A document of the source, and how its job stood when the ledger was last listed (None: no job yet)."""
+
+    document: Document
+    job_id: str
+    state: State | None
+
+
+@dataclass
+class Missing:
+    """Documents that were named, but do not exist, lie outside the source or may not be looked at.
+
+    Attributes:
+        count: how many.
+        first: the first of them, with the reason where there is one to tell.
+    """
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, uri: str, reason: str = "") -> None:
+        """One more."""
+        self.count += 1
+        if len(self.first) < LISTED:
+            self.first.append(f"{uri}: {reason}" if reason else uri)
+
+    def refused_by(self, bucket: str) -> Refused:
+        """What counts documents of a bucket that may not be looked at as missing, with the reason."""
+        return lambda key, fault: self.add(f"s3://{bucket}/{key}", str(fault))
+
+
+def discover(
+    context: RunContext,
+    known: KnownJobs,
+    missing: Missing | None = None,
+    *,
+    named: Iterable[tuple[str, str]] | None = None,
+    refused: Refused | None = None,
+    look_only: bool = False,
+    looked: Callable[[], object] = lambda: None,
+) -> Iterator[Found]:
+    """The documents of the run's selection and shard, lazily: memory does not grow with their number.
+
+    Args:
+        context: the tools.
+        known: what the ledger knows.
+        missing: takes up what was named and is not there.
+        named: the documents to look at, as bucket and key, where it is not the selection that says which.
+        refused: gets the key of a named document that may not be looked at, and why. When left out, it is missing.
+        look_only: change nothing in the ledger.
+        looked: called for everything that was looked at, meant or not, there or not: it shows that work goes on.
+
+    Raises:
+        SetupFault: the source, the manifest or the inventory cannot be read.
+        Cancelled: the run is being ended.
+    """
+    source, selection = context.source, context.settings.selection
+    missing = Missing() if missing is None else missing
+    turned_away = refused or missing.refused_by(context.source.bucket)
+    objects = _objects(context, missing, turned_away) if named is None else _named(context, named, missing, turned_away)
+    for entry in objects:
+        looked()
+        if context.clock.ended:
+            raise Cancelled("the run is being ended; nothing more is listed")
+        if entry is None:
+            continue
+        relative = source.relative(entry.key)
+        # What is named one by one is meant, whatever it looks like.
+        size = None if selection.key else entry.size
+        if _is_no_document(context, entry.key, size) or not selection.takes(relative, entry.size, entry.last_modified):
+            continue
+        document = Document(
+            bucket=source.bucket,
+            key=entry.key,
+            etag=entry.etag,
+            size=entry.size,
+            last_modified=entry.last_modified,
+        )
+        identity = context.job_id(document)
+        if not context.is_ours(identity):
+            continue
+        state = known.look(identity)
+        if known.done_before(identity, document.last_modified):
+            # The record as it was before the result is looked at: a newer one may be another run's.
+            seen = context.ledger.entry("done", identity)
+            if seen is not None and _restored(context, document, identity):
+                state = None if look_only or context.ledger.forget_done(identity, seen.etag) else state
+        yield Found(document, identity, state)
+
+
+def _restored(context: RunContext, document: Document, identity: str) -> bool:
+    """Whether an old version was put back over a newer one, whose result has replaced its own since."""
+    try:
+        result = context.result_key(document)
+    except DocumentFault:
+        return False
+    return result_is_of_another_version(context, result, identity)
+
+
+def _objects(context: RunContext, missing: Missing, refused: Refused) -> Iterator[Entry | None]:
+    source, selection = context.source, context.settings.selection
+    if selection.inventory is not None:
+        with context.scratch() as folder:
+            yield from inventory_entries(context.objects, selection.inventory, source.bucket, source.prefix, folder)
+    elif selection.manifest is not None:
+        with context.scratch() as folder:
+            named = manifest_keys(context.objects, selection.manifest, source.bucket, folder)
+            yield from _named(context, named, missing, refused)
+    elif selection.key:
+        named = (object_address(key) if is_address(key) else (source.bucket, key) for key in selection.key)
+        yield from _named(context, named, missing, refused)
+    else:
+        yield from _listed(context, selection.folders(), refused)
+
+
+def _listed(context: RunContext, folders: Iterable[str], refused: Refused) -> Iterator[Entry]:
+    source = context.source
+    empty = True
+    for folder in folders:
+        for entry in context.objects.list(source.bucket, source.key(folder)):
+            empty = False
+            yield entry
+    if empty and source.prefix:
+        # The source may name one document instead of a folder.
+        key = source.prefix.rstrip("/")
+        try:
+            single = context.objects.head(source.bucket, key, document=True)
+        except ObjectRefused as fault:
+            refused(key, fault)
+            return
+        if single is not None:
+            yield single
+
+
+def _named(
+    context: RunContext,
+    named: Iterable[tuple[str, str]],
+    missing: Missing,
+    refused: Refused,
+) -> Iterator[Entry | None]:
+    """Look at each of the documents that are named; None for one that there is nothing to do with."""
+    objects, bucket = context.objects, context.source.bucket
+
+    def look(key: str) -> Entry | ObjectRefused | None:
+        try:
+            return objects.head(bucket, key, document=True)
+        except ObjectRefused as fault:
+            return fault
+
+    keys = _worth_a_look(context, named, missing)
+    for key, seen in several(look, keys, _LOOKS_AT_ONCE, context.options.workers):
+        if isinstance(seen, ObjectRefused):
+            refused(key, seen)
+        elif seen is None:
+            missing.add(f"s3://{bucket}/{key}")
+        yield seen if isinstance(seen, Entry) else None
+
+
+def _worth_a_look(context: RunContext, named: Iterable[tuple[str, str]], missing: Missing) -> Iterator[str]:
+    """The keys that are in the source and that the selection takes by name, each once."""
+    source = context.source
+    with context.scratch() as folder, closing(Once(folder)) as once:
+        for bucket, key in named:
+            if not once.first(f"{bucket}/{key}"):
+                continue
+            if bucket != source.bucket or not storable(key) or not is_in_source(context, key):
+                missing.add(f"s3://{bucket}/{key}")
+            elif context.settings.selection.takes_name(source.relative(key)) and not _is_no_document(context, key):
+                yield key
+
+
+def is_in_source(context: RunContext, key: str) -> bool:
+    """Whether a key of the source's bucket lies in the source."""
+    source = context.source
+    if key.startswith(source.prefix):
+        return True
+    # As in a listing: the source is this document, unless it is a folder.
+    itself = key == source.prefix.rstrip("/")
+    return itself and next(context.objects.list(source.bucket, source.prefix), None) is None
+
+
+def _is_no_document(context: RunContext, key: str, size: int | None = None) -> bool:
+    """Markers of folders are no documents, nor is what this program has written, to this destination or another."""
+    if is_marker(key, size) or is_output(key):
+        return True
+    source, destination = context.source, context.destination
+    if source.bucket != destination.bucket or not key.startswith(destination.prefix):
+        return False
+    if destination.prefix.startswith(source.prefix) and destination.prefix != source.prefix:
+        return True
+    return key.startswith(destination.key(LEDGER_FOLDER))
+
+
+def several(
+    work: Callable[[Item], Value], items: Iterable[Item], threads: int, first: int | None = None
+) -> Iterator[tuple[Item, Value]]:
+    """Work on items several at a time and give the results in order, taking items no further ahead than needed.
+
+    Args:
+        work: what to do with each.
+        items: taken lazily.
+        threads: how many at once.
+        first: how many items to take before the first result; then two with each, up to twice the threads ahead, so
+            that who wants a few results only does not pay for many.
+    """
+    pending: deque[tuple[Item, Future[Value]]] = deque()
+    ahead = first or 2 * threads
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                pending.append((item, pool.submit(work, item)))
+                if len(pending) >= ahead:
+                    oldest, result = pending.popleft()
+                    yield oldest, result.result()
+                    ahead = min(ahead + 2, 2 * threads)
+            for item, result in pending:
+                yield item, result.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,109 @@
+"""A job whose lease we hold: writes its changes, and adds up what they count."""
+
+import logging
+from dataclasses import replace
+
+from tasks.context import RunContext
+from tasks.faults import CredentialsRefused, Fault, Superseded
+from tasks.job import transitions
+from tasks.job.outcome import Kind, Outcome
+from tasks.job.transitions import NOTHING, Change, Counts
+from tasks.store.ledger import Held
+
+log = logging.getLogger(__name__)
+
+
+class HeldJob:
+    """The record as it was last written, whatever happens on the way.
+
+    Args:
+        context: the tools.
+        held: the record, leased to us.
+
+    Attributes:
+        job: the job with changes that are not written yet.
+        written: the record as it was last written.
+        counts: what this step's changes count.
+        unrecorded: whether pages may have been accepted by the API and the record does not say so.
+    """
+
+    def __init__(self, context: RunContext, held: Held) -> None:
+        self._context = context
+        self._rounds_before = held.job.rounds
+        self.written = held
+        self.job = held.job
+        self.counts: Counts = NOTHING
+        self.unrecorded = False
+
+    def stage(self, change: Change) -> None:
+        """Apply a change that is written together with the next one, to save a write."""
+        self.job = change.job
+        self.counts += change.counts
+
+    def write(self, change: Change) -> None:
+        """Apply a change and write it.
+
+        Raises:
+            Superseded: another worker took the job over; the change counts nothing.
+            Passes, SetupFault: it could not be written.
+        """
+        self.written = self._context.ledger.update(self.written, change.job)
+        self.job = change.job
+        self.counts += change.counts
+
+    def take(self, held: Held, counts: Counts) -> None:
+        """Take a record that the ledger has written with a change of ours."""
+        self.written, self.job = held, held.job
+        self.counts += counts
+
+    @property
+    def sent_something(self) -> bool:
+        """Whether anything was posted whole in this step."""
+        return self.counts.requests > 0 or self.counts.pages_lost > 0
+
+    def release(self) -> None:
+        """Give the job back: a later pass takes it up. One that has nothing at the API is not even claimed.
+
+        Where pages may have been accepted and that could not be recorded, the lease is left to end: it says "posting",
+        so whoever takes the job over counts the possible duplicate.
+        """
+        if self.unrecorded:
+            return
+        job = self.written.job
+        try:
+            if job.untouched:
+                self._context.ledger.close(self.written)
+            else:
+                counts = self.sent_something or job.rounds == self._rounds_before
+                self.written = self._context.ledger.update(
+                    self.written, transitions.released(job, round_counts=counts).job
+                )
+        except Superseded:
+            log.info("%s: another worker took it over", job.document.uri)
+        except CredentialsRefused:
+            raise
+        except Fault as fault:  # what was sent has to be counted all the same
+            log.warning("%s could not be given back (%s); its lease ends by itself", job.document.uri, fault)
+
+    def plus(self, outcome: Outcome) -> Outcome:
+        """An outcome that counts what this step's changes count as well."""
+        return replace(
+            outcome,
+            pages_sent=outcome.pages_sent + self.counts.pages_sent,
+            requests=outcome.requests + self.counts.requests,
+            possible_duplicates=outcome.possible_duplicates + self.counts.possible_duplicates,
+        )
+
+    def outcome(self, kind: Kind, message: str = "", *, budget_used_up: bool = False, moved: bool = False) -> Outcome:
+        """What became of the job in this step."""
+        return Outcome(
+            kind,
+            self.job.id,
+            self.job.document.uri,
+            pages_sent=self.counts.pages_sent,
+            requests=self.counts.requests,
+            possible_duplicates=self.counts.possible_duplicates,
+            message=message,
+            budget_used_up=budget_used_up,
+            moved=moved,
+        )

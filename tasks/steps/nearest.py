@@ -1,0 +1,143 @@
+"""What somebody may have meant by an address, a pattern or a name that leads to nothing: the nearest that there is."""
+
+import re
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from itertools import islice
+
+from tasks.context import RunContext
+from tasks.selection import EVERYTHING, Selection
+from tasks.store.location import LEDGER_FOLDER, Location, is_marker, is_output
+from tasks.store.object_store import Entry, ObjectStore
+
+_LOOKED_AT = 1000  # objects in one look: a page of a listing
+_NAMED = 3
+_LEDGERS = 20  # folders in which a ledger is looked for
+_MAGIC = re.compile(r"[*?\[\\{]")
+_BY_NAME = ("key", "manifest", "inventory")
+
+
+def did_you_mean(wrong: str, names: Iterable[str]) -> str | None:
+    """The name that is most like a wrong one; None when none is."""
+    there = sorted(set(names))
+    letters = sorted(wrong)
+    # Letters in another order are the commonest mistake; of a short name they are most of it.
+    same_letters = (name for name in there if sorted(name) == letters)
+    return next(same_letters, next(iter(get_close_matches(wrong, there, 1)), None))
+
+
+def why_nothing(context: RunContext) -> str:
+    """Why a run finds no document: what there is instead, and what may have been meant.
+
+    Raises:
+        SetupFault, Passes: the source cannot be listed.
+    """
+    source, selection = context.source, context.settings.selection
+    named = next((name for name in _BY_NAME if getattr(selection, name)), None)
+    if named is not None:
+        return f"the {named} names no document at {source}: correct it, or the source"
+    entries = _some(context.objects, source.bucket, source.prefix)
+    if not entries:
+        nearest = _nearest_folder(context.objects, source)
+        return f"there is nothing at {source}{_question(str(nearest) if nearest else None)}"
+    keys = [source.relative(entry.key) for entry in entries if not _is_none(entry)]
+    if not keys:
+        return f"there is no document at {source}: only folders, and what this program has written"
+    doubts = "".join(f"; {doubt}" for doubt in selection.doubts())
+    return (
+        f"none of the documents at {source} is meant by {_described(selection)}: there are {_listed(keys)}{doubts}"
+        f"{_question(_nearest_include(selection.include, keys))}"
+    )
+
+
+def why_no_ledger(objects: ObjectStore, destination: Location) -> str | None:
+    """Why there is nothing to tell of a destination: it has no ledger. None when it has one.
+
+    Raises:
+        SetupFault, Passes: it cannot be listed.
+    """
+    if _has_ledger(objects, destination):
+        return None
+    nearest = _nearest_folder(objects, destination)
+    if nearest is None or not _has_ledger(objects, nearest):
+        parent = destination.prefix.rstrip("/").rpartition("/")[0]
+        beside = Location(destination.bucket, f"{parent}/" if parent else "")
+        below = (_folders(objects, place) for place in (destination, beside))
+        places = [beside, *(place for folders in below for place in folders)]
+        nearest = next((place for place in places[:_LEDGERS] if _has_ledger(objects, place)), None)
+    asked = _question(str(nearest) if nearest else None)
+    return f"there is no ledger at {destination}: no run has had it for its destination{asked}"
+
+
+def _question(name: str | None) -> str:
+    return f". Did you mean {name}?" if name else ""
+
+
+def _some(objects: ObjectStore, bucket: str, prefix: str) -> list[Entry]:
+    return list(islice(objects.list(bucket, prefix), _LOOKED_AT))
+
+
+def _is_none(entry: Entry) -> bool:
+    return is_marker(entry.key, entry.size) or is_output(entry.key)
+
+
+def _listed(keys: Sequence[str]) -> str:
+    some = ", ".join(keys[:_NAMED])
+    return f"{some}, …" if len(keys) > _NAMED else some
+
+
+def _has_ledger(objects: ObjectStore, place: Location) -> bool:
+    return next(objects.list(place.bucket, place.key(LEDGER_FOLDER)), None) is not None
+
+
+def _folders(objects: ObjectStore, place: Location) -> list[Location]:
+    """The folders at a place."""
+    names = objects.names(place.bucket, place.prefix)
+    return [Location(place.bucket, place.key(name)) for name in names if name.endswith("/")]
+
+
+def _nearest_folder(objects: ObjectStore, wrong: Location) -> Location | None:
+    """The folder that is most like a wrong one, part by part; None when there is none like it."""
+    right = ""
+    for part in wrong.prefix.rstrip("/").split("/"):
+        if next(objects.list(wrong.bucket, f"{right}{part}/"), None) is None:
+            names = (name.rstrip("/") for name in objects.names(wrong.bucket, right))
+            nearest = did_you_mean(part, names)
+            if nearest is None:
+                return None
+            part = nearest
+        right += f"{part}/"
+    found = Location(wrong.bucket, right)
+    return None if found == wrong else found
+
+
+def _described(selection: Selection) -> str:
+    """What a selection asks for, as flags."""
+    flags = []
+    for name in type(selection).model_fields:
+        value = getattr(selection, name)
+        if value != getattr(EVERYTHING, name):
+            values = value if isinstance(value, tuple) else (value,)
+            flag = f"--{name.replace('_', '-')}"
+            flags += [flag if each is True else f"{flag} '{each}'" for each in values]
+    return " ".join(flags)
+
+
+def _nearest_include(patterns: Sequence[str], keys: Sequence[str]) -> str | None:
+    """A pattern like one of these that some of the keys are like."""
+    parts = {part for key in keys for part in key.split("/")}
+    endings = {part.rpartition(".")[2] for part in parts if "." in part}
+    for pattern in patterns:
+        nearest = "/".join(_nearest_of_pattern(part, parts, endings) for part in pattern.split("/"))
+        if nearest != pattern and any(Selection(include=(nearest,)).takes_name(key) for key in keys):
+            return f"--include '{nearest}'"
+    return None
+
+
+def _nearest_of_pattern(part: str, names: set[str], endings: set[str]) -> str:
+    if not _MAGIC.search(part):
+        return did_you_mean(part, names) or part
+    stem, dot, ending = part.rpartition(".")
+    if dot and ending and not _MAGIC.search(ending):
+        return f"{stem}.{did_you_mean(ending, endings) or ending}"
+    return part

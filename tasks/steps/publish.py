@@ -1,0 +1,259 @@
+"""Publishing: writing a result where it belongs, and closing its job.
+
+A newer version of a document is a job of its own with the same result key. Whichever job ends last, the result of
+the newest version stays: the result is written conditionally, over nothing or over an older one.
+"""
+
+import hashlib
+import logging
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from tasks.context import RunContext
+from tasks.documents.results.read import write_text
+from tasks.faults import DocumentChanged, DocumentFault, FailureCode, Passes, RecordUnreadable
+from tasks.job import transitions
+from tasks.job.outcome import Outcome
+from tasks.job.record import Job, job_id_of
+from tasks.steps.held_job import HeldJob
+from tasks.store.location import text_key
+from tasks.store.object_store import JSON, TEXT, Described
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 5
+_LONGEST_SOURCE = 900  # S3 allows 2 KB of user metadata in all
+_JOB = "bulk-ocr-job"
+_SOURCE_ID = "source-id"
+_MODIFIED = "source-modified"
+
+
+@dataclass(frozen=True)
+class Pages:
+    """The recognised pages of a document, on disk.
+
+    Attributes:
+        result: the JSON.
+        text: the plain text, where that is wanted too.
+        pages: how many there are.
+        words: how many words they hold.
+    """
+
+    result: Path
+    text: Path | None
+    pages: int
+    words: int = 0
+
+
+def publish(context: RunContext, held_job: HeldJob, recognised: Pages, *, copied_from: str | None = None) -> Outcome:
+    """Write the result of a job, and its plain text where that is wanted, and close the job.
+
+    Raises:
+        DocumentFault: something else lies in its place.
+        SetupFault: the result may not be written; the job stays open.
+        Passes: the result could not be written; the job stays open.
+    """
+    job = held_job.job
+    bucket, _, key = job.result.removeprefix("s3://").partition("/")
+    wrote = _write(context, job, recognised.result, recognised.pages, bucket, key, JSON)
+    superseded = wrote == "superseded"
+    if recognised.text is not None and not superseded:
+        try:
+            _write(context, job, recognised.text, recognised.pages, bucket, text_key(key), TEXT)
+        except DocumentFault as fault:  # the result is there, and is paid for
+            log.warning("%s: its text was not written: %s", job.document.uri, fault)
+    if recognised.text is not None or wrote != "written":
+        bring_text_into_step(context, key, missing_too=recognised.text is not None)
+    done = transitions.done(
+        job,
+        pages=recognised.pages,
+        now=context.clock.now(),
+        superseded=superseded,
+        copied_from=copied_from,
+        flow_run=context.flow_run,
+    )
+    if not context.ledger.finish(held_job.written, done):
+        return held_job.outcome("skipped", "another worker published it")
+    if superseded:
+        log.info("%s: a newer version of it is published already; this one is not", job.document.uri)
+    else:
+        log.info("%s: published %d pages at %s", job.document.uri, recognised.pages, job.result)
+    published = held_job.outcome("done")
+    return replace(published, pages=recognised.pages, words=recognised.words, result=job.result)
+
+
+def bring_text_into_step(context: RunContext, key: str, *, missing_too: bool) -> bool:
+    """See that the text beside a result is of the same version of the document, and write it anew if it isn't.
+
+    Args:
+        context: the tools.
+        key: the result's.
+        missing_too: write it also where there is none.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        DocumentFault: the result cannot be read.
+    """
+    bucket = context.destination.bucket
+    for _ in range(_ATTEMPTS):
+        there, text = context.objects.head(bucket, key), context.objects.head(bucket, text_key(key))
+        if there is None or not is_result(there) or (text is None and not missing_too):
+            return False
+        if text is not None and (not is_result(text) or text.metadata[_JOB] == there.metadata[_JOB]):
+            return False
+        with context.scratch() as folder:
+            try:
+                context.objects.fetch(bucket, key, there.etag, folder / "result")
+            except DocumentChanged:  # published anew meanwhile
+                continue
+            write_text(folder / "result", folder / "text")
+            over = text.etag if text is not None else None
+            if context.objects.put_file(
+                bucket, text_key(key), folder / "text", there.metadata, TEXT, over=over
+            ) and _still(context, bucket, key, there):
+                return True
+    raise Passes(f"others keep writing the result at s3://{bucket}/{key} and its text")
+
+
+def _still(context: RunContext, bucket: str, key: str, seen: Described) -> bool:
+    now = context.objects.head(bucket, key)
+    return now is not None and now.etag == seen.etag
+
+
+def is_result(described: Described) -> bool:
+    """Whether an object was published by this program."""
+    return _JOB in described.metadata
+
+
+def result_is_of_another_version(context: RunContext, result_key: str, job_id: str) -> bool:
+    """Whether the result that is published there is another job's."""
+    there = context.objects.head(context.destination.bucket, result_key)
+    return there is not None and is_result(there) and there.metadata[_JOB] != job_id
+
+
+def check_place(context: RunContext, job: Job) -> None:
+    """See, before anything is paid for, that the result's place is free or holds an older result of the document.
+
+    Raises:
+        DocumentFault: something else lies there.
+    """
+    bucket, _, key = job.result.removeprefix("s3://").partition("/")
+    _look(context, job, bucket, key)
+    if context.options.text:
+        _look(context, job, bucket, text_key(key))
+
+
+def _look(context: RunContext, job: Job, bucket: str, key: str) -> Described | None:
+    there = context.objects.head(bucket, key)
+    if there is not None and not _is_of_same_variant(there, job):
+        what = there.metadata.get("source", "something that is no result of this program")
+        raise DocumentFault(
+            FailureCode.RESULT_TAKEN,
+            f"its result belongs at s3://{bucket}/{key}, where that of {what} lies: "
+            "give each source a destination of its own, or move that away",
+            retry_helps=True,
+        )
+    return there
+
+
+def _write(
+    context: RunContext, job: Job, file: Path, pages: int, bucket: str, key: str, media_type: str
+) -> Literal["written", "replaced", "superseded"]:
+    """Write a result, over nothing or over that of an older version, unless that of a newer version is there."""
+    for _ in range(_ATTEMPTS):
+        there = _look(context, job, bucket, key)
+        if there is not None and _newer(context, there, job):
+            return "superseded"
+        etag = there.etag if there else None
+        if context.objects.put_file(bucket, key, file, _provenance(job, pages), media_type, over=etag):
+            return "replaced" if there else "written"
+        written = context.objects.head(bucket, key)
+        if written is not None and written.metadata.get(_JOB) == job.id:
+            return "replaced" if there else "written"
+    raise Passes(f"others keep writing the result of {job.document.uri}")
+
+
+def _newer(context: RunContext, there: Described, job: Job) -> bool:
+    """Whether the result that is there is of a newer version of the document than this job's."""
+    if there.metadata.get(_JOB) == job.id:
+        return False
+    source = context.objects.head(job.document.bucket, job.document.key)
+    if source is not None and source.etag == job.document.etag:
+        return False
+    # Neither may be the newest; S3 gives the times of versions in whole seconds, and a tie leaves what is there.
+    return datetime.fromisoformat(there.metadata[_MODIFIED]) >= job.document.last_modified
+
+
+def _is_of_same_variant(there: Described, job: Job) -> bool:
+    """Whether an object is a result of the same document, model and schema, of whatever version."""
+    if there.metadata.get(_SOURCE_ID) != _source_id(job):
+        return False
+    # Keys of variants can meet: model "ocr-1" with schema "google", and a model that is called "ocr-1.google".
+    etag = there.metadata.get("source-etag", "")
+    return there.metadata.get(_JOB) == job_id_of(job.document, etag, job.model, job.answer_schema)
+
+
+def _source_id(job: Job) -> str:
+    """Which document a result is of, in metadata that has no room for every key."""
+    return hashlib.sha256(job.document.uri.encode()).hexdigest()[:40]
+
+
+def _provenance(job: Job, pages: int) -> dict[str, str]:
+    """Where a result came from, as object metadata (ASCII, so the address is percent-encoded)."""
+    metadata = {
+        _JOB: job.id,
+        _SOURCE_ID: _source_id(job),
+        _MODIFIED: job.document.last_modified.isoformat(),
+        "source-etag": job.document.etag,
+        "pages": str(pages),
+        "requests": str(len(job.requests)),
+        # The first few; the ledger's record has them all.
+        "request-ids": ",".join(quote(request.id)[:64] for request in job.requests[:8]),
+    }
+    source = quote(job.document.uri, safe="/:")
+    if len(source) <= _LONGEST_SOURCE:
+        metadata["source"] = source
+    return metadata
+
+
+def _variant(job: Job) -> str:
+    return f"{job.model}/{job.answer_schema}" if job.answer_schema else job.model
+
+
+def reuse_identical(context: RunContext, held_job: HeldJob, content: str, folder: Path) -> Outcome | None:
+    """Copy the result of a document with the same bytes, where there is one.
+
+    Returns:
+        What became of the job; None when it has to be recognised itself, which it then does for later ones.
+    """
+    job, ledger = held_job.job, context.ledger
+    try:
+        owner = ledger.claim_content(content, _variant(job), job.id)
+    except RecordUnreadable as unreadable:
+        log.warning("%s; %s is recognised anew", unreadable, job.document.uri)
+        return None
+    if owner == job.id:
+        return None
+    done = ledger.done(owner)
+    if done is not None:
+        bucket, _, key = done.job.result.removeprefix("s3://").partition("/")
+        described = context.objects.head(bucket, key)
+        if described is not None and described.metadata.get(_JOB) == owner:
+            copy = folder / "copy.json"
+            context.objects.fetch(bucket, key, described.etag, copy)
+            text = folder / "copy.txt" if context.options.text else None
+            if text is not None:
+                write_text(copy, text)
+            return publish(context, held_job, Pages(copy, text, done.pages), copied_from=owner)
+    elif ledger.read(owner) is not None:
+        ledger.close(held_job.written)
+        return held_job.outcome("later", f"its bytes are those of a document that job {owner} recognises now")
+    if ledger.take_content(content, _variant(job), job.id, owner):
+        return None
+    ledger.close(held_job.written)
+    return held_job.outcome("later", "another document with the same bytes was first")

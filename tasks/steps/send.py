@@ -1,0 +1,248 @@
+"""Sending pages: read the document, choose the way, post what is not covered yet.
+
+Used for a new document (all pages), for one over the limits (several requests), and for pages that did not come back
+(those only): one rule, not three. A synchronous request is one that is finished at once: its pages go into the ledger,
+where collecting finds them.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tasks.context import RunContext
+from tasks.documents.files.formats import upload_name
+from tasks.documents.files.inspect import Inspected, InspectionLimits, inspect_document
+from tasks.documents.files.split import divide
+from tasks.faults import (
+    AnswerLost,
+    Cancelled,
+    CredentialsRefused,
+    DocumentChanged,
+    DocumentFault,
+    EndsRun,
+    FailureCode,
+    NotOffered,
+    ObjectRefused,
+    Passes,
+    RecordUnreadable,
+    Superseded,
+    TimedOut,
+)
+from tasks.job import transitions
+from tasks.job.outcome import Outcome
+from tasks.job.record import PageRange
+from tasks.job.transitions import Stage
+from tasks.steps.failing import fail
+from tasks.steps.held_job import HeldJob
+from tasks.steps.post import Mode, Part, Posting, ProvesNothing
+from tasks.steps.publish import check_place, reuse_identical
+from tasks.store.ledger import Held
+from tasks.upstage.upload import Upload
+
+log = logging.getLogger(__name__)
+
+
+def send_pages(context: RunContext, held: Held, missing: Sequence[PageRange] | None = None) -> Outcome:
+    """Submit pages of a job whose lease we hold.
+
+    Args:
+        context: the tools.
+        held: the job, leased to us.
+        missing: which pages; None for the whole document.
+
+    Raises:
+        EndsRun: the account, the set-up or the operator ends the run. The job is released, unless pages may have been
+            paid for and the record does not say so: then its lease does.
+    """
+    job = HeldJob(context, held)
+    try:
+        return _sent(context, job, missing)
+    except EndsRun as ended:
+        ended.outcome = ended.outcome or job.outcome("later", str(ended))
+        raise
+    except Exception as error:
+        error.outcome = job.outcome("later", f"unexpected: {error!r}")  # type: ignore[attr-defined]  # counted by whoever catches it
+        raise
+
+
+def _sent(context: RunContext, job: HeldJob, missing: Sequence[PageRange] | None) -> Outcome:
+    try:
+        return _Round(context, job).send(missing)
+    except Superseded:
+        return job.outcome("skipped", "another worker took it over")
+    except DocumentChanged as changed:
+        if job.job.untouched:
+            job.release()
+            return job.outcome("later", f"{changed}: the next pass sees it as it is then", moved=True)
+        fault = DocumentFault(
+            FailureCode.CHANGED,
+            f"{changed}, so its missing pages cannot be sent; its new version is a job of its own",
+        )
+        return fail(context, job, "submit", fault, missing or ())
+    except DocumentFault as fault:
+        stage: Stage = "submit" if job.sent_something else "read"
+        return fail(context, job, stage, fault, missing or ())
+    except ObjectRefused as fault:
+        job.release()
+        return job.outcome("aside", str(fault))
+    except (Passes, AnswerLost, RecordUnreadable, Cancelled) as fault:
+        job.release()
+        return job.outcome("later", str(fault))
+    except CredentialsRefused:  # nothing can be written any more
+        raise
+    except Exception:  # the run ends, or worse: nobody else should wait for a lease of ours
+        job.release()
+        raise
+
+
+class _Round:
+    """One round of sending for one job."""
+
+    def __init__(self, context: RunContext, job: HeldJob) -> None:
+        self._context = context
+        self._job = job
+        self._too_long = False  # whether the document is too long, or takes too long, for synchronous requests
+        self._longest_sync = context.options.limits.sync_pages
+
+    def send(self, missing: Sequence[PageRange] | None) -> Outcome:
+        context, job = self._context, self._job
+        source, limits = job.job.document, context.options.limits
+        with context.scratch() as folder:
+            document = folder / "document"
+            context.objects.fetch(source.bucket, source.key, source.etag, document)
+            content = _sha256(document)
+            inspected = inspect_document(
+                document,
+                source.key,
+                InspectionLimits(limits.pixels, limits.dpi, context.options.refuse_restricted),
+            )
+            if inspected.note:
+                log.warning("%s: %s", job.job.document.uri, inspected.note)
+            if inspected.pages is None:  # what the API counted before is better than what the document says of itself
+                inspected = replace(inspected, estimate=job.job.pages or min(inspected.estimate, limits.pages))
+            fresh = missing is None and job.job.untouched
+            if fresh:
+                check_place(context, job.job)
+            if fresh and context.options.reuse_identical:
+                copied = reuse_identical(context, job, content, folder)
+                if copied is not None:
+                    return copied
+            whole = missing is None or not inspected.form.divisible
+            wanted = [PageRange(first=1, last=inspected.estimate)] if whole else list(missing or ())
+            count = sum(map(len, wanted))
+            reservation = context.budget.reserve(job.job.id, count, job.job.pages_sent + job.job.pages_lost)
+            if reservation is None:
+                job.release()
+                message = f"its {count} pages are more than is left of the page budget"
+                return job.outcome("later", message, budget_used_up=True)
+            job.stage(
+                transitions.read(
+                    job.job,
+                    content=content,
+                    pages=inspected.pages,
+                    estimate=inspected.estimate,
+                    note=inspected.note,
+                )
+            )
+            with reservation:
+                self._send_all(document, inspected, wanted, folder, Posting(context, job, reservation, folder))
+        return job.outcome("open")
+
+    def _send_all(
+        self, document: Path, inspected: Inspected, wanted: Sequence[PageRange], folder: Path, posting: Posting
+    ) -> None:
+        """Send the pages, as jobs or synchronously; what the one way does not take goes the other."""
+        job, limits = self._job.job, self._context.options.limits
+        name = upload_name(job.document.key, inspected.form)
+        while wanted:
+            mode = self._mode(inspected, wanted)
+            longest = self._longest_sync if mode == "sync" else limits.pages
+            files = divide(document, inspected, wanted, longest, limits.bytes, folder)
+            parts = [
+                Part(
+                    Upload(
+                        file.file,
+                        name,
+                        inspected.form.media_type,
+                        job.model,
+                        len(file.pages) if file.pages else inspected.estimate,
+                        job.answer_schema,
+                    ),
+                    file.pages,
+                    last=file is files[-1],
+                )
+                for file in files
+            ]
+            try:
+                while parts:
+                    posting.post(parts[0], mode)
+                    parts.pop(0)
+            except NotOffered as refused:
+                self._after_refusal(refused, mode)
+            except DocumentFault as fault:
+                if mode != "sync" or inspected.pages is not None or fault.code != FailureCode.TOO_LARGE:
+                    raise
+                # Its pages are more than a synchronous request takes, and only the API can count them.
+                self._as_job(fault)
+            except ProvesNothing as answer:
+                self._as_job(
+                    DocumentFault(
+                        FailureCode.TOO_MANY_PAGES,
+                        f"{answer}, and this account takes no jobs, which would tell: convert it to PDF, whose pages "
+                        "are counted here",
+                    )
+                )
+                log.warning("%s: %s; going on with a job", job.document.uri, answer)
+                posting.pay_again(parts[0].upload.pages, AnswerLost(str(answer)))
+            except TimedOut as slow:
+                self._after_time_out(slow, parts[0], posting)
+            wanted = [part.pages or PageRange(first=1, last=inspected.estimate) for part in parts]
+
+    def _mode(self, inspected: Inspected, wanted: Sequence[PageRange]) -> Mode:
+        options = self._context.options
+        if self._context.async_refused(self._job.job.model) is not None:
+            return "sync"
+        if self._too_long:
+            return "async"
+        if options.mode == "auto":
+            # Up to a batch's worth comes within the time that an upload takes, in one call instead of three.
+            short = inspected.pages is not None and sum(map(len, wanted)) <= options.sync_up_to
+            return "sync" if short else "async"
+        return options.mode
+
+    def _as_job(self, fault: DocumentFault) -> None:
+        """Go on with a job, where the account takes jobs."""
+        if self._context.async_refused(self._job.job.model) is not None:
+            raise DocumentFault(fault.code, str(fault), retry_helps=True) from fault
+        self._too_long = True
+
+    def _after_refusal(self, refused: NotOffered, mode: Mode) -> None:
+        """Go on synchronously where the account takes no jobs; stop where it takes nothing."""
+        context, model = self._context, self._job.job.model
+        if mode == "async":
+            context.refuse_async(model, refused)
+        elif model == context.options.model:
+            context.stop_submitting(refused)
+            raise refused
+        else:  # a job of an older run: its model is not this run's trouble
+            raise DocumentFault(
+                FailureCode.MODEL_REFUSED, f"its missing pages cannot be sent, since {refused}", retry_helps=True
+            ) from refused
+
+    def _after_time_out(self, slow: TimedOut, part: Part, posting: Posting) -> None:
+        """Find the way on: as a job, where the account takes jobs; else half as many pages at once."""
+        if self._context.async_refused(self._job.job.model) is None:
+            log.warning("%s: %s; going on with a job", self._job.job.document.uri, slow)
+            self._too_long = True
+        elif part.pages is not None and len(part.pages) > 1:
+            self._longest_sync = (len(part.pages) + 1) // 2
+        else:
+            raise slow
+        posting.pay_again(part.upload.pages, slow)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

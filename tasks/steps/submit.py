@@ -1,0 +1,71 @@
+"""Step 2: claim a new document and send it."""
+
+from dataclasses import replace
+
+from tasks.context import RunContext
+from tasks.faults import CredentialsRefused, DocumentFault, Fault, Passes
+from tasks.job import transitions
+from tasks.job.outcome import Outcome
+from tasks.job.record import Document
+from tasks.steps.failing import fail
+from tasks.steps.held_job import HeldJob
+from tasks.steps.send import send_pages
+
+
+def submit_document(context: RunContext, document: Document) -> Outcome:
+    """Claim a document and submit its pages, unless somebody else has, or it is done or failed already.
+
+    One that has changed since it was listed (an inventory can be days old) is submitted as it is now.
+
+    Raises:
+        EndsRun: the account is refused, the set-up is wrong, or the run is being ended; the claim is given back.
+        CredentialsRefused: S3 refuses us altogether; the claim holds until its lease is over.
+    """
+    outcome = _submit(context, document)
+    if not outcome.moved:
+        return outcome
+    try:
+        now = context.objects.head(document.bucket, document.key)
+    except CredentialsRefused:
+        raise
+    except Fault as fault:  # listed again, it will be seen
+        return replace(outcome, message=str(fault), moved=False)
+    if now is None or now.etag == document.etag:
+        return outcome
+    selection, relative = context.settings.selection, context.source.relative(document.key)
+    if not selection.takes(relative, now.size, now.last_modified):
+        return replace(outcome, message="it changed, and is not among the documents that are meant any more")
+    changed = Document(
+        bucket=document.bucket, key=document.key, etag=now.etag, size=now.size, last_modified=now.last_modified
+    )
+    if not context.is_ours(context.job_id(changed)):
+        return replace(outcome, message="it changed, and is now in the shard of another run, which finds it")
+    return replace(_submit(context, changed), moved=True, listed_as=outcome.job_id)
+
+
+def _submit(context: RunContext, document: Document) -> Outcome:
+    identity = context.job_id(document)
+    try:
+        result = context.result_key(document)
+        unusable = None
+    except DocumentFault as fault:
+        result, unusable = "", fault
+    job = transitions.claimed(
+        identity,
+        document,
+        model=context.options.model,
+        answer_schema=context.options.answer_schema,
+        result=f"s3://{context.destination.bucket}/{result}",
+        now=context.clock.now(),
+        lease=context.lease("reading"),
+        flow_run=context.flow_run,
+    )
+    try:
+        held = context.ledger.claim(job)
+    except Passes as fault:  # a claim that was made all the same holds until its lease is over
+        return Outcome("later", identity, document.uri, message=str(fault))
+    if held is None:
+        return Outcome("skipped", identity, document.uri)
+    if unusable is not None:
+        return fail(context, HeldJob(context, held), "read", unusable)
+    return send_pages(context, held)

@@ -1,0 +1,38 @@
+"""Plain texts beside results that were published before anybody asked for them. Costs no page."""
+
+import logging
+from collections.abc import Iterator
+
+from tasks.context import RunContext
+from tasks.faults import EndsDocument
+from tasks.steps.publish import bring_text_into_step
+from tasks.store.location import LEDGER_FOLDER, result_suffix, text_key
+
+log = logging.getLogger(__name__)
+
+
+def write_missing_texts(context: RunContext) -> int:
+    """Write the text beside every result of this model and schema that has none. Returns how many were written.
+
+    Raises:
+        Passes, SetupFault: S3 could not be read or written.
+    """
+    written = 0
+    for key in _without_text(context):
+        try:
+            written += bring_text_into_step(context, key, missing_too=True)
+        except EndsDocument as fault:  # one that may not be read is no reason to leave out the others
+            log.warning("s3://%s/%s: no text was made of it: %s", context.destination.bucket, key, fault)
+    return written
+
+
+def _without_text(context: RunContext) -> Iterator[str]:
+    """The results without a text, from the listing alone: the two lie close together in the order of keys."""
+    suffix, ledger = result_suffix(context.options.model, context.options.answer_schema), LEDGER_FOLDER
+    waiting: list[str] = []
+    for entry in context.objects.list(context.destination.bucket, context.destination.prefix):
+        yield from (key for key in waiting if text_key(key) < entry.key)
+        waiting = [key for key in waiting if text_key(key) > entry.key]
+        if entry.key.endswith(suffix) and not entry.key.startswith(context.destination.key(ledger)):
+            waiting.append(entry.key)
+    yield from waiting

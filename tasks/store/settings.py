@@ -1,0 +1,75 @@
+"""How the bucket of either side is used: who pays, whose it is, how objects are encrypted, stored and checked."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_COLD = {"GLACIER", "DEEP_ARCHIVE"}
+
+
+class BucketOptions(BaseModel):
+    """What can be said of either side's bucket. No secrets: a profile is a name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    requester_pays: bool = Field(
+        False, description="Pay for the requests and the transfer, where the bucket is set up so that its readers do"
+    )
+    expected_owner: str | None = Field(
+        None,
+        pattern=r"^\d{12}$",
+        description="Id of the AWS account that the bucket has to belong to; every call to another's is refused",
+    )
+    profile: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="Profile of AWS' configuration on the machine where the run works, for this side only",
+    )
+
+
+class SourceOptions(BucketOptions):
+    """How the documents' bucket is read."""
+
+
+class DestinationOptions(BucketOptions):
+    """How results and the ledger are written."""
+
+    encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
+        None, description="Server-side encryption of what is written; the bucket's default when left out"
+    )
+    kms_key: str | None = Field(
+        None,
+        min_length=1,
+        max_length=2048,
+        description="Id, ARN or alias of the KMS key; AWS' own key for S3 when left out",
+    )
+    bucket_key: bool | None = Field(
+        None, description="Use an S3 Bucket Key, which saves most calls to KMS; as the bucket is set up when left out"
+    )
+    storage_class: str | None = Field(
+        None,
+        pattern=r"^[A-Z0-9_-]{1,64}$",
+        description="Storage class of results; the ledger's small objects stay in the bucket's own",
+    )
+    checksum: Literal["md5", "crc32", "sha256"] | None = Field(
+        None, description="Checksum sent with every object; a bucket with Object Lock by default wants one"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.kms_key is not None or self.bucket_key is not None) and not (self.encryption or "").startswith("aws:"):
+            raise ValueError("a KMS key goes with the encryption aws:kms or aws:kms:dsse: give that as well")
+        if self.storage_class in _COLD:
+            raise ValueError(f"what is stored as {self.storage_class} cannot be read at once; name another class")
+        return self
+
+
+AS_IT_IS = DestinationOptions()
+"""A bucket that needs nothing said."""
+
+
+def in_one_bucket(source: SourceOptions, destination: DestinationOptions) -> bool:
+    """Whether both sides can be one bucket: what is said of the source must not contradict the destination."""
+    names = BucketOptions.model_fields
+    return all(getattr(source, name) in (getattr(destination, name), names[name].default) for name in names)
