@@ -9,9 +9,9 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.schemas.events import ResourceSpecification
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows import events
+from flows.run import events
 
-_REFUSED = "Account refused"  # the state's name in flows/run.py
+_REFUSED = "Account refused"  # the state's name in flows/run/run.py
 _PER_DESTINATION = {"prefect.resource.id"}
 
 

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from prefect.blocks.core import Block
 from pydantic import SecretStr
 
-from tasks.credentials import UpstageAccount
+from tasks.access.blocks import UpstageAccount
 from tasks.upstage.client import DEFAULT_BASE_URL
 
 Did = Literal["created", "updated", "as it was"]

@@ -103,7 +103,7 @@ def _parameters(flow: str, settings: Layer, source: str, destination: str, shard
 def _shared_out(options: Mapping[str, Any], shards: int) -> dict[str, Any]:
     """What each shard has of the account's rates, and of the place's budget and window."""
     whole = Options.model_validate(options)
-    share = whole.share(shards).model_dump(mode="json")
+    share = whole.of_one_shard(shards).model_dump(mode="json")
     return {name: share[name] for name, value in whole.model_dump(mode="json").items() if share[name] != value}
 
 

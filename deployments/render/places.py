@@ -197,7 +197,7 @@ class Places(_Strict):
                 options = settings.options_of(flow)
                 if {"shard", "shards"} & set(options):
                     raise ValueError("the options shard and shards are made of it: say 'shards' beside the options")
-                share = Options.model_validate(options).share(settings.shards or 1)
+                share = Options.model_validate(options).of_one_shard(settings.shards or 1)
                 Options.model_validate(share.model_dump(by_alias=True))
         except ValueError as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error

@@ -41,6 +41,9 @@ def _parser() -> argparse.ArgumentParser:
         help="ocr reads for real; text is fast and predictable, for tests",
     )
     parser.add_argument(
+        "--face", choices=["documented", "recorded"], default="documented", help=settings["face"].description
+    )
+    parser.add_argument(
         "--ocr-threads", type=int, default=min(2, os.cpu_count() or 1), help="cores that recognition may use"
     )
     for flag, model in [
@@ -71,6 +74,7 @@ def main() -> int:
     try:
         settings = Settings(
             api_key=args.api_key,
+            face=args.face,
             seconds_per_page=args.seconds_per_page,
             queue_seconds=args.queue_seconds,
             url_seconds=args.url_seconds,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable
+from itertools import count
 
-from deployments.local.upstage.jobs import model_snapshot
+from deployments.local.upstage.formats import Format
 from deployments.local.upstage.recognise import Page
 from deployments.local.upstage.schemas import Json, clova, google, mean
 from deployments.local.upstage.settings import Settings
@@ -18,11 +19,29 @@ def expired(request: OcrRequest, settings: Settings) -> bool:
     return request.completed is not None and time.time() > request.completed + settings.limits.result_seconds
 
 
+_IMAGES = frozenset({Format.PNG, Format.JPEG, Format.BMP, Format.TIFF, Format.HEIC})
+
+
+def shown_id(request_id: str) -> str | int:
+    """A request's id as it stands in answers: a number, when it is one."""
+    return int(request_id) if request_id.isdecimal() else request_id
+
+
+def _model(asked: str, settings: Settings) -> str:
+    """The model that really works when the alias was asked for."""
+    return settings.model_snapshot if asked == "ocr" else asked
+
+
 def request_list(requests: Iterable[OcrRequest], settings: Settings) -> Json:
     """All asynchronous requests, newest first."""
     known = [r for r in requests if r.mode == "async" and not expired(r, settings)]
-    fields = ("id", "status", "model", "requested_at", "completed_at")
-    return {"requests": [{field: getattr(request, field) for field in fields} for request in reversed(known)]}
+    fields = ("status", "model", "requested_at", "completed_at")
+    return {
+        "requests": [
+            {"id": shown_id(request.id)} | {field: getattr(request, field) for field in fields}
+            for request in reversed(known)
+        ]
+    }
 
 
 def status(request: OcrRequest, settings: Settings, sign: Callable[[int], str]) -> Json:
@@ -37,7 +56,7 @@ def status(request: OcrRequest, settings: Settings, sign: Callable[[int], str]) 
         The JSON.
     """
     answer: Json = {
-        "id": request.id,
+        "id": shown_id(request.id),
         "status": request.status,
         "model": request.model,
         "failure_message": request.failure_message,
@@ -65,7 +84,7 @@ def _batches(request: OcrRequest, batches: list[Batch], settings: Settings, sign
     for batch in batches:
         entry: Json = {
             "id": batch.id,
-            "model": model_snapshot(request.model),
+            "model": _model(request.model, settings),
             "status": batch.status,
             "failure_message": batch.failure_message,
             "download_url": sign(batch.id) if batch.status == "completed" else "",
@@ -95,7 +114,7 @@ def body(request: OcrRequest, pages: list[Page], first_page: int, settings: Sett
         request: what was asked for: which model, which schema.
         pages: the pages.
         first_page: where the first of them stands in the document, from 1.
-        settings: which shape, and how pages are numbered.
+        settings: which face, and how pages are numbered.
 
     Returns:
         The JSON.
@@ -106,68 +125,92 @@ def body(request: OcrRequest, pages: list[Page], first_page: int, settings: Sett
         return clova(request, pages, start)
     if request.answer_schema is AnswerSchema.GOOGLE:
         return google(pages, first_number, settings.google_form)
-    if settings.shape == "new":
-        return {
-            "api": "2.0",
-            "model": model_snapshot(request.model),
-            "pages": [_new_page(page, start + index) for index, page in enumerate(pages)],
-            "usage": {"pages": len(pages)},
+    if settings.face == "documented":
+        return _documented(pages, start, _model(request.model, settings))
+    drawn = request.format not in _IMAGES
+    return _recorded(pages, start, first_number, _model(request.model, settings), drawn=drawn)
+
+
+def _documented(pages: list[Page], start: int, model: str) -> Json:
+    """The newer shape: coordinates are ratios."""
+    words = count()
+    return {
+        "api": "2.0",
+        "model": model,
+        "pages": [
+            {
+                "id": number,
+                "text": page.text,
+                "words": [
+                    {
+                        "id": next(words),
+                        "text": word.text,
+                        "confidence": word.confidence,
+                        "bounding_box": {
+                            "vertices": [
+                                {"x": round(x / page.width, 6), "y": round(y / page.height, 6)} for x, y in word.corners
+                            ]
+                        },
+                    }
+                    for word in page.words
+                ],
+            }
+            for number, page in enumerate(pages, start)
+        ],
+        "usage": {"pages": len(pages)},
+    }
+
+
+def _recorded(pages: list[Page], start: int, first_number: int, model: str, *, drawn: bool) -> Json:
+    """The older shape: coordinates are pixels, words count over the whole answer, keys are in alphabetical order."""
+    sizes = [_recorded_size(page, first_number + place, drawn=drawn) for place, page in enumerate(pages)]
+    words = count()
+    listed = [
+        {
+            "confidence": _confidence(page),
+            "height": height,
+            "id": number,
+            "text": _recorded_text(page),
+            "width": width,
+            "words": [
+                {
+                    "boundingBox": {"vertices": [{"x": x, "y": y} for x, y in word.corners]},
+                    "confidence": word.confidence,
+                    "id": next(words),
+                    "text": word.text,
+                }
+                for word in page.words
+            ],
         }
+        for number, (page, (width, height)) in enumerate(zip(pages, sizes, strict=True), start)
+    ]
     return {
         "apiVersion": "1.1",
-        "confidence": mean(_confidence(page) for page in pages),
+        "confidence": min(_confidence(page) for page in pages) if pages else 0.0,
         "metadata": {
             "pages": [
-                {"page": first_number + index, "width": page.width, "height": page.height}
-                for index, page in enumerate(pages)
+                {"height": height, "page": number, "width": width}
+                for number, (width, height) in enumerate(sizes, first_number)
             ]
         },
         "mimeType": "multipart/form-data",
-        "modelVersion": model_snapshot(request.model),
+        "modelVersion": model,
         "numBilledPages": len(pages),
-        "pages": [_old_page(page, start + index) for index, page in enumerate(pages)],
-        "stored": True,
-        "text": "\n".join(page.text for page in pages),
+        "pages": listed,
+        "stored": False,
+        "text": "".join(_recorded_text(page) for page in pages),
     }
 
 
-def _old_page(page: Page, number: int) -> Json:
-    return {
-        "id": number,
-        "width": page.width,
-        "height": page.height,
-        "confidence": _confidence(page),
-        "text": page.text,
-        "words": [
-            {
-                "id": index,
-                "text": word.text,
-                "confidence": word.confidence,
-                "boundingBox": {"vertices": [{"x": x, "y": y} for x, y in word.corners]},
-            }
-            for index, word in enumerate(page.words)
-        ],
-    }
+def _recorded_size(page: Page, number: int, *, drawn: bool) -> tuple[int, int]:
+    """Width and height. Of A4 pages that were not images, 1240 or 1242 and 1755 are recorded, where 1240 and 1754
+    follow from 150 DPI."""
+    return (page.width + number % 2 * 2, page.height + 1) if drawn else (page.width, page.height)
 
 
-def _new_page(page: Page, number: int) -> Json:
-    return {
-        "id": number,
-        "text": page.text,
-        "words": [
-            {
-                "id": index,
-                "text": word.text,
-                "confidence": word.confidence,
-                "bounding_box": {
-                    "vertices": [
-                        {"x": round(x / page.width, 6), "y": round(y / page.height, 6)} for x, y in word.corners
-                    ]
-                },
-            }
-            for index, word in enumerate(page.words)
-        ],
-    }
+def _recorded_text(page: Page) -> str:
+    """A space ends each line but the last."""
+    return " \n".join(page.text.splitlines())
 
 
 def _confidence(page: Page) -> float:

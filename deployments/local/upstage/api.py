@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from deployments.local.upstage.documents import inspect
 from deployments.local.upstage.errors import ApiError, CorruptedDocumentError, error_answer, invalid_model, no_async
 from deployments.local.upstage.formats import Format, contradicts, sniff
 from deployments.local.upstage.jobs import Jobs
+from deployments.local.upstage.rates import Rates
 from deployments.local.upstage.settings import LiveSettings
 from deployments.local.upstage.storage import Signer
 from deployments.local.upstage.store import AnswerSchema, OcrRequest, Store
@@ -39,13 +41,17 @@ class Api:
         live: the settings.
         jobs: what works on requests.
         signer: what makes download URLs.
+        rates: what counts against the account's rates.
     """
 
-    def __init__(self, store: Store, live: LiveSettings, jobs: Jobs, signer: Signer) -> None:
+    def __init__(self, store: Store, live: LiveSettings, jobs: Jobs, signer: Signer, rates: Rates) -> None:
         self._store = store
         self._live = live
         self._jobs = jobs
         self._signer = signer
+        self._rates = rates
+        self._numbers = count(int(time.time() * 1000))
+        self._first_id: str | None = None
         self._fresh: set[str] = set()  # accepted by this process
         self._polls: Counter[str] = Counter()
 
@@ -61,16 +67,22 @@ class Api:
     def _guarded(self, call: _Endpoint) -> _Endpoint:
         async def endpoint(request: Request) -> Response:
             try:
-                given = request.headers.get("authorization", "")
-                if not hmac.compare_digest(given.encode(), f"Bearer {self._live.now.api_key}".encode()):
-                    raise ApiError(401, "invalid API key")
-                return await call(request)
+                answer = await self._answer(call, request)
             except ApiError as error:
-                return error_answer(error, self._live.now.nested_errors)
+                answer = error_answer(error, self._live.now.nested_errors)
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody reads it
+            answer.headers.update(self._rates.headers())
+            return answer
 
         return endpoint
+
+    async def _answer(self, call: _Endpoint, request: Request) -> Response:
+        given = request.headers.get("authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {self._live.now.api_key}".encode()):
+            raise ApiError(401, "API key is invalid, please check the API key and try again.")
+        self._rates.take_request()
+        return await call(request)
 
     async def _sync(self, request: Request) -> Response:
         accepted = await self._accept(request, "sync")
@@ -85,7 +97,10 @@ class Api:
         accepted = await self._accept(request, "async")
         self._fresh.add(accepted.id)
         self._jobs.add(accepted)
-        return JSONResponse({"request_id": accepted.id})
+        shown = accepted.id
+        if self._live.now.request_ids == "same":
+            shown = self._first_id = self._first_id or shown
+        return JSONResponse({"request_id": answers.shown_id(shown)})
 
     async def _list(self, request: Request) -> Response:
         del request
@@ -107,12 +122,15 @@ class Api:
 
     async def _accept(self, request: Request, mode: Literal["async", "sync"]) -> OcrRequest:
         """Take a form in, check it, and bill it."""
-        request_id = str(uuid.uuid4())
+        numbered = self._live.now.request_ids == "number"
+        request_id = str(next(self._numbers)) if numbered else str(uuid.uuid4())
         path = self._store.upload_path(request_id)
         try:
-            upload = await read_form(request, path, self._live.now.limits.max_bytes)
+            settings = self._live.now
+            upload = await read_form(request, path, settings.limits.max_bytes, settings.extra_fields)
             self._check_fields(upload, mode)
             accepted = await run_in_threadpool(self._examine, request_id, upload, mode)
+            self._rates.take_pages(accepted.pages)
             await run_in_threadpool(self._store.accept, accepted, self._live.now.credit_pages)
             return accepted
         finally:
@@ -122,7 +140,8 @@ class Api:
         model = upload.fields.get("model")
         if model is None:
             raise ApiError(400, "model is required")
-        if not re.fullmatch(r"ocr(-\d+)?", model, re.ASCII):
+        known = re.fullmatch(r"ocr(-[\w.-]+)?", model, re.ASCII) or model in self._live.now.other_models
+        if not known:
             raise invalid_model()
         if mode == "async" and self._live.now.refuse_async:
             raise no_async(self._live.now.refuse_async_status)
@@ -137,10 +156,12 @@ class Api:
         form, pages, pixels = _look_over(upload.path)
         most = limits.async_pages if mode == "async" else limits.sync_pages
         if pages > most:
-            raise ApiError(413, f"the document has {pages} pages, more than {most}")
+            if self._live.now.over_page_limit == "refuse":
+                raise ApiError(413, f"The document exceeds the page limit. The maximum allowed is {most} pages.")
+            pages = most
         if pixels > limits.page_pixels:
             raise ApiError(413, f"a page has {pixels} pixels, more than {limits.page_pixels}")
-        bad_name = len(upload.file_name) > limits.file_name_chars or contradicts(upload.file_name, form)
+        bad_name = len(upload.file_name.encode()) > limits.file_name_bytes or contradicts(upload.file_name, form)
         return OcrRequest(
             id=request_id,
             mode=mode,

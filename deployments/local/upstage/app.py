@@ -19,6 +19,7 @@ from deployments.local.upstage.control import control_plane
 from deployments.local.upstage.errors import ApiError, error_answer
 from deployments.local.upstage.faults import FaultBook, FaultMiddleware
 from deployments.local.upstage.jobs import Jobs
+from deployments.local.upstage.rates import Rates
 from deployments.local.upstage.recognise import Recogniser
 from deployments.local.upstage.settings import LiveSettings, Settings
 from deployments.local.upstage.storage import Signer, storage_routes
@@ -68,7 +69,7 @@ def create_app(folder: Path, settings: Settings, recogniser: Recogniser) -> Star
 
     app = Starlette(
         routes=[
-            *Api(store, live, jobs, signer).routes(),
+            *Api(store, live, jobs, signer, Rates(live)).routes(),
             *storage_routes(store, live, signer),
             control_plane(store, live, jobs, calls, faults),
         ],

@@ -22,8 +22,8 @@ def control_plane(store: Store, live: LiveSettings, jobs: Jobs, calls: Calls, fa
         return JSONResponse({"status": "ok"})
 
     async def bill(request: Request) -> Response:
-        del request
-        return JSONResponse(store.bill())
+        asked = request.query_params
+        return JSONResponse(store.bill(int(asked.get("since", 0)), asked.getlist("sha256")))
 
     async def count(request: Request) -> Response:
         if request.method == "DELETE":

@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping
 
 from starlette.responses import JSONResponse
 
-_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
+# Type and code beside a message, as recorded; what is not recorded is told by the status alone.
+_KINDS = {
+    400: ("invalid_request_error", "invalid_request_body"),
+    401: ("invalid_request_error", "invalid_api_key"),
+    403: ("invalid_request_error", "api_key_is_not_allowed"),
+    413: ("invalid_request_error", "invalid_document"),
+    429: ("too_many_requests", "too_many_requests"),
 }
 
 
@@ -32,7 +32,16 @@ class CorruptedDocumentError(Exception):
 
 def invalid_model() -> ApiError:
     """Return the error for a model that the account may not use here."""
-    return ApiError(400, "invalid model name")
+    return ApiError(
+        400,
+        "The requested model is invalid or no longer supported. You can find the list of available models on our "
+        "models page.",
+    )
+
+
+def no_credit() -> ApiError:
+    """Return the error for an account that has used up its credit."""
+    return ApiError(403, "API key suspended due to insufficient credit. Register your payment method to continue.")
 
 
 def no_async(status: int) -> ApiError:
@@ -56,8 +65,8 @@ def error_answer(error: ApiError, nested: Collection[int]) -> JSONResponse:
         The answer.
     """
     if error.status in nested:
-        kind = _TYPES.get(error.status, "api_error")
-        body: dict[str, object] = {"error": {"message": error.message, "type": kind, "code": str(error.status)}}
+        kind, code = _KINDS.get(error.status, ("api_error", str(error.status)))
+        body: dict[str, object] = {"error": {"message": error.message, "type": kind, "param": "", "code": code}}
     else:
         body = {"code": error.status, "message": error.message}
     return JSONResponse(body, status_code=error.status, headers=error.headers)

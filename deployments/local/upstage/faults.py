@@ -14,6 +14,12 @@ from deployments.local.upstage.calls import is_control
 from deployments.local.upstage.settings import FOR_EVER
 from deployments.local.upstage.transport import hang_up, reset
 
+_WELCOME = "<html><body><h1>Welcome</h1></body>"
+_SIGN_IN = """<!doctype html>
+<html><head><title>Sign in</title></head>
+<body><h1>Welcome to this network</h1><form action="/login">Please sign in to go on</form></body></html>
+"""
+
 
 def _pattern(text: str) -> str:
     try:
@@ -28,14 +34,20 @@ class Fault(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    action: Literal["status", "reset_before", "reset_after", "delay", "cut", "garbage"] = Field(
+    action: Literal[
+        "status", "status_after", "reset_before", "reset_after", "delay", "cut", "drip", "garbage", "sign_in", "instead"
+    ] = Field(
         description=(
             "status: answer with `status`, `headers` and `body`, handling nothing. "
+            "status_after: handle the call (a submit is accepted and billed), then answer so all the same. "
             "reset_before: break the connection, handling nothing. "
             "reset_after: handle the call (a submit is accepted and billed), then break the connection. "
             "delay: wait for `seconds`, then handle the call. "
             "cut: handle the call, send the headers and half of the body, then hang up. "
-            "garbage: answer 200 with a body that is no JSON, handling nothing."
+            "drip: handle the call, then send a byte of the body every `seconds`, until the caller hangs up. "
+            "garbage: answer 200 with a body that is no JSON, handling nothing. "
+            "sign_in: answer 200 with a network's sign-in page, handling nothing. "
+            "instead: handle the call as if it had come for the path `target`."
         )
     )
     method: str | None = Field(default=None, description="Only calls with this method; null takes any.")
@@ -44,10 +56,11 @@ class Fault(BaseModel):
     )
     times: int = Field(default=1, ge=FOR_EVER, description="How many calls go wrong; -1 for ever.")
     skip: int = Field(default=0, ge=0, description="How many matching calls pass before.")
-    status: int = Field(default=500, ge=200, le=599, description="For the action status.")
-    headers: dict[str, str] = Field(default_factory=dict, description="For the action status.")
-    body: object = Field(default="", description="For the action status: text as it is, anything else as JSON.")
-    seconds: float = Field(default=0, ge=0, description="For the action delay.")
+    status: int = Field(default=500, ge=200, le=599, description="For status and status_after.")
+    headers: dict[str, str] = Field(default_factory=dict, description="For status and status_after.")
+    body: object = Field(default="", description="For the same: text as it is, anything else as JSON.")
+    seconds: float = Field(default=0, ge=0, description="For delay and drip.")
+    target: str = Field(default="", description="For instead: a path, such as another request's.")
     hits: int = Field(default=0, ge=0, description="How many calls went wrong so far; counted by the server.")
 
     def claims(self, method: str, path: str) -> bool:
@@ -106,23 +119,32 @@ class FaultMiddleware:
             rule = self._book.take(scope["method"], scope["path"])
         if rule is None:
             await self._app(scope, receive, send)
-        elif rule.action == "status":
-            await _answer(rule)(scope, receive, send)
-        elif rule.action == "garbage":
-            page = "<html><body><h1>Welcome</h1></body>"
-            await Response(page, media_type="application/json")(scope, receive, send)
-        elif rule.action == "reset_before":
-            await reset(scope, receive)
-        elif rule.action == "delay":
-            if await self._book.delay(rule.seconds):
-                await self._app(scope, receive, send)
-            else:
+            return
+        match rule.action:
+            case "status":
+                await _answer(rule)(scope, receive, send)
+            case "status_after":
+                await self._handled(scope, receive)
+                await _answer(rule)(scope, receive, send)
+            case "garbage":
+                await Response(_WELCOME, media_type="application/json")(scope, receive, send)
+            case "sign_in":
+                await Response(_SIGN_IN, media_type="text/html")(scope, receive, send)
+            case "instead":
+                await self._app({**scope, "path": rule.target, "raw_path": rule.target.encode()}, receive, send)
+            case "reset_before":
                 await reset(scope, receive)
-        elif rule.action == "reset_after":
-            await self._handled(scope, receive)
-            await reset(scope, receive)
-        else:
-            await self._cut(scope, receive, send)
+            case "reset_after":
+                await self._handled(scope, receive)
+                await reset(scope, receive)
+            case "delay" if await self._book.delay(rule.seconds):
+                await self._app(scope, receive, send)
+            case "delay":
+                await reset(scope, receive)
+            case "cut":
+                await self._cut(scope, receive, send)
+            case "drip":
+                await self._drip(scope, receive, send, rule.seconds)
 
     async def _handled(self, scope: Scope, receive: Receive) -> tuple[Message, bytes]:
         """Let the application answer, but keep the answer back."""
@@ -139,12 +161,35 @@ class FaultMiddleware:
         await self._app(scope, receive, keep)
         return start, body
 
+    async def _drip(self, scope: Scope, receive: Receive, send: Send, seconds: float) -> None:
+        start, body = await self._handled(scope, receive)
+        await send({**start, "headers": _with_length(start, len(body))})
+        hung_up = asyncio.ensure_future(_disconnected(receive))
+        for at in range(len(body)):
+            await send({"type": "http.response.body", "body": body[at : at + 1], "more_body": at + 1 < len(body)})
+            if hung_up.done():
+                return
+            if not await self._book.delay(seconds):
+                hung_up.cancel()
+                await hang_up(scope, receive)
+                return
+        hung_up.cancel()
+
     async def _cut(self, scope: Scope, receive: Receive, send: Send) -> None:
         start, body = await self._handled(scope, receive)
-        headers = [header for header in start["headers"] if header[0] != b"content-length"]
-        await send({**start, "headers": [*headers, (b"content-length", str(len(body)).encode())]})
+        await send({**start, "headers": _with_length(start, len(body))})
         await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
         await hang_up(scope, receive)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _with_length(start: Message, length: int) -> list[tuple[bytes, bytes]]:
+    headers = [header for header in start["headers"] if header[0] != b"content-length"]
+    return [*headers, (b"content-length", str(length).encode())]
 
 
 def _answer(rule: Fault) -> Response:

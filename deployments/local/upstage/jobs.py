@@ -18,11 +18,6 @@ from deployments.local.upstage.store import Batch, Fate, OcrRequest, Store, plan
 _logger = logging.getLogger(__name__)
 
 
-def model_snapshot(model: str) -> str:
-    """Return the model that really works when the alias was asked for."""
-    return "ocr-250904" if model == "ocr" else model
-
-
 class Jobs:
     """Works on requests as they come, ten pages at a time, so that a long one does not block the rest.
 

@@ -44,7 +44,7 @@ def clova(request: OcrRequest, pages: Sequence[Page], first_index: int) -> Json:
 
 def _image(request: OcrRequest, page: Page, index: int) -> Json:
     return {
-        "uid": uuid.uuid5(uuid.UUID(request.id), str(index)).hex,
+        "uid": uuid.uuid5(uuid.NAMESPACE_OID, f"{request.id}/{index}").hex,
         "name": request.file_name,
         "inferResult": "SUCCESS",
         "message": "SUCCESS",

@@ -25,8 +25,8 @@ class Limits(BaseModel):
     )
     batch_pages: int = Field(default=10, ge=1, description="Pages of a batch.")
     sync_seconds: float = Field(default=300, ge=0, description="Time a sync request may take before it answers 504.")
-    file_name_chars: int = Field(
-        default=900, ge=1, description="A longer file name leaves the request hanging in started."
+    file_name_bytes: int = Field(
+        default=900, ge=1, description="A file name of more bytes leaves the request hanging in started."
     )
     result_seconds: float = Field(
         default=30 * 86400, ge=0, description="Life of a finished request; then it answers 404."
@@ -79,7 +79,26 @@ class Settings(BaseModel):
         description="Base of download_url, e.g. http://localhost:8080; null takes the host the caller used.",
     )
 
-    shape: Literal["old", "new"] = Field(default="old", description="Answer bodies: old has pixels, new has ratios.")
+    face: Literal["documented", "recorded"] = Field(
+        default="documented",
+        description="Answer bodies: as the source documents have them (newer shape, ratios), or as recorded from the "
+        "live API (older shape, pixels).",
+    )
+    model_snapshot: str = Field(default="ocr-250904", description="The model that works when the alias is asked for.")
+    other_models: list[str] = Field(
+        default_factory=list, description="Models that are taken besides those whose name begins with ocr."
+    )
+    extra_fields: Literal["refuse", "ignore"] = Field(
+        default="refuse", description="Form fields of other models, such as Document Parse's: 400, or ignored."
+    )
+    request_ids: Literal["uuid", "number", "same"] = Field(
+        default="uuid",
+        description="request_id: a UUID, a JSON number, or the first one again for every later submission.",
+    )
+    over_page_limit: Literal["refuse", "first"] = Field(
+        default="refuse",
+        description="A document with too many pages: 413, or only the first ones are recognised and nothing is said.",
+    )
     page_ids: Literal["restart", "document", "one"] = Field(
         default="restart",
         description="pages[].id: from 0 in each batch, from 0 over the document, or from 1 in each batch; "
@@ -90,7 +109,7 @@ class Settings(BaseModel):
         description="schema=google: responses has one answer a page in a list, document one for all pages.",
     )
     nested_errors: list[int] = Field(
-        default_factory=lambda: [400, 401, 403, 429],
+        default_factory=lambda: [400, 401, 403, 413, 429],
         description='Status codes whose body is {"error": {...}}; the others have {"code", "message"}.',
     )
     batch_order: Literal["ordered", "reversed", "shuffled"] = Field(
@@ -101,6 +120,13 @@ class Settings(BaseModel):
         description="What stands under batches before the work starts; list shows them all as scheduled.",
     )
 
+    requests_per_second: int = Field(default=1000, ge=1, description="Told in the headers of every answer.")
+    pages_per_minute: int = Field(default=1_000_000, ge=1, description="Told in the headers of every answer.")
+    keep_rates: bool = Field(default=False, description="What is over these two rates answers 429.")
+    retry_after: Literal["none", "seconds", "date", "unix"] = Field(
+        default="none", description="How such a 429 says Retry-After, beside the vendor's own header."
+    )
+
     credit_pages: int | None = Field(
         default=None,
         ge=0,
@@ -108,7 +134,7 @@ class Settings(BaseModel):
     )
     refuse_async: bool = Field(default=False, description="Asynchronous submits are refused for this model.")
     refuse_async_status: Literal[400, 404, 405] = Field(
-        default=400, description="How they are refused: 400 invalid model name, 404 not found, 405 method not allowed."
+        default=400, description="How they are refused: 400 for the model, 404 not found, 405 method not allowed."
     )
     hang_on_bad_names: bool = Field(
         default=True,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, TypeAdapter
 
-from deployments.local.upstage.errors import ApiError
+from deployments.local.upstage.errors import no_credit
 from deployments.local.upstage.formats import Format
 from deployments.local.upstage.recognise import Page
 
@@ -128,7 +129,7 @@ class Store:
         """
         with self._lock:
             if credit_pages is not None and self._billed + request.pages > credit_pages:
-                raise ApiError(403, "insufficient credit")
+                raise no_credit()
             self.upload_path(request.id).replace(self.document_path(request.id))
             self._write(request)
             self._requests[request.id] = request
@@ -179,22 +180,27 @@ class Store:
         except FileNotFoundError:
             return None
 
-    def bill(self) -> dict[str, object]:
-        """What was billed: how many requests and pages, and each of them, oldest first."""
-        requests = self.summaries()
-        documents = [
-            {
-                "id": request.id,
-                "mode": request.mode,
-                "sha256": request.sha256,
-                "pages": request.pages,
-                "file_name": request.file_name,
-                "requested_at": request.requested_at,
-            }
-            for request in requests
-        ]
-        pages = sum(request.pages for request in requests)
-        return {"requests": len(documents), "pages": pages, "documents": documents}
+    def bill(self, since: int = 0, sha256: Collection[str] = ()) -> dict[str, object]:
+        """What was billed: how many requests and pages in all, and each of them, oldest first.
+
+        Args:
+            since: leave out so many of the oldest.
+            sha256: leave out all but those of these documents, unless it is empty.
+        """
+        with self._lock:
+            documents = [
+                {
+                    "id": request.id,
+                    "mode": request.mode,
+                    "sha256": request.sha256,
+                    "pages": request.pages,
+                    "file_name": request.file_name,
+                    "requested_at": request.requested_at,
+                }
+                for request in islice(self._requests.values(), since, None)
+                if not sha256 or request.sha256 in sha256
+            ]
+            return {"requests": len(self._requests), "pages": self._billed, "documents": documents}
 
     def secret(self, fresh: bytes) -> bytes:
         """The key that URLs are signed with; `fresh` becomes it in a new folder."""

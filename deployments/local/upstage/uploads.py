@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -32,7 +32,7 @@ class Upload:
 class _Form:
     """Collects what the parser finds."""
 
-    def __init__(self, target: BinaryIO, max_bytes: int) -> None:
+    def __init__(self, target: BinaryIO, max_bytes: int, others: Literal["refuse", "ignore"]) -> None:
         self.fields: dict[str, str] = {}
         self.file_name: str | None = None
         self.size = 0
@@ -40,6 +40,8 @@ class _Form:
         self.problem: str | None = None
         self._target = target
         self._max_bytes = max_bytes
+        self._others = others
+        self._ignored = False
         self._header = (b"", b"")
         self._disposition = b""
         self._name = ""
@@ -49,7 +51,7 @@ class _Form:
     def on_part_begin(self) -> None:
         self._disposition = self._value = b""
         self._name = ""
-        self._is_file = False
+        self._is_file = self._ignored = False
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header = (self._header[0] + data[start:end], self._header[1])
@@ -66,6 +68,9 @@ class _Form:
         _, options = parse_options_header(self._disposition)
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         self._is_file = b"filename" in options
+        self._ignored = self._others == "ignore" and self._name not in ("document", "model", "schema")
+        if self._ignored:
+            return
         if not self._name:
             self._complain("a form field has no name")
         elif self._name in self.fields or (self._name == "document" and self.file_name is not None):
@@ -78,7 +83,7 @@ class _Form:
             self.file_name = options[b"filename"].decode("utf-8", "replace")
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self.problem:
+        if self.problem or self._ignored:
             return
         if not self._is_file:
             self._value += data[start:end]
@@ -92,14 +97,16 @@ class _Form:
             self._target.write(chunk)
 
     def on_part_end(self) -> None:
-        if not self._is_file and self._name:
+        if not self._is_file and self._name and not self._ignored:
             self.fields[self._name] = self._value.decode("utf-8", "replace")
 
     def _complain(self, problem: str) -> None:
         self.problem = self.problem or problem
 
 
-async def read_form(request: Request, target: Path, max_bytes: int) -> Upload:
+async def read_form(
+    request: Request, target: Path, max_bytes: int, others: Literal["refuse", "ignore"] = "refuse"
+) -> Upload:
     """Read the form of a request to its end.
 
     What is beyond `max_bytes` is read and thrown away: a client that is still sending would see a broken
@@ -109,6 +116,7 @@ async def read_form(request: Request, target: Path, max_bytes: int) -> Upload:
         request: the request, whose body is not read yet.
         target: where the document goes.
         max_bytes: how much of the document is written.
+        others: what to do with fields of other names.
 
     Returns:
         The form.
@@ -123,7 +131,7 @@ async def read_form(request: Request, target: Path, max_bytes: int) -> Upload:
             pass
         raise ApiError(400, "the body must be multipart/form-data")
     with target.open("wb") as file:
-        form = _Form(file, max_bytes)
+        form = _Form(file, max_bytes, others)
         feed = _parser(boundary, form)
         async for chunk in request.stream():
             feed(chunk)
