@@ -4,6 +4,7 @@ import os
 import signal
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +12,11 @@ from hypothesis import HealthCheck, settings
 
 from deployments.ceph.cluster import CephCluster, require_programs
 from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY, UNWANTED, UPSTAGE_KEY, LocalStack, StackError
+from tasks.store.ledger import Ledger
+from tasks.store.location import Location
 from tasks.store.objects import Objects
 from tests.fakes import FakeClock
+from tests.prefect_server import empty_database
 from tests.stand_in import StandInControl
 
 if TYPE_CHECKING:
@@ -23,6 +27,24 @@ settings.register_profile(
     "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("repeatable")
+
+
+# Fixtures that start servers.
+_SERVERS = {"stack", "s3_url", "prefect_database", "stand_in"}
+# Tests that start servers themselves.
+_OWN_SERVERS = ("tests/deployments/local/test_upstage_stand_in", "tests/deployments/local/test_stack.py")
+# What takes many processes or seconds each, measured; `make quick` leaves it out.
+_SLOW = (
+    "tests/bench/", "tests/deployments/local/test_samples.py", "tests/documents/files/test_split",
+    "tests/documents/results/test_schemas.py::test_memory_does_not_grow_with_the_document",
+    "tests/hostile/test_answers.py", "tests/hostile/test_containers.py", "tests/hostile/test_documents.py",
+)  # fmt: skip
+# What takes longest, so that no process is left alone with it at the end.
+_LONG = (
+    "tests/deployments/local/test_demo.py", "tests/flows/run/test_engines.py", "tests/deployed/",
+    "tests/deployments/alerts/", "tests/flows/", "tests/weather/", "tests/deployments/local/",
+    "tests/steps/", "tests/hostile/", "tests/documents/", "tests/store/",
+)  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,6 +64,16 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(str(error)) from error
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs servers or takes long, and put the longest first."""
+    for item in items:
+        if _SERVERS & set(getattr(item, "fixturenames", ())) or item.nodeid.startswith(_OWN_SERVERS):
+            item.add_marker("servers")
+        if item.nodeid.startswith(_SLOW):
+            item.add_marker("slow")
+    items.sort(key=lambda item: next((n for n, long in enumerate(_LONG) if item.nodeid.startswith(long)), len(_LONG)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _only_loopback() -> None:
     """Nothing of the user's environment reaches a test, and no test reaches beyond this machine."""
@@ -57,6 +89,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory, _only_loopback: None) -> Ite
     """S3 and the stand-in in its fast mode, without Prefect: enough for everything but flows."""
     with LocalStack(tmp_path_factory.mktemp("stack"), recogniser="text", services=("s3", "upstage")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def prefect_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str, _only_loopback: None) -> Path:
+    """What a Prefect server keeps that has done nothing yet: once for all the processes of a test run."""
+    folder = tmp_path_factory.getbasetemp()
+    return empty_database(folder if worker_id == "master" else folder.parent)
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +134,18 @@ def bucket(s3: "S3Client") -> str:
 def objects(s3: "S3Client") -> Objects:
     """The product's view of the S3 server."""
     return Objects(s3)
+
+
+@pytest.fixture
+def destination(bucket: str) -> Location:
+    """Where the ledger lies."""
+    return Location(bucket, "out/")
+
+
+@pytest.fixture
+def ledger(objects: Objects, destination: Location) -> Ledger:
+    """A ledger on a store that works."""
+    return Ledger(objects, destination)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 
 import requests
 
-_BUSY_SECONDS = 60.0
+from tests.waiting import PATIENCE
 
 
 def call(url: str, method: str, path: str, body: Any = None) -> Any:
@@ -17,11 +17,11 @@ def call(url: str, method: str, path: str, body: Any = None) -> Any:
         path: below `/api/`.
         body: the JSON to send.
     """
-    deadline = time.monotonic() + _BUSY_SECONDS
+    deadline = time.monotonic() + PATIENCE
     with requests.Session() as session:
         session.trust_env = False
         while True:
-            answer = session.request(method, f"{url}/api/{path}", json=body, timeout=30)
+            answer = session.request(method, f"{url}/api/{path}", json=body, timeout=PATIENCE)
             if answer.status_code != requests.codes.unavailable or time.monotonic() > deadline:
                 break
             time.sleep(0.2)  # between bounded tries: the server has no way to call us

@@ -1,7 +1,6 @@
 """A real queue on loopback that a bucket's notifications go to, as deployments/aws sets it up."""
 
 import json
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,17 +11,16 @@ import boto3
 
 from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY
 from flows.listen import _listen
-from flows.run import Run
-from tasks.inbox import Inbox
+from flows.run.run import Run
+from tasks.context import RunContext
 from tasks.report import RunReport
-from tasks.session import Session
-from tasks.store.known import KnownJobs
-from tasks.submit import submit_document
+from tasks.steps.inbox import Inbox
+from tasks.steps.submit import submit_document
+from tasks.tally import KnownJobs, StepResult, Tally
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
-
-_PATIENCE = 20.0
 
 
 def sqs_client(url: str) -> Any:  # Any: boto3's types for SQS are a package of their own
@@ -68,10 +66,7 @@ class Notified:
 
     def until(self, look: Callable[[], int], number: int) -> None:
         """Wait until there are so many: notifications are delivered in the background, and messages come back."""
-        deadline = time.monotonic() + _PATIENCE
-        while look() != number:
-            assert time.monotonic() < deadline, f"{look()} messages instead of {number}"
-            time.sleep(0.05)  # between bounded looks: a queue tells nobody who is not receiving
+        until(lambda: look() == number, f"{number} messages")
 
 
 def notified(s3: "S3Client", s3_url: str, bucket: str, *, prefix: str = "in/", visibility: int = 30) -> Notified:
@@ -103,11 +98,11 @@ def notified(s3: "S3Client", s3_url: str, bucket: str, *, prefix: str = "in/", v
 class InOneProcess:
     """A run without Prefect: what `listen` asks of it, on a clock that moves with each look at the queue."""
 
-    def __init__(self, session: Session, folder: Path) -> None:
-        self.session = session
-        self.settings = session.settings
-        self.known = KnownJobs(folder)
-        self.report = RunReport(flow="listen", source=self.settings.source, destination=self.settings.destination)
+    def __init__(self, context: RunContext, folder: Path) -> None:
+        self.context = context
+        settings = context.settings
+        report = RunReport(flow="listen", source=settings.source, destination=settings.destination)
+        self.tally = Tally(KnownJobs(folder), report, context.clock)
         self.shown: list[str] = []
 
     def listen(self, inbox: Inbox, seconds: float) -> None:
@@ -117,12 +112,12 @@ class InOneProcess:
     def show(self, message: str) -> None:
         """The message that whoever watches would see."""
         self.shown.append(message)
-        self.session.clock.sleep(0.5)
+        self.context.clock.sleep(0.5)
 
     def submit(self, new: Any, most: int, heed: Any) -> None:
         """Submit up to `most` documents, one after the other."""
         for _, document in zip(range(most), new, strict=False):
-            heed(outcome := submit_document(self.session, document))
-            if outcome.budget_used_up:
-                self.report.stopped = outcome.message
+            heed(outcome := submit_document(self.context, document))
+            self.tally.add(StepResult([outcome]))
+            if not self.tally.sending:
                 return

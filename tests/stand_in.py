@@ -1,8 +1,12 @@
 """The test's hand on the API's stand-in: its settings, its faults, its bill."""
 
+import sys
 from typing import Any
+from urllib.parse import urlencode
 
 import requests
+
+from tests.waiting import PATIENCE
 
 
 class StandInControl:
@@ -17,7 +21,7 @@ class StandInControl:
         self._normal = self._call("GET", "settings")
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
-        answer = self._session.request(method, f"{self.url}/_control/{path}", json=body, timeout=30)
+        answer = self._session.request(method, f"{self.url}/_control/{path}", json=body, timeout=PATIENCE)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
@@ -35,10 +39,18 @@ class StandInControl:
         """Inject faults at the network; see `deployments.local.upstage.faults`."""
         self._call("POST", "faults", list(rules))
 
-    def billed(self, *sha256: str) -> list[dict[str, Any]]:
-        """What was billed, for the given documents or for all."""
-        documents: list[dict[str, Any]] = self._call("GET", "bill")["documents"]
-        return [each for each in documents if not sha256 or each["sha256"] in sha256]
+    def billed(self, *sha256: str, since: int = 0) -> list[dict[str, Any]]:
+        """What was billed, for the given documents or for all, but for so many of the oldest."""
+        return list(self._call("GET", f"bill?{urlencode({'since': since, 'sha256': sha256}, doseq=True)}")["documents"])
+
+    def requests(self) -> int:
+        """How many requests were billed so far."""
+        # Of none of them the details: a long test run makes thousands.
+        return int(self._call("GET", f"bill?since={sys.maxsize}")["requests"])
+
+    def settings(self) -> dict[str, Any]:
+        """The settings in force."""
+        return dict(self._call("GET", "settings"))
 
     def calls(self) -> dict[str, int]:
         """How often each call was made since the last reset."""

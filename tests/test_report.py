@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.outcomes import Outcome
+from tasks.job.outcome import Outcome
 from tasks.report import RunReport
 
 HOSTILE = [

@@ -177,9 +177,9 @@ def test_only_folders_that_can_hold_something_are_listed(patterns: list[str], fo
     ],
 )
 def test_a_hostile_pattern_takes_no_time(pattern: str, key: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert includes(pattern, key) is (key == pattern)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(
@@ -242,3 +242,30 @@ def test_a_selection_survives_the_way_to_a_task_and_back() -> None:
     assert RunSettings.model_validate_json(settings.model_dump_json()) == settings
     assert hash(RunSettings.model_validate_json(settings.model_dump_json())) == hash(settings)
     assert Selection() == EVERYTHING
+
+
+@pytest.mark.parametrize(
+    ("pattern", "doubt"),
+    [
+        ("scans/", "'scans/' ends with a slash, as no document does: scans/** is what lies in there"),
+        ("[a-z.pdf", "has a [ that no ] closes"),
+        ("a/[b/c]", "has a [ that no ] closes"),
+        ("[]", "has a [ that no ] closes"),
+        ("[!]x", "has a [ that no ] closes"),
+        ("{a,b.pdf", "has a { that no } closes"),
+        ("[]]", None),
+        ("[!]x]", None),
+        ("[{]x", None),
+        ("a\\[", None),
+        ("a\\{b", None),
+        ("{a/b,c/[de]}", None),
+        ("a}", None),
+        ("a\\", None),
+        ("**/*.pdf", None),
+    ],
+)
+def test_a_pattern_that_was_meant_otherwise_is_doubted(pattern: str, doubt: str | None) -> None:
+    for selection in (Selection(include=(pattern,)), Selection(exclude=(pattern,))):
+        told = selection.doubts()
+        assert len(told) == (doubt is not None)
+        assert doubt is None or doubt in told[0]

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.documents.answers import read_batch
-from tasks.documents.coverage import Piece, cover
-from tasks.documents.merge import merge
-from tasks.models import PageRange
+from tasks.documents.results.batch import read_batch
+from tasks.documents.results.merge import merge
+from tasks.job.coverage import Piece, cover
+from tasks.job.record import PageRange
 from tests.bench.samples import answer
 
 _BATCH = 10  # pages, as the API makes them

@@ -1,6 +1,6 @@
 """Runs the program that takes pages out of a document, and notes the most memory that it took.
 
-Stands in for `tasks/documents/part.py`, whose arguments it takes; see `tests.bench.splitting`.
+Stands in for `tasks/documents/files/extract.py`, whose arguments it takes; see `tests.bench.splitting`.
 """
 
 import os

@@ -11,10 +11,10 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tasks.documents import part as program
-from tasks.documents.inspect import InspectionLimits, inspect_document
-from tasks.documents.parts import divide
-from tasks.models import PageRange
+from tasks.documents.files import extract as program
+from tasks.documents.files.inspect import InspectionLimits, inspect_document
+from tasks.documents.files.split import divide
+from tasks.job.record import PageRange
 from tests.bench.peak import peak
 
 LIMIT = 50_000_000  # bytes, as the API has it

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployments.local.stack import UPSTAGE_KEY, LocalStack
-from tests import documents
-from tests.deployed.ground import Ground, grounds, places, until
+from tests import sample_documents as documents
+from tests.deployed.ground import Ground, grounds, places
 from tests.flows.conftest import Place
 from tests.stand_in import StandInControl
 from tests.steps.conftest import World
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-_PATIENCE = 300.0
 _SECONDS_BETWEEN = 7.0  # documents arrive at different moments of the schedules
 
 
@@ -35,11 +35,11 @@ def _measure(ground: Ground, s3: "S3Client", name: str, every: int, count: int) 
     schedule = {"schedule": {"every": every}}
     deployed = ground.deploy(places({name: place}, {name: {"submit": schedule, "collect": schedule}}))
     assert deployed.returncode == 0, deployed.stdout + deployed.stderr
-    until(lambda: ground.runs(f"collect-{name}", "COMPLETED"), _PATIENCE, "the first collect")
+    until(lambda: ground.runs(f"collect-{name}", "COMPLETED"), "the first collect")
     for number in range(count):
         place.put({f"{number}.pdf": documents.text_pdf([f"{name} {number}", "two"])})
         time.sleep(_SECONDS_BETWEEN)  # what is measured is how documents that arrive over time fare
-    until(lambda: len(place.results()) == count, _PATIENCE, "all results")
+    until(lambda: len(place.results()) == count, "all results")
     for flow in ("submit", "collect"):
         ground.pause(f"{flow}-{name}")
 

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,10 +31,14 @@ def by_hand(s3: "S3Client") -> Place:
 
 @pytest.fixture(scope="module")
 def ground(
-    stack: LocalStack, tmp_path_factory: pytest.TempPathFactory, scheduled: Place, by_hand: Place
+    stack: LocalStack,
+    tmp_path_factory: pytest.TempPathFactory,
+    prefect_database: Path,
+    scheduled: Place,
+    by_hand: Place,
 ) -> Iterator[Ground]:
     """Both are deployed, and a worker is there."""
-    with grounds(stack, tmp_path_factory.mktemp("deployed")) as ready:
+    with grounds(stack, tmp_path_factory.mktemp("deployed"), prefect_database) as ready:
         deployed = ready.deploy(
             places({"scheduled": scheduled, "by-hand": by_hand}, {"scheduled": {"submit": _EVERY, "collect": _EVERY}})
         )

@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,12 @@ from typing import Any
 from deployments.local.stack import LocalStack
 from tests import prefect_api
 from tests.flows.conftest import Place
+from tests.prefect_server import empty_database, prefect_server
+from tests.waiting import PATIENCE
 
 POOL = "bulk-ocr"
 FAST_OPTIONS = {"requests_per_second": 500, "pages_per_minute": 1_000_000, "poll_seconds": 0.05}
-_COMMAND_SECONDS = 150
 _STOP_SECONDS = 30
-
-
-def until(seen: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Look until something is seen; the value it was seen as."""
-    deadline = time.monotonic() + seconds
-    while not (found := seen()):
-        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
-        time.sleep(0.2)  # between bounded looks: neither the store nor the server has a way to call us
-    return found
 
 
 def places(
@@ -61,7 +52,7 @@ class Ground:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=_COMMAND_SECONDS,
+            timeout=PATIENCE,
             check=False,
             stdin=subprocess.DEVNULL,
         )
@@ -73,7 +64,7 @@ class Ground:
         command = ["-m", "deployments.render", "--environment", "test"]
         subprocess.run(
             [sys.executable, *command, "--places", str(listed), "--output", str(rendered)],
-            timeout=_COMMAND_SECONDS,
+            timeout=PATIENCE,
             check=True,
             stdout=subprocess.DEVNULL,
         )
@@ -147,9 +138,9 @@ class Ground:
 
 
 @contextlib.contextmanager
-def grounds(stack: LocalStack, folder: Path) -> Iterator[Ground]:
+def grounds(stack: LocalStack, folder: Path, database: Path | None = None) -> Iterator[Ground]:
     """A Prefect server of its own, with a work pool, beside a stack of S3 and the stand-in."""
-    with LocalStack(folder / "server", services=("prefect",)) as server:
+    with prefect_server(folder / "server", database or empty_database(folder)) as server:
         elsewhere = folder / "elsewhere"
         elsewhere.mkdir()
         ground = Ground(server.process_environment(stack.process_environment()), server.prefect_url, elsewhere)

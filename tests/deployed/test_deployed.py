@@ -5,13 +5,13 @@ import json
 from typing import Any
 
 from deployments.local.stack import S3_SECRET_KEY, UPSTAGE_KEY
-from tests import documents
-from tests.deployed.ground import Ground, places, until
+from tests import sample_documents as documents
+from tests.deployed.ground import Ground, places
 from tests.flows.conftest import Place
 from tests.stand_in import StandInControl
+from tests.waiting import until
 
 DOCUMENTS = 3
-PATIENCE = 60.0
 
 
 def _put(place: Place, tag: str) -> list[str]:
@@ -37,11 +37,11 @@ def test_results_appear_on_schedule_and_a_second_deploy_changes_nothing(
     ground: Ground, scheduled: Place, api: StandInControl
 ) -> None:
     hashes = _put(scheduled, "scheduled")
-    until(lambda: len(scheduled.results()) == DOCUMENTS, PATIENCE, "results")
+    until(lambda: len(scheduled.results()) == DOCUMENTS, "results")
     names = ("submit-scheduled", "collect-scheduled")
     for name in names:
         ground.pause(name)
-    until(lambda: not any(ground.runs(name, "RUNNING", "PENDING") for name in names), PATIENCE, "the end of all runs")
+    until(lambda: not any(ground.runs(name, "RUNNING", "PENDING") for name in names), "the end of all runs")
     assert sorted(each["sha256"] for each in api.billed(*hashes)) == sorted(hashes), "each was paid for once"
 
     before = _standing(ground)
@@ -60,12 +60,12 @@ def test_of_two_collects_at_once_the_second_is_cancelled_and_nothing_is_lost(
 ) -> None:
     hashes = _put(by_hand, "by hand")
     ground.start("submit-by-hand")
-    until(lambda: ground.runs("submit-by-hand", "COMPLETED"), PATIENCE, "the end of submitting")
+    until(lambda: ground.runs("submit-by-hand", "COMPLETED"), "the end of submitting")
     assert len(by_hand.records("open")) == DOCUMENTS
     # The one that wins is kept at work for a while, so that the two meet.
     api.fail({"method": "GET", "path": "/requests/", "action": "delay", "seconds": 4, "times": DOCUMENTS})
     two = [ground.start("collect-by-hand") for _ in range(2)]
-    until(lambda: len(ground.runs("collect-by-hand", "COMPLETED", "CANCELLED")) == 2, PATIENCE, "the end of both")
+    until(lambda: len(ground.runs("collect-by-hand", "COMPLETED", "CANCELLED")) == 2, "the end of both")
     states = {state["type"]: state["message"] for state in map(ground.state, two)}
     assert set(states) == {"COMPLETED", "CANCELLED"}
     assert states["CANCELLED"] == "Deployment concurrency limit reached."
@@ -100,7 +100,7 @@ def test_a_worker_whose_version_does_not_know_a_setting_fails_the_run_in_words_a
     assert deployed.returncode == 0, deployed.stdout + deployed.stderr
     by_hand.put({"newer.pdf": documents.text_pdf(["for a newer version"])})
     run = ground.start("backfill-newer", options={"setting_of_a_newer_version": 1})
-    until(lambda: ground.state(run)["type"] == "FAILED", PATIENCE, "the run to fail")
+    until(lambda: ground.state(run)["type"] == "FAILED", "the run to fail")
     message = ground.state(run)["message"]
     assert "setting_of_a_newer_version" in message
     assert "Extra inputs are not permitted" in message

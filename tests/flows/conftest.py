@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +12,27 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deployments.local.stack import LocalStack
-from tests import documents, prefect_api
+from tests import prefect_api
+from tests import sample_documents as documents
+from tests.command_server import CommandServer, Process
+from tests.prefect_server import prefect_server
 from tests.stand_in import StandInControl
 from tests.store.flaky_s3 import FlakyS3
+from tests.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., Process]
 
 FAST = ("--requests-per-second", "500", "--pages-per-minute", "1000000", "--poll-seconds", "0.05")
 
 
 @pytest.fixture(scope="session")
-def prefect(tmp_path_factory: pytest.TempPathFactory, _only_loopback: None) -> Iterator[LocalStack]:
+def prefect(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[LocalStack]:
     """A Prefect server of the session's own."""
-    with LocalStack(tmp_path_factory.mktemp("prefect"), services=("prefect",)) as running:
+    with prefect_server(tmp_path_factory.mktemp("prefect"), prefect_database) as running:
         yield running
 
 
@@ -38,21 +42,30 @@ def environment(stack: LocalStack, prefect: LocalStack) -> dict[str, str]:
     return prefect.process_environment(stack.process_environment())
 
 
+@pytest.fixture(scope="session")
+def command_server(environment: dict[str, str]) -> Iterator[CommandServer]:
+    """The process whose forks the commands are."""
+    with CommandServer(environment) as server:
+        yield server
+
+
 @pytest.fixture
-def command(environment: dict[str, str]) -> Command:
+def start(command_server: CommandServer, environment: dict[str, str]) -> Start:
+    """Starts `bulk-ocr …` as a process; variables are added to the environment, or taken out of it with None."""
+
+    def begin(*arguments: str, **variables: str | None) -> Process:
+        given = {name: value for name, value in {**environment, **variables}.items() if value is not None}
+        return command_server.start(arguments, given)
+
+    return begin
+
+
+@pytest.fixture
+def command(start: Start) -> Command:
     """Runs `bulk-ocr …` as a process and waits for it."""
 
     def run(*arguments: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
-        given = {name: value for name, value in {**environment, **variables}.items() if value is not None}
-        return subprocess.run(
-            [sys.executable, "-m", "flows.cli", *arguments],
-            env=given,
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        return start(*arguments, **variables).completed(PATIENCE)
 
     return run
 
@@ -122,19 +135,24 @@ class History:
 
     def flow_run(self, name: str) -> dict[str, Any]:
         """The one flow run of that name."""
-        (found,) = self._post("flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}})
-        return dict(found)
+        (found,) = self.flow_runs(name)
+        return found
+
+    def flow_runs(self, name: str) -> list[dict[str, Any]]:
+        """The flow runs of that name, the first one first."""
+        by_start = {"flow_runs": {"name": {"any_": [name]}}, "sort": "START_TIME_ASC"}
+        return [dict(found) for found in self._post("flow_runs/filter", by_start)]
 
     def task_runs(self, flow_run_id: str, *names: str) -> dict[str, dict[str, Any]]:
         """The task runs of a flow run, by name, once all of those names have ended: the server records in batches."""
-        deadline = time.monotonic() + 30
-        while True:
+
+        def ended() -> dict[str, dict[str, Any]] | None:
             found = self._post("task_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})
             runs = {each["name"]: each for each in found}
-            if all(name in runs and runs[name]["state"]["type"] in ("COMPLETED", "FAILED") for name in names):
-                return runs
-            assert time.monotonic() < deadline, sorted(runs)
-            time.sleep(0.1)  # between bounded looks: the server has no way to call us
+            over = (name in runs and runs[name]["state"]["type"] in ("COMPLETED", "FAILED") for name in names)
+            return runs if all(over) else None
+
+        return until(ended, f"the end of {names}")
 
     def logs(self, flow_run_id: str) -> list[str]:
         """The messages in a flow run's log, its task runs' included."""
@@ -152,16 +170,19 @@ def history(prefect: LocalStack) -> History:
     return History(prefect.prefect_url)
 
 
+_BARE = {"PATH": os.environ["PATH"], "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
 class Machine:
     """Somebody's machine: documents, a temporary folder, and the API's address and key; nothing else."""
 
-    def __init__(self, folder: Path, base_url: str, key: str) -> None:
+    def __init__(self, folder: Path, base_url: str, key: str, commands: CommandServer) -> None:
+        self._commands = commands
         self.documents, self.temporary = folder / "documents", folder / "temporary"
         for each in (self.documents, self.temporary):
             each.mkdir()
-        self.environment = {
-            "PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(self.temporary), "NO_PROXY": "127.0.0.1",
-            "PYTHONPATH": str(Path(__file__).parents[2]), "UPSTAGE_API_KEY": key, "UPSTAGE_BASE_URL": base_url,
+        self.environment = _BARE | {
+            "HOME": str(folder), "TMPDIR": str(self.temporary), "UPSTAGE_API_KEY": key, "UPSTAGE_BASE_URL": base_url,
         }  # fmt: skip
 
     def put(self, name: str, body: bytes) -> Path:
@@ -184,13 +205,13 @@ class Machine:
             **(streams | more),
         )
 
-    def run(self, *arguments: str | Path, given: str | None = None) -> tuple[int, str, str]:
+    def run(self, *arguments: str | Path) -> tuple[int, str, str]:
         """Run the command. Gives exit status, standard output and standard error."""
-        more = {} if given is None else {"stdin": subprocess.PIPE}
-        with self.start(*arguments, **more) as process:
-            out, complaints = process.communicate(given, timeout=60)
+        given = ("file", *map(str, arguments), *FAST)
+        process = self._commands.start(given, self.environment, self.documents)
+        out, complaints = process.communicate(PATIENCE)
         assert "Traceback" not in complaints, complaints
-        return process.returncode, out, complaints
+        return process.wait(), out, complaints
 
     def delivered(self, *arguments: str | Path) -> Path:
         """Run the command over one document, which is done. Gives the result."""
@@ -208,9 +229,16 @@ def gateway(stack: LocalStack, api: StandInControl) -> Iterator[FlakyS3]:
         yield proxy
 
 
+@pytest.fixture(scope="session")
+def file_commands() -> Iterator[CommandServer]:
+    """The process whose forks the commands `file` are."""
+    with CommandServer(_BARE, flows=False) as server:
+        yield server
+
+
 @pytest.fixture
-def machine(tmp_path: Path, gateway: FlakyS3, api: StandInControl) -> Machine:
-    return Machine(tmp_path, f"{gateway.url}/v1", api.key)
+def machine(tmp_path: Path, gateway: FlakyS3, api: StandInControl, file_commands: CommandServer) -> Machine:
+    return Machine(tmp_path, f"{gateway.url}/v1", api.key, file_commands)
 
 
 def pdf(title: str, pages: int = 1) -> bytes:

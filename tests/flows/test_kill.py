@@ -6,35 +6,24 @@ The one exception is counted: a run killed between the POST and its record leave
 
 import hashlib
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
-from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerContext
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deployments.local.stack import LocalStack
-from tests import documents
-from tests.flows import forked
-from tests.flows.conftest import FAST, Command, Place, report_of
+from tests import sample_documents as documents
+from tests.command_server import Process
+from tests.flows.conftest import FAST, Command, Place, Start, report_of
 from tests.stand_in import StandInControl
 from tests.store.flaky_s3 import FlakyS3, Rule
+from tests.waiting import PATIENCE
 
-OPTIONS: dict[str, Any] = {
-    "requests_per_second": 500,
-    "pages_per_minute": 1_000_000,
-    "poll_seconds": 0.05,
-    "lease_seconds": 1,
-    "workers": 2,
-}
+OPTIONS = (*FAST, "--lease-seconds", "1", "--workers", "2")
 TEXTS = [f"kill {page}" for page in range(1, 13)]
 
 
@@ -58,16 +47,11 @@ STEPS = [
     Step("download", {"method": "GET", "path": "/storage/", "skip": 1}, at_api=True),
     Step("publish", {"method": "PUT", "path": r"/out/.*\.ocr\.json"}),
     Step("done", {"method": "PUT", "path": "_jobs/done/"}),
-    Step("close", {"method": "PUT", "path": "_jobs/open/", "body": b'"doing": ?"closed"'}),
+    Step("close", {"method": "PUT", "path": "_jobs/open/", "body": b'"closed": ?"'}),
     Step("delete", {"method": "DELETE", "path": "_jobs/open/"}),
 ]
 # Killed when the POST has been answered, or while its record is on the way: what it cost cannot be known.
 UNKNOWN = {("post", "after"), ("record", "before")}
-
-
-@pytest.fixture(scope="module")
-def forkserver(environment: dict[str, str]) -> ForkServerContext:
-    return forked.context(environment)
 
 
 @pytest.fixture
@@ -76,6 +60,29 @@ def gateways(stack: LocalStack, api: StandInControl) -> Iterator[tuple[FlakyS3, 
     with FlakyS3(stack.s3_url) as s3, FlakyS3(stack.upstage_url) as upstage:
         api.set(storage_base_url=upstage.url)
         yield s3, upstage
+
+
+class Doomed:
+    """A command that is killed at a call it makes."""
+
+    def __init__(self) -> None:
+        self._process: Future[Process] = Future()
+
+    def kill(self) -> None:
+        """Kill it, and return when it is gone; for the proxy to call."""
+        process = self._process.result(PATIENCE)
+        process.kill()
+        process.wait(PATIENCE)
+
+    def run(self, process: Process) -> int:
+        """Let it run until it ends. Gives its exit status."""
+        self._process.set_result(process)
+        return process.wait(PATIENCE)
+
+
+def _killing(doomed: Doomed, moment: str, **call: Any) -> Rule:
+    """A rule that kills a command before a call of its is forwarded, or once it was and before the answer."""
+    return Rule("pass", **call, after=doomed.kill) if moment == "after" else Rule("refuse", **call, before=doomed.kill)
 
 
 def _variables(gateways: tuple[FlakyS3, FlakyS3]) -> Mapping[str, str]:
@@ -87,38 +94,24 @@ def _variables(gateways: tuple[FlakyS3, FlakyS3]) -> Mapping[str, str]:
 def test_a_run_killed_at_any_step_loses_nothing_and_pays_once(
     step: Step,
     moment: str,
-    forkserver: ForkServerContext,
+    start: Start,
     gateways: tuple[FlakyS3, FlakyS3],
     place: Place,
     api: StandInControl,
-    tmp_path: Path,
 ) -> None:
     body = documents.text_pdf([f"{step.name} {moment}", *TEXTS])
     place.put({"a.pdf": body})
-    arguments = (_variables(gateways), place.source, place.destination, OPTIONS)
-    killed = threading.Event()
+    arguments = ("run", place.source, place.destination, *OPTIONS, "--json")
+    first = Doomed()
+    gateways[step.at_api].fail(_killing(first, moment, **step.rule))
+    assert first.run(start(*arguments, **_variables(gateways))) == -signal.SIGKILL, "the run never came to this step"
 
-    def kill() -> None:
-        if process.pid is not None and not killed.is_set():
-            killed.set()
-            os.kill(process.pid, signal.SIGKILL)
-            wait([process.sentinel], 30)  # not `join`: only one thread may ask for the exit status
-
-    rule = Rule("pass", **step.rule, after=kill) if moment == "after" else Rule("refuse", **step.rule, before=kill)
-    gateways[step.at_api].fail(rule)
-    process = forked.start_backfill(forkserver, *arguments, tmp_path / "first.json")
-    process.join(60)
-    assert killed.is_set(), "the run never came to this step"
-    assert process.exitcode == -signal.SIGKILL
-
-    second = forked.start_backfill(forkserver, *arguments, tmp_path / "second.json")
-    second.join(60)
-    assert second.exitcode == 0
-    report = json.loads((tmp_path / "second.json").read_text())
+    report = report_of(second := start(*arguments, **_variables(gateways)).completed(PATIENCE))
+    assert second.returncode == 0, second.stderr
     assert report["documents"] == 1
     assert report["done"] + report["skipped"] == 1
     # Killed in the middle of closing, it leaves a closed record, which a later pass deletes.
-    assert [each["lease"]["doing"] for each in place.records("open")] in ([], ["closed"])
+    assert all(each["closed"] for each in place.records("open"))
     (record,) = place.records("done")
     result = json.loads(place.results()["a.pdf.ocr.json"])
     assert [page["text"] for page in result["pages"]] == [f"{step.name} {moment}", *TEXTS]
@@ -135,9 +128,14 @@ def test_a_run_killed_at_any_step_loses_nothing_and_pays_once(
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(
-    seed: int, environment: dict[str, str], command: Command, place: Place, api: StandInControl
+    seed: int,
+    start: Start,
+    command: Command,
+    gateways: tuple[FlakyS3, FlakyS3],
+    place: Place,
+    api: StandInControl,
 ) -> None:
-    """Random moments over many documents at once, with the command itself."""
+    """Random moments over many documents at once: at any call to S3 or to the API, however long it takes to come."""
     draw = random.Random(seed)
     given = {
         f"{number:02}.pdf": documents.text_pdf([f"kill {seed} {number}.{page}" for page in range(12)])
@@ -146,19 +144,15 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(
     place.put(given)
     api.set(seconds_per_page=0.002)
     arguments = ["run", place.source, place.destination, *FAST, "--lease-seconds", "1"]
+    kills = 0
     for _ in range(4):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *arguments],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        # Work begins some three seconds after the start; from then on, any moment.
-        try:
-            process.wait(draw.uniform(2.5, 4.5))
-        except subprocess.TimeoutExpired:
-            process.kill()
-        process.wait(30)
+        at_api = draw.random() < 0.3
+        skip = draw.randrange(3, 25) if at_api else draw.randrange(12, 100)  # a run makes some 60 and 200 calls
+        doomed = Doomed()
+        rule = gateways[at_api].fail(_killing(doomed, draw.choice(["before", "after"]), skip=skip))
+        kills += doomed.run(start(*arguments, **_variables(gateways))) == -signal.SIGKILL
+        rule.times = 0
+    assert kills > 1, "most runs were cut off"
     report = report_of(command(*arguments, "--json"))
     assert report["documents"] == 10
     assert report["done"] + report["skipped"] == 10

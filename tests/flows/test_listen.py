@@ -1,10 +1,7 @@
 """The command and flow `listen`: S3's own notifications, a real queue, real processes, and everybody else beside it."""
 
 import hashlib
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,25 +11,25 @@ import pytest
 
 from deployments.local.stack import LocalStack
 from flows import listen as product
-from tasks.faults import MomentFault, SetupFault
-from tasks.inbox import Inbox
+from tasks.context import RunContext
+from tasks.faults import Passes, SetupFault
 from tasks.options import Options, RunSettings
 from tasks.selection import Selection
-from tasks.session import Session
+from tasks.steps.inbox import Inbox
 from tasks.store.objects import Objects
 from tasks.store.queue import Queue
-from tests import documents
+from tests import sample_documents as documents
 from tests.fakes import FakeClock
-from tests.flows.conftest import FAST, Command, Place, report_of
-from tests.flows.test_races import at_once, billed_once
+from tests.flows.conftest import FAST, Command, Place, Start, report_of
+from tests.flows.races import at_once, billed_once
 from tests.queues import InOneProcess, Notified, notified
 from tests.stand_in import StandInControl
 from tests.store.flaky_s3 import FlakyS3, Rule
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-PATIENCE = 30.0
 DONE_OR_FAILED = r"prefix=out/_jobs/(done|failed)"
 
 
@@ -77,12 +74,12 @@ def test_documents_are_submitted_as_they_are_told_of_and_no_others(
 
 
 def test_submit_and_two_listeners_at_once_send_each_document_once(
-    environment: dict[str, str], place: Place, queue: Notified, api: StandInControl
+    start: Start, place: Place, queue: Notified, api: StandInControl
 ) -> None:
     hashes = put(place, "at once", 12)
     queue.until(queue.visible, 13)
     listening = ("listen", queue.url, place.source, place.destination, "--seconds", "0")
-    ended = at_once(environment, listening, listening, ("submit", place.source, place.destination))
+    ended = at_once(start, listening, listening, ("submit", place.source, place.destination))
     assert [run.returncode for run in ended] == [0, 0, 0], [run.stderr for run in ended]
     assert billed_once(api, hashes)
     assert sum(report_of(run)["requests"] for run in ended) == 12
@@ -92,19 +89,14 @@ def test_submit_and_two_listeners_at_once_send_each_document_once(
 
 
 def test_a_listener_that_is_killed_loses_nothing_and_the_next_one_goes_on(
-    environment: dict[str, str], command: Command, place: Place, queue: Notified, stack: LocalStack, api: StandInControl
+    start: Start, command: Command, place: Place, queue: Notified, stack: LocalStack, api: StandInControl
 ) -> None:
     hashes = put(place, "killed", 6)
     queue.until(queue.visible, 7)
     more = ("--seconds", "0", "--workers", "1", "--lease-seconds", "1", *FAST)
     listening = ("listen", queue.url, place.source, place.destination, *more)
     with FlakyS3(stack.upstage_url) as gateway:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *listening],
-            env={**environment, "UPSTAGE_BASE_URL": f"{gateway.url}/v1"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        process = start(*listening, UPSTAGE_BASE_URL=f"{gateway.url}/v1")
         gateway.fail(Rule("refuse", "/async", "POST", skip=2, before=process.kill))
         assert process.wait(PATIENCE) == -signal.SIGKILL
     assert len(api.billed(*hashes)) == 2
@@ -124,25 +116,18 @@ def _collect_until_done(command: Command, place: Place, number: int) -> None:
 
 
 def test_a_listener_hears_of_what_comes_and_ends_with_ctrl_c(
-    environment: dict[str, str], place: Place, queue: Notified, api: StandInControl
+    start: Start, place: Place, queue: Notified, api: StandInControl
 ) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "listen", queue.url, place.source, place.destination, *FAST],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start("listen", queue.url, place.source, place.destination, *FAST)
     try:
         queue.until(queue.waiting, 0)  # S3's test message: it listens
         hashes = put(place, "heard", 2)
         queue.until(lambda: len(place.keys("out/_jobs/open/")), 2)
         queue.until(queue.waiting, 0)
-        os.kill(process.pid, signal.SIGINT)
+        process.send_signal(signal.SIGINT)
         _, complaints = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
-        process.wait()
     assert process.returncode == 130, complaints
     assert "interrupted; what was sent is on record" in complaints
     assert all(job["requests"] for job in place.records("open"))
@@ -162,7 +147,7 @@ def in_one_process(place: Place, api: StandInControl, folder: Path, objects: Obj
     settings = RunSettings(
         source=place.source, destination=place.destination, options=Options.model_validate(fast | options)
     )
-    return InOneProcess(Session(settings, objects, FakeClock(), api.base_url, api.key), folder)
+    return InOneProcess(RunContext(settings, objects, FakeClock(), api.base_url, api.key), folder)
 
 
 @pytest.mark.parametrize("seconds", [0, 2])
@@ -172,17 +157,18 @@ def test_nothing_is_taken_while_the_window_is_full(
     put(place, f"window {seconds}", 3)
     queue.until(queue.visible, 4)
     run = in_one_process(place, api, tmp_path, objects, window=2)
-    inbox = Inbox(run.session, Queue(queue.sqs, queue.url))
+    inbox = Inbox(run.context, Queue(queue.sqs, queue.url))
     run.listen(inbox, seconds)
-    assert run.report.stopped == "2 jobs are open, which is the window; collecting makes room"
+    assert run.tally.stopped == "2 jobs are open, which is the window; collecting makes room"
     assert (inbox.settled, inbox.left) == (3, 0)
     assert len(place.keys("out/_jobs/open/")) == 2
     assert ("waiting for room" in run.shown) == bool(seconds)
     # Another run collects: the count is of what is open now.
     for key in sorted(place.keys("out/_jobs/open/"))[:1]:
         place.s3.delete_object(Bucket=place.bucket, Key=f"out/_jobs/open/{key}")
-    run.report.stopped = None
-    run.listen(inbox, seconds)
+    (tmp_path / "again").mkdir()
+    again = in_one_process(place, api, tmp_path / "again", objects, window=2)
+    again.listen(Inbox(again.context, Queue(queue.sqs, queue.url)), seconds)
     assert queue.waiting() == 0
 
 
@@ -192,9 +178,9 @@ def test_a_budget_that_is_used_up_ends_it_and_the_messages_stay(
     put(place, "budget", 3)
     queue.until(queue.visible, 4)
     run = in_one_process(place, api, tmp_path, objects, page_budget=2)
-    inbox = Inbox(run.session, Queue(queue.sqs, queue.url))
+    inbox = Inbox(run.context, Queue(queue.sqs, queue.url))
     run.listen(inbox, 60)
-    assert "more than is left of the page budget" in str(run.report.stopped)
+    assert "more than is left of the page budget" in str(run.tally.stopped)
     assert (inbox.settled, inbox.left, queue.waiting()) == (3, 1, 1)
 
 
@@ -204,11 +190,11 @@ def test_a_store_that_is_away_for_a_moment_is_waited_for(
     hashes = put(place, "moment", 1)
     queue.until(queue.visible, 2)
     run = in_one_process(place, api, tmp_path, flaky.objects())
-    inbox = Inbox(run.session, Queue(queue.sqs, queue.url))
+    inbox = Inbox(run.context, Queue(queue.sqs, queue.url))
     flaky.fail(Rule("refuse", "_jobs/open/", "GET", times=3))
     run.listen(inbox, 92)
     assert billed_once(api, hashes)
     assert queue.waiting() == 0
     flaky.fail(Rule("refuse", "_jobs/open/", "GET", times=-1))
-    with pytest.raises(MomentFault):
+    with pytest.raises(Passes):
         run.listen(inbox, 0)

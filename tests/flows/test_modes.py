@@ -1,6 +1,6 @@
 """`bulk-ocr run` where the account takes no jobs, in mode auto, and with plain texts: told in the report and the UI."""
 
-from tests import documents
+from tests import sample_documents as documents
 from tests.flows.conftest import FAST, Command, History, Place, report_of
 from tests.stand_in import StandInControl
 
@@ -21,7 +21,7 @@ def test_an_account_without_jobs_is_served_synchronously_and_the_run_says_so_onc
     process = command("run", place.source, place.destination, *FAST, "--workers", "1")
     assert process.returncode == 0, process.stderr
     assert api.calls()[ASYNC] == 1, "refused once, remembered for the run"
-    note = "the account takes no OCR jobs, so requests were synchronous (the API answered 400 (invalid model name)"
+    note = "the account takes no OCR jobs, so requests were synchronous (the API answered 400 (The requested model"
     assert process.stdout.count(note) == 1
     modes = [(each["mode"], each["pages"]) for each in api.billed()[-5:]]
     assert sorted(modes) == [("sync", 1), ("sync", 2), ("sync", 50), ("sync", 100), ("sync", 100)]

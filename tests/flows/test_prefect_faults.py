@@ -6,18 +6,20 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from deployments.local.stack import LocalStack
-from tests import documents, prefect_api
-from tests.flows.conftest import FAST, Command, Place, report_of
+from tests import prefect_api
+from tests import sample_documents as documents
+from tests.command_server import Process
+from tests.flows.conftest import FAST, Command, Place, Start, report_of
+from tests.prefect_server import prefect_server
 from tests.stand_in import StandInControl
+from tests.waiting import PATIENCE, until
 
 DOCUMENTS = 10
-PATIENCE = 90.0
 
 
 def _put(place: Place, tag: str) -> list[str]:
@@ -26,13 +28,14 @@ def _put(place: Place, tag: str) -> list[str]:
     return [hashlib.sha256(body).hexdigest() for body in given.values()]
 
 
-def _until(seen: Callable[[], Any], process: subprocess.Popen[str] | None = None) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while not (found := seen()):
-        assert time.monotonic() < deadline, "waited too long"
-        assert process is None or process.poll() is None, process.communicate()
-        time.sleep(0.05)  # between bounded looks at another process
-    return found
+def _until(seen: Callable[[], Any], process: Process | subprocess.Popen[str]) -> Any:
+    """Look until something is seen, as long as a process runs."""
+
+    def look() -> Any:
+        assert process.poll() is None, process.communicate()
+        return seen()
+
+    return until(look)
 
 
 def _all_done_and_billed_once(command: Command, place: Place, api: StandInControl, hashes: list[str]) -> None:
@@ -47,19 +50,19 @@ def _all_done_and_billed_once(command: Command, place: Place, api: StandInContro
 
 
 def test_a_server_that_dies_in_the_middle_and_is_never_seen_again_costs_nothing(
-    environment: dict[str, str], command: Command, place: Place, api: StandInControl, tmp_path: Path
+    start: Start,
+    environment: dict[str, str],
+    command: Command,
+    place: Place,
+    api: StandInControl,
+    tmp_path: Path,
+    prefect_database: Path,
 ) -> None:
     hashes = _put(place, "server gone")
     api.set(queue_seconds=5)
-    with LocalStack(tmp_path / "doomed", services=("prefect",)) as doomed:
+    with prefect_server(tmp_path / "doomed", prefect_database) as doomed:
         variables = doomed.process_environment(environment) | {"PREFECT_CLIENT_MAX_RETRIES": "1"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "run", place.source, place.destination, *FAST, "--json"],
-            env=variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = start("run", place.source, place.destination, *FAST, "--json", **variables)
         _until(lambda: len(api.billed(*hashes)) == DOCUMENTS, process)
         os.kill(doomed.processes["prefect"], signal.SIGKILL)
     api.set(queue_seconds=0)
@@ -122,7 +125,7 @@ def test_a_run_cancelled_in_the_ui_stops_sending_and_leaves_nothing_claimed(
         _until(lambda: server.state(flow_run) == "CANCELLED", worker)
     finally:
         os.killpg(worker.pid, signal.SIGTERM)
-        worker.wait(30)
+        worker.wait(PATIENCE)
     sent = len(api.billed(*hashes))
     assert sent < DOCUMENTS, "it stopped in the middle"
     claimed = place.records("open")
@@ -147,5 +150,5 @@ def test_a_worker_killed_with_its_run_leaves_it_to_the_next(
         _until(lambda: all(each["requests"] and not each["lease"] for each in place.records("open")), worker)
     finally:
         os.killpg(worker.pid, signal.SIGKILL)
-        worker.wait(30)
+        worker.wait(PATIENCE)
     _all_done_and_billed_once(command, place, api, hashes)

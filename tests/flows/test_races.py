@@ -1,13 +1,12 @@
 """Several of anything at once, as processes: nothing doubled, nothing lost, nobody fails because of another."""
 
 import hashlib
-import subprocess
-import sys
 
 import pytest
 
-from tests import documents
-from tests.flows.conftest import FAST, Command, Place, report_of
+from tests import sample_documents as documents
+from tests.flows.conftest import FAST, Command, Place, Start, report_of
+from tests.flows.races import at_once, billed_once
 from tests.stand_in import StandInControl
 
 DOCUMENTS = 12
@@ -22,33 +21,10 @@ def _put(place: Place, tag: str) -> list[str]:
     return [hashlib.sha256(body).hexdigest() for body in given.values()]
 
 
-def at_once(environment: dict[str, str], *commands: tuple[str, ...]) -> list[subprocess.CompletedProcess[str]]:
-    """Run commands at the same time and wait for all."""
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *command, *FAST, "--json"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for command in commands
-    ]
-    ended = []
-    for process in started:
-        out, err = process.communicate(timeout=200)
-        ended.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
-    return ended
-
-
-def billed_once(api: StandInControl, hashes: list[str]) -> bool:
-    return sorted(each["sha256"] for each in api.billed(*hashes)) == sorted(hashes)
-
-
-def test_three_runs_at_once_share_the_work(environment: dict[str, str], place: Place, api: StandInControl) -> None:
+def test_three_runs_at_once_share_the_work(start: Start, place: Place, api: StandInControl) -> None:
     api.set(seconds_per_page=0.01)  # jobs stay open for a while, so that all three have something to do
     hashes = _put(place, "three")
-    runs = at_once(environment, *[("run", place.source, place.destination)] * 3)
+    runs = at_once(start, *[("run", place.source, place.destination)] * 3)
     assert [run.returncode for run in runs] == [0, 0, 0], [run.stderr for run in runs]
     reports = [report_of(run) for run in runs]
     assert billed_once(api, hashes)
@@ -62,13 +38,13 @@ def test_three_runs_at_once_share_the_work(environment: dict[str, str], place: P
 
 
 def test_overlapping_schedules_of_submit_and_of_collect_double_nothing(
-    environment: dict[str, str], command: Command, place: Place, api: StandInControl
+    start: Start, command: Command, place: Place, api: StandInControl
 ) -> None:
     hashes = _put(place, "schedules")
-    submits = at_once(environment, *[("submit", place.source, place.destination)] * 2)
+    submits = at_once(start, *[("submit", place.source, place.destination)] * 2)
     assert [run.returncode for run in submits] == [0, 0], [run.stderr for run in submits]
     assert billed_once(api, hashes)
-    collects = at_once(environment, *[("collect", place.destination)] * 2)
+    collects = at_once(start, *[("collect", place.destination)] * 2)
     assert [run.returncode for run in collects] == [0, 0], [run.stderr for run in collects]
     # A collector may have looked before the stand-in was done with all; another pass takes the rest.
     assert command("collect", place.destination, *FAST).returncode == 0
@@ -77,10 +53,10 @@ def test_overlapping_schedules_of_submit_and_of_collect_double_nothing(
 
 
 @pytest.mark.usefixtures("api")
-def test_submit_collect_and_run_at_once_get_along(environment: dict[str, str], place: Place) -> None:
+def test_submit_collect_and_run_at_once_get_along(start: Start, place: Place) -> None:
     _put(place, "all kinds")
     ended = at_once(
-        environment,
+        start,
         ("run", place.source, place.destination),
         ("submit", place.source, place.destination),
         ("collect", place.destination),

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from tests import documents
+from tests import sample_documents as documents
 from tests.flows.conftest import FAST, Command, Place, report_of
 from tests.stand_in import StandInControl
 

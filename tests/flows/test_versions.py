@@ -3,7 +3,8 @@
 import hashlib
 import json
 
-from tests import documents
+from tasks.job.record import RECORD_FORMAT
+from tests import sample_documents as documents
 from tests.flows.conftest import FAST, Command, Place, report_of
 from tests.stand_in import StandInControl
 
@@ -13,7 +14,7 @@ def _by_a_newer_version(place: Place, state: str) -> dict[str, bytes]:
     made = {}
     for record in place.records(state):
         identity = record["id"] if state == "open" else record["job"]["id"]
-        body = json.dumps({**record, "format": 2, "something_new": 1}).encode()
+        body = json.dumps({**record, "format": RECORD_FORMAT + 1, "something_new": 1}).encode()
         key = f"out/_jobs/{state}/{identity}.json"
         place.s3.put_object(Bucket=place.bucket, Key=key, Body=body)
         made[key] = body
@@ -46,7 +47,7 @@ def test_an_older_worker_leaves_a_newer_ones_records_alone_and_does_the_rest(
     assert sorted(each["sha256"] for each in api.billed(*hashes)) == sorted(hashes)
     shown = command("run", place.source, place.destination, *FAST, "--verbose")
     assert "1 open jobs were left alone" in shown.stdout
-    assert "written by a newer version of this program (format 2" in shown.stderr
+    assert f"written by a newer version of this program (format {RECORD_FORMAT + 1}" in shown.stderr
     assert "1 more have records of another version" in command("failures", place.destination).stdout
     assert "0 put back, 1 left" in command("retry", place.destination).stdout
     now = {key: place.s3.get_object(Bucket=place.bucket, Key=key)["Body"].read() for key in newer}

@@ -2,13 +2,13 @@
 # ruff: noqa: ARG002 - the arguments are those of the real store, and there is one bucket
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from tasks.faults import DocumentMoved
+from tasks.faults import DocumentChanged
 from tasks.store.object_store import Described, Entry, Stored
 from tasks.store.objects import Objects
 
@@ -31,7 +31,7 @@ class MemoryObjects(Objects):
         found = self._objects.get(key)
         return None if found is None else Stored(found[0], found[1].etag)
 
-    def head(self, bucket: str, key: str) -> Described | None:
+    def head(self, bucket: str, key: str, *, document: bool = False) -> Described | None:
         return replace(self._objects[key][1]) if key in self._objects else None
 
     def _put_if(self, bucket: str, key: str, body: bytes, etag: str | None) -> str | None:
@@ -48,6 +48,11 @@ class MemoryObjects(Objects):
     def put(self, bucket: str, key: str, body: bytes | BinaryIO, metadata: Mapping[str, str], media_type: str) -> None:
         self._write(key, body if isinstance(body, bytes) else body.read(), metadata)
 
+    def remove(self, bucket: str, key: str, etag: str) -> bool:
+        if self._etag(key) == etag:
+            self.delete(bucket, key)
+        return key not in self._objects
+
     def delete(self, bucket: str, key: str) -> None:
         self._objects.pop(key, None)
 
@@ -56,7 +61,10 @@ class MemoryObjects(Objects):
             if key.startswith(prefix):
                 yield self._objects[key][1]
 
+    def names(self, bucket: str, folder: str) -> Sequence[str]:
+        raise NotImplementedError
+
     def fetch(self, bucket: str, key: str, etag: str, to: Path) -> None:
         if self._etag(key) != etag:
-            raise DocumentMoved(key)
+            raise DocumentChanged(key)
         to.write_bytes(self._objects[key][0])

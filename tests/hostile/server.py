@@ -5,7 +5,7 @@ import gzip
 import io
 import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -55,9 +55,10 @@ class HostileApi(Serving):
         status: makes the status answer.
         batch: makes a batch.
         changes: how often the above are used before all is well again; -1 for ever.
-        override: answers instead, by path prefix.
+        override: answers instead, or what makes them, by path prefix.
         sent: bytes of bodies that went out.
         seen: method, path and Authorization header of every call.
+        uploads: the body of every submission.
         texts: the pages' texts of each submission.
     """
 
@@ -66,9 +67,10 @@ class HostileApi(Serving):
         self.status: Change = plain
         self.batch: Change = plain
         self.changes = -1
-        self.override: dict[str, Body] = {}
+        self.override: Mapping[str, Body | Callable[[], Body]] = {}
         self.sent = 0
         self.seen: list[tuple[str, str, str | None]] = []
+        self.uploads: list[bytes] = []
         self.texts: list[list[str]] = []
         hostile = self
 
@@ -82,7 +84,7 @@ class HostileApi(Serving):
         """Well-behaved again, and everything forgotten."""
         self.submitted = self.status = self.batch = plain
         self.changes = -1
-        self.override, self.seen, self.texts, self.sent = {}, [], [], 0
+        self.override, self.seen, self.uploads, self.texts, self.sent = {}, [], [], [], 0
 
     def calls(self, path: str) -> int:
         """How many calls came in under a path."""
@@ -166,9 +168,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.api.seen.append((self.command, self.path, self.headers.get("Authorization")))
+        if self.command == "POST":
+            self.api.uploads.append(sent)
         override = next((body for start, body in self.api.override.items() if self.path.startswith(start)), None)
         if override is not None:
-            self._send(override)
+            self._send(override if isinstance(override, Body) else override())
             return
         answer: bytes | None = None
         if self.path.endswith("/async"):

@@ -10,13 +10,13 @@ from botocore.exceptions import ClientError
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from tasks.documents.formats import PDF, upload_name
+from tasks.documents.files.formats import PDF, upload_name
 from tasks.faults import DocumentFault
-from tasks.models import Document, job_id
-from tasks.outcomes import Outcome
+from tasks.job.outcome import Outcome
+from tasks.job.record import Document, job_id
 from tasks.report import RunReport
+from tasks.steps.submit import submit_document
 from tasks.store.location import Location, result_key
-from tasks.submit import submit_document
 from tests.steps.conftest import World, pdf
 
 LONGEST = 1024 - len("in/")
@@ -64,12 +64,12 @@ def put(world: World, key: str) -> Document | None:
 
 def recognised(world: World, names: list[str]) -> int:
     """Take the keys all the way, together, and prove what came of each. Gives how many the server took."""
-    session = world.session()
+    context = world.context()
     documents = [document for document in (put(world, name) for name in names) if document is not None]
-    outcomes = [submit_document(session, document) for document in documents]
+    outcomes = [submit_document(context, document) for document in documents]
     for document, sent in zip(documents, outcomes, strict=True):
         assert sent.kind == "open", sent
-        [outcome] = world.finish(session, document)
+        [outcome] = world.finish(context, document)
         assert outcome.kind == "done", outcome
         relative = document.key.removeprefix("in/")
         assert outcome.result == f"s3://{world.bucket}/out/{relative}.ocr.json"
@@ -103,8 +103,8 @@ def test_any_keys_are_recognised_side_by_side(world: World, names: list[str]) ->
 @pytest.mark.parametrize("name", ["x" * LONGEST, "é" * (LONGEST // 2), "x" * (ROOM + 1)])
 def test_a_key_whose_result_would_be_too_long_is_refused_before_it_is_read(world: World, name: str) -> None:
     document = world.put(pdf(1), f"in/{name}")
-    session = world.session()
-    outcome = submit_document(session, document)
+    context = world.context()
+    outcome = submit_document(context, document)
     assert outcome.kind == "failed"
     assert world.failed(document).code == "key-too-long"
     assert world.bill() == []

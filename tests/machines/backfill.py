@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from deployments.local.stack import LocalStack
-from tests import documents
-from tests.deployed.ground import FAST_OPTIONS, POOL, Ground, places, until
+from tests import sample_documents as documents
+from tests.deployed.ground import FAST_OPTIONS, POOL, Ground, places
 from tests.flows.conftest import FAST, Place
 from tests.machines.servers import Servers
 from tests.stand_in import StandInControl
+from tests.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -28,7 +29,6 @@ PAGES = 4
 _UPLOAD_SECONDS = 0.5  # what a submission takes: the network between a worker and the API is what workers share out
 _THREADS = 2
 _LEASE_SECONDS = 15
-_PATIENCE = 240.0
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,12 @@ def play(grounds: list[Ground], s3: "S3Client", api: StandInControl, count: int,
     with contextlib.ExitStack() as running:
         # One run each: whichever worker asks first would take several.
         workers = [running.enter_context(ground.worker(POOL, "--limit", "1")) for ground in grounds]
-        until(lambda: _ready(grounds[0], len(grounds)), _PATIENCE, "the workers")
+        until(lambda: _ready(grounds[0], len(grounds)), "the workers")
         began = time.monotonic()
         shards = [f"-{number}-of-{len(grounds)}" for number in range(1, len(grounds) + 1)] if len(grounds) > 1 else [""]
         runs = [grounds[0].start(f"backfill-{name}{shard}") for shard in shards]
         if kill:
-            until(lambda: len(place.keys("out/_jobs/")) > count / 3, _PATIENCE, "a third of the documents")
+            until(lambda: len(place.keys("out/_jobs/")) > count / 3, "a third of the documents")
             runs.remove(_kill(workers[0]))
         for run in runs:
             _await_end(grounds[-1], run)
@@ -108,7 +108,7 @@ def collect_nothing(ground: Ground, s3: "S3Client", times: int) -> None:
 
 
 def _await_end(ground: Ground, run: str) -> None:
-    until(lambda: ground.state(run)["type"] not in ("SCHEDULED", "PENDING", "RUNNING"), _PATIENCE, f"run {run}")
+    until(lambda: ground.state(run)["type"] not in ("SCHEDULED", "PENDING", "RUNNING"), f"run {run}")
     assert ground.state(run)["type"] == "COMPLETED", ground.state(run)
 
 
@@ -135,7 +135,7 @@ def _kill(worker: "subprocess.Popen[bytes]") -> str:
     (flow_run,) = {each.environ().get("PREFECT__FLOW_RUN_ID") for each in family} - {None}
     for each in family:
         each.kill()
-    psutil.wait_procs(family, timeout=_PATIENCE)
+    psutil.wait_procs(family, timeout=PATIENCE)
     return str(flow_run)
 
 
@@ -148,7 +148,7 @@ def _go_on(ground: Ground, place: Place) -> None:
         cwd=ground.folder,
         capture_output=True,
         text=True,
-        timeout=_PATIENCE,
+        timeout=PATIENCE,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr

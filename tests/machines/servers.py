@@ -20,9 +20,9 @@ from pathlib import Path
 import requests
 
 from deployments.local.stack import HOST, UNWANTED
+from tests.waiting import PATIENCE
 
 API_SERVERS = 2
-_PATIENCE = 120.0
 _STOP_SECONDS = 20.0
 _POSTGRES_USER = "postgres"
 _PROGRAMS = {
@@ -77,7 +77,7 @@ class Servers:
             query,
             "prefect",
         ]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
 
 
 def require_programs() -> None:
@@ -153,7 +153,7 @@ def _postgres(running: contextlib.ExitStack, folder: Path, port: int, log: Path)
         os.chown(folder, owner.pw_uid, owner.pw_gid)
         _let_pass(folder)
     made = [_program("initdb"), "-D", str(folder / "data"), "-U", _POSTGRES_USER, "--auth=trust", "-N"]
-    subprocess.run(made, check=True, timeout=_PATIENCE, stdout=subprocess.DEVNULL, cwd=folder, user=user, group=user)
+    subprocess.run(made, check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL, cwd=folder, user=user, group=user)
     settings = {"listen_addresses": HOST, "port": port, "unix_socket_directories": "", "fsync": "off"}
     flags = [flag for name, value in settings.items() for flag in ("-c", f"{name}={value}")]
     command = [_program("postgres"), "-D", str(folder / "data"), *flags]
@@ -188,7 +188,7 @@ def _redis(running: contextlib.ExitStack, folder: Path, port: int, log: Path) ->
 
 def _prefect(settings: Mapping[str, str], *arguments: str) -> None:
     command = [sys.executable, "-m", "prefect", *arguments]
-    subprocess.run(command, env=settings, check=True, timeout=_PATIENCE, capture_output=True)
+    subprocess.run(command, env=settings, check=True, timeout=PATIENCE, capture_output=True)
 
 
 def _start(
@@ -224,7 +224,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _until(seen: Callable[[], bool], what: str, log: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while True:
         with contextlib.suppress(OSError, requests.RequestException):
             if seen():

@@ -1,15 +1,17 @@
 """Collect: every page exactly once and in order, only missing pages sent again, one result whatever happens."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.collect import collect_job
-from tasks.models import Document, job_id
-from tasks.session import Session
-from tasks.submit import submit_document
-from tests.documents import text_pdf, tiff
+from tasks.context import RunContext
+from tasks.job.record import Document, job_id
+from tasks.steps.collect import collect_job
+from tasks.steps.submit import submit_document
+from tasks.upstage.upload import Upload
+from tests.sample_documents import text_pdf, tiff
 from tests.steps.conftest import TEN_PAGES, World, pdf, sha
 from tests.store.flaky_s3 import FlakyS3, Rule
 
@@ -17,36 +19,36 @@ DOWNLOAD = {"method": "GET", "path": "^/storage/"}
 BODY = pdf(25)
 
 
-def submitted(world: World, session: Session, body: bytes = BODY, key: str = "in/a.pdf") -> Document:
+def submitted(world: World, context: RunContext, body: bytes = BODY, key: str = "in/a.pdf") -> Document:
     """A document that is at the API."""
     document = world.put(body, key)
-    assert submit_document(session, document).kind == "open"
+    assert submit_document(context, document).kind == "open"
     return document
 
 
 def test_a_finished_job_is_published_recorded_and_closed(world: World) -> None:
-    session = world.session()
-    document = submitted(world, session)
-    identity = world.recognised(session, document)
-    outcome = collect_job(session, identity)
+    context = world.context()
+    document = submitted(world, context)
+    identity = world.recognised(context, document)
+    outcome = collect_job(context, identity)
     uri = f"s3://{world.bucket}/out/a.pdf.ocr.json"
     assert (outcome.kind, outcome.pages, outcome.result, outcome.pages_sent) == ("done", 25, uri, 0)
     assert outcome.words == sum(len(text.split()) for text in world.texts(document))
     assert world.texts(document) == [f"page {number} of a test" for number in range(1, 26)]
     body = json.loads(world.result(document))
-    assert (body["numBilledPages"], len(body["metadata"]["pages"])) == (25, 25)
+    assert body["usage"] == {"pages": 25}
     record = world.done(document)
-    assert (record.pages, record.finished_at, record.flow_run) == (25, world.clock.now(), session.flow_run)
+    assert (record.pages, record.finished_at, record.flow_run) == (25, world.clock.now(), context.flow_run)
     assert (record.job.document, record.job.result, record.job.lease) == (document, uri, None)
     assert [(each.id, each.status) for each in record.job.requests] == [(world.bill()[0]["id"], "finished")]
     assert world.listing("out/") == [f"out/_jobs/done/{identity}.json", "out/a.pdf.ocr.json"]
-    assert collect_job(session, identity).kind == "skipped"
+    assert collect_job(context, identity).kind == "skipped"
 
 
 def test_the_key_never_goes_to_the_storage_host_nor_a_url_to_the_ledger(world: World) -> None:
-    session = world.session()
-    document = submitted(world, session)
-    world.finish(session, document)
+    context = world.context()
+    document = submitted(world, context)
+    world.finish(context, document)
     assert world.api.leaked_keys() == 0
     stored = world.done(document).model_dump_json().encode() + world.result(document)
     assert b"X-Signature" not in stored
@@ -66,22 +68,29 @@ def test_the_key_never_goes_to_the_storage_host_nor_a_url_to_the_ledger(world: W
 def test_order_numbering_and_repetition_of_batches_change_nothing(world: World, settings: dict[str, Any]) -> None:
     expected = world.undisturbed(world.put(BODY))
     world.api.set(**settings)
-    session = world.session()
-    document = submitted(world, session)
-    world.finish(session, document)
+    context = world.context()
+    document = submitted(world, context)
+    world.finish(context, document)
     assert world.result(document) == expected
     assert world.billed_pages() == [25]
 
 
-def test_the_newer_shape_comes_through_as_it_is(world: World) -> None:
-    world.api.set(shape="new")
-    session = world.session()
-    document = submitted(world, session)
-    world.finish(session, document)
+@pytest.mark.parametrize("pages", [25, 7])
+@pytest.mark.parametrize("face", ["documented", "recorded"])
+def test_the_batches_make_what_one_answer_would_be(world: World, face: str, pages: int, tmp_path: Path) -> None:
+    world.api.set(face=face)
+    context = world.context()
+    document = submitted(world, context, pdf(pages))
+    world.finish(context, document)
+    file = tmp_path / "document.pdf"
+    file.write_bytes(pdf(pages))
+    context.client.recognise(Upload(file, "a.pdf", "application/pdf", "ocr", pages), tmp_path / "answer")
     body = json.loads(world.result(document))
-    assert body["usage"] == {"pages": 25}
-    assert "bounding_box" in body["pages"][24]["words"][0]
-    assert world.texts(document)[24] == "page 25 of a test"
+    assert body == json.loads((tmp_path / "answer").read_bytes())
+    ids = [word["id"] for page in body["pages"] for word in page["words"]]
+    assert ids == list(range(5 * pages))
+    assert ("bounding_box" if face == "documented" else "boundingBox") in body["pages"][-1]["words"][0]
+    assert world.texts(document)[-1] == f"page {pages} of a test"
 
 
 @pytest.mark.parametrize(("mishap", "status"), [
@@ -91,9 +100,9 @@ def test_a_batch_that_did_not_come_is_sent_again_alone(world: World, mishap: str
     expected = world.undisturbed(world.put(BODY))
     rule = {"sha256": sha(BODY), "batch": 1}
     world.api.set(request_status_on_failed_batch=status, **{mishap: [rule]})
-    session = world.session()
-    document = submitted(world, session)
-    outcomes = world.finish(session, document)
+    context = world.context()
+    document = submitted(world, context)
+    outcomes = world.finish(context, document)
     assert [(each.kind, each.pages_sent) for each in outcomes] == [("open", 10), ("done", 0)]
     assert world.billed_pages() == [25, 10]
     assert world.result(document) == expected
@@ -105,9 +114,9 @@ def test_a_batch_that_did_not_come_is_sent_again_alone(world: World, mishap: str
 def test_several_holes_are_sent_as_they_are(world: World) -> None:
     expected = world.undisturbed(world.put(BODY))
     world.api.set(fail_batches=[{"sha256": sha(BODY), "batch": 0}, {"sha256": sha(BODY), "batch": 2}])
-    session = world.session()
-    document = submitted(world, session)
-    world.finish(session, document)
+    context = world.context()
+    document = submitted(world, context)
+    world.finish(context, document)
     assert world.billed_pages() == [25, 10, 5]
     assert world.result(document) == expected
 
@@ -115,18 +124,18 @@ def test_several_holes_are_sent_as_they_are(world: World) -> None:
 def test_holes_in_a_tiff_are_mended_too(world: World) -> None:
     body = tiff([f"frame {number}" for number in range(12)])
     world.api.set(fail_batches=[{"sha256": sha(body), "batch": 0}])
-    session = world.session()
-    document = submitted(world, session, body, "in/a.tif")
-    world.finish(session, document)
+    context = world.context()
+    document = submitted(world, context, body, "in/a.tif")
+    world.finish(context, document)
     assert (world.billed_pages(), world.done(document).pages) == ([12, 10], 12)
 
 
 def test_a_request_that_failed_as_a_whole_is_sent_again(world: World) -> None:
     expected = world.undisturbed(world.put(BODY))
     world.api.set(fail_requests=[{"sha256": sha(BODY)}])
-    session = world.session()
-    document = submitted(world, session)
-    world.finish(session, document)
+    context = world.context()
+    document = submitted(world, context)
+    world.finish(context, document)
     assert world.billed_pages() == [25, 25]
     assert world.result(document) == expected
 
@@ -134,53 +143,53 @@ def test_a_request_that_failed_as_a_whole_is_sent_again(world: World) -> None:
 def test_a_batch_with_fewer_pages_than_it_says_is_never_published(world: World) -> None:
     expected = world.undisturbed(world.put(BODY))
     world.api.set(short_batches=[{"sha256": sha(BODY), "batch": 1}])
-    session = world.session()
-    document = submitted(world, session)
-    world.finish(session, document)
+    context = world.context()
+    document = submitted(world, context)
+    world.finish(context, document)
     assert world.billed_pages() == [25, 10]
     assert world.result(document) == expected
 
 
 def test_the_result_of_several_requests_is_that_of_one(world: World) -> None:
     expected = world.undisturbed(world.put(BODY))
-    session = world.session(limits=TEN_PAGES)
-    document = submitted(world, session)
+    context = world.context(limits=TEN_PAGES)
+    document = submitted(world, context)
     assert len(world.open(document).requests) == 3
-    world.finish(session, document)
+    world.finish(context, document)
     assert world.result(document) == expected
 
 
 def test_urls_that_expired_on_the_way_are_asked_for_again(world: World) -> None:
-    session = world.session()
-    document = submitted(world, session)
-    world.recognised(session, document)
+    context = world.context()
+    document = submitted(world, context)
+    world.recognised(context, document)
     world.api.fail(DOWNLOAD | {"action": "status", "status": 403, "times": 3})
-    outcomes = world.finish(session, document)
+    outcomes = world.finish(context, document)
     assert [each.kind for each in outcomes] == ["done"]
     assert world.billed_pages() == [25]
 
 
 def test_urls_that_are_always_too_old_leave_the_job_open_and_cost_nothing(world: World) -> None:
-    session = world.session()
-    document = submitted(world, session)
-    identity = world.recognised(session, document)
+    context = world.context()
+    document = submitted(world, context)
+    identity = world.recognised(context, document)
     world.api.set(url_seconds=0)
-    assert collect_job(session, identity).kind == "later"
+    assert collect_job(context, identity).kind == "later"
     assert world.open(document).lease is None
     world.api.set(url_seconds=900)
-    assert [each.kind for each in world.finish(session, document)] == ["done"]
+    assert [each.kind for each in world.finish(context, document)] == ["done"]
     assert world.billed_pages() == [25]
 
 
 def test_an_answer_kept_from_the_last_poll_is_not_used_when_it_is_too_old(world: World) -> None:
-    session = world.session()
-    document = submitted(world, session)
-    identity = world.recognised(session, document)
-    answer = session.client.status(world.open(document).requests[0].id)
-    session.answers.keep(world.open(document).requests[0].id, answer)
+    context = world.context()
+    document = submitted(world, context)
+    identity = world.recognised(context, document)
+    answer = context.client.status(world.open(document).requests[0].id)
+    context.answers.keep(world.open(document).requests[0].id, answer)
     world.clock.advance(700)
     before = world.api.calls()
-    assert collect_job(session, identity).kind == "done"
+    assert collect_job(context, identity).kind == "done"
     asked = {call: count - before.get(call, 0) for call, count in world.api.calls().items() if "requests/" in call}
     assert sum(asked.values()) == 1
 
@@ -188,21 +197,21 @@ def test_an_answer_kept_from_the_last_poll_is_not_used_when_it_is_too_old(world:
 @pytest.mark.parametrize("fault", ["cut", "garbage", "reset_before"])
 def test_a_download_that_broke_is_fetched_again(world: World, fault: str) -> None:
     expected = world.undisturbed(world.put(BODY))
-    session = world.session()
-    document = submitted(world, session)
-    world.recognised(session, document)
+    context = world.context()
+    document = submitted(world, context)
+    world.recognised(context, document)
     world.api.fail(DOWNLOAD | {"action": fault, "times": 2, "skip": 1})
-    world.finish(session, document)
+    world.finish(context, document)
     assert world.result(document) == expected
     assert world.billed_pages() == [25]
 
 
 def test_a_storage_host_that_is_down_leaves_the_job_open(world: World) -> None:
-    session = world.session()
-    document = submitted(world, session)
-    identity = world.recognised(session, document)
+    context = world.context()
+    document = submitted(world, context)
+    identity = world.recognised(context, document)
     world.api.fail(DOWNLOAD | {"action": "status", "status": 500, "times": -1})
-    outcome = collect_job(session, identity)
+    outcome = collect_job(context, identity)
     assert outcome.kind == "later"
     assert "X-Signature" not in outcome.message
     assert world.billed_pages() == [25]
@@ -211,9 +220,9 @@ def test_a_storage_host_that_is_down_leaves_the_job_open(world: World) -> None:
 
 def test_pages_that_never_come_end_the_document_with_a_reason_that_names_them(world: World) -> None:
     world.api.set(fail_batches=[{"batch": 1, "sha256": sha(BODY)}, {"batch": 0, "times": -1}])
-    session = world.session(rounds=2)
-    document = submitted(world, session)
-    outcome = world.finish(session, document)[-1]
+    context = world.context(rounds=2)
+    document = submitted(world, context)
+    outcome = world.finish(context, document)[-1]
     assert outcome.kind == "failed"
     assert "pages 1-10 did not come back after 2 submissions" in outcome.message
     assert "recognition failed" in outcome.message
@@ -228,13 +237,13 @@ def test_pages_that_never_come_end_the_document_with_a_reason_that_names_them(wo
 @pytest.mark.parametrize("how", ["changed", "vanished"])
 def test_a_document_replaced_before_its_missing_pages_were_sent_is_not_mixed(world: World, how: str) -> None:
     world.api.set(fail_batches=[{"sha256": sha(BODY), "batch": 1}])
-    session = world.session()
-    document = submitted(world, session)
+    context = world.context()
+    document = submitted(world, context)
     if how == "changed":
         world.put(pdf(25, "another version"))
     else:
         world.s3.delete_object(Bucket=world.bucket, Key=document.key)
-    assert world.finish(session, document)[-1].kind == "failed"
+    assert world.finish(context, document)[-1].kind == "failed"
     assert "changed or vanished" in world.failed(document).reason
     assert [str(each) for each in world.failed(document).missing] == ["11-20"]
     assert "out/a.pdf.ocr.json" not in world.listing()
@@ -242,31 +251,31 @@ def test_a_document_replaced_before_its_missing_pages_were_sent_is_not_mixed(wor
 
 
 def test_an_api_that_counts_other_pages_than_were_sent_publishes_nothing(world: World) -> None:
-    session = world.session()
-    document = submitted(world, session, pdf(3))
-    identity = world.recognised(session, document)
+    context = world.context()
+    document = submitted(world, context, pdf(3))
+    identity = world.recognised(context, document)
     answer = {"id": 0, "status": "completed", "start_page": 1, "end_page": 2, "download_url": "http://127.0.0.1:9/"}
-    told = {"id": "x", "status": "completed", "total_pages": 2, "completed_pages": 2, "batches": [answer]}
+    told = {"status": "completed", "total_pages": 2, "completed_pages": 2, "batches": [answer]}
     world.api.fail({"action": "status", "status": 200, "path": "/requests/", "body": told})
-    assert collect_job(session, identity).kind == "failed"
+    assert collect_job(context, identity).kind == "failed"
     assert "counts 2 pages" in world.failed(document).reason
     assert "out/a.pdf.ocr.json" not in world.listing()
 
 
 def test_missing_pages_beyond_the_page_budget_wait_for_another_run(world: World) -> None:
     world.api.set(fail_batches=[{"sha256": sha(BODY), "batch": 1}])
-    document = submitted(world, world.session())
-    identity = world.recognised(world.session(), document)
-    poor = world.session(page_budget=5)
+    document = submitted(world, world.context())
+    identity = world.recognised(world.context(), document)
+    poor = world.context(page_budget=5)
     outcome = collect_job(poor, identity)
     assert (outcome.kind, outcome.budget_used_up) == ("later", True)
     assert (world.open(document).lease, world.open(document).rounds) == (None, 1)
-    world.finish(world.session(), document)
+    world.finish(world.context(), document)
     assert world.billed_pages() == [25, 10]
 
 
 def test_of_two_collectors_at_once_one_downloads(world: World, flaky: FlakyS3) -> None:
-    first, second = world.session(objects=flaky.objects()), world.session()
+    first, second = world.context(objects=flaky.objects()), world.context()
     document = submitted(world, second)
     identity = world.recognised(second, document)
     kinds: list[str] = []
@@ -278,7 +287,7 @@ def test_of_two_collectors_at_once_one_downloads(world: World, flaky: FlakyS3) -
 
 
 def test_a_collector_that_read_the_record_before_another_took_it_leaves_it(world: World, flaky: FlakyS3) -> None:
-    first, second = world.session(objects=flaky.objects()), world.session()
+    first, second = world.context(objects=flaky.objects()), world.context()
     document = submitted(world, second)
     identity = world.recognised(second, document)
     flaky.fail(Rule("pass", "_jobs/open/", "PUT", before=lambda: collect_job(second, identity)))
@@ -289,7 +298,7 @@ def test_a_collector_that_read_the_record_before_another_took_it_leaves_it(world
 
 def test_a_slow_collector_and_the_one_that_took_over_publish_the_same(world: World, flaky: FlakyS3) -> None:
     expected = world.undisturbed(world.put(BODY))
-    slow, other = world.session(objects=flaky.objects()), world.session()
+    slow, other = world.context(objects=flaky.objects()), world.context()
     document = submitted(world, other)
     identity = world.recognised(other, document)
     kinds: list[str] = []
@@ -309,22 +318,22 @@ def test_a_slow_collector_and_the_one_that_took_over_publish_the_same(world: Wor
 def test_a_claim_left_by_a_worker_killed_before_it_saw_the_result_is_cleared_away_not_paid(
     world: World, flaky: FlakyS3
 ) -> None:
-    session = world.session()
-    document = submitted(world, session)
-    world.finish(session, document)
+    context = world.context()
+    document = submitted(world, context)
+    world.finish(context, document)
     flaky.fail(Rule("refuse", "_jobs/done/", "HEAD"))
-    outcome = submit_document(world.session(objects=flaky.objects()), document)
+    outcome = submit_document(world.context(objects=flaky.objects()), document)
     assert (outcome.kind, "could not look at" in outcome.message) == ("later", True)
-    world.clock.advance(session.options.lease_seconds + 1)
-    assert collect_job(session, job_id(document, "ocr")).kind == "skipped"
+    world.clock.advance(context.options.lease_seconds + 1)
+    assert collect_job(context, job_id(document, "ocr")).kind == "skipped"
     assert world.done(document).pages == 25
     assert world.billed_pages() == [25]
 
 
 def test_where_a_result_came_from_stands_in_its_metadata(world: World) -> None:
-    session = world.session()
-    document = submitted(world, session, key="in/a b ü.pdf")
-    world.finish(session, document)
+    context = world.context()
+    document = submitted(world, context, key="in/a b ü.pdf")
+    world.finish(context, document)
     metadata = world.s3.head_object(Bucket=world.bucket, Key="out/a b ü.pdf.ocr.json")["Metadata"]
     assert metadata["source"] == f"s3://{world.bucket}/in/a%20b%20%C3%BC.pdf"
     assert metadata["source-etag"] == document.etag
@@ -336,9 +345,9 @@ def test_where_a_result_came_from_stands_in_its_metadata(world: World) -> None:
 @pytest.mark.parametrize("key", ["in/" + "k" * 1000 + ".pdf", "in/" + "ü" * 500 + ".pdf"])
 def test_metadata_of_a_very_long_key_stays_within_what_s3_takes(world: World, key: str) -> None:
     world.api.set(limits={"async_pages": 1})
-    session = world.session(limits=TEN_PAGES.model_copy(update={"pages": 1}))
-    document = submitted(world, session, pdf(12), key)
-    world.finish(session, document)
+    context = world.context(limits=TEN_PAGES.model_copy(update={"pages": 1}))
+    document = submitted(world, context, pdf(12), key)
+    world.finish(context, document)
     published = f"out/{key.removeprefix('in/')}.ocr.json"
     metadata = world.s3.head_object(Bucket=world.bucket, Key=published)["Metadata"]
     assert all(f"{name}{value}".isascii() for name, value in metadata.items())
@@ -348,7 +357,7 @@ def test_metadata_of_a_very_long_key_stays_within_what_s3_takes(world: World, ke
 
 def test_hostile_text_survives_unchanged(world: World) -> None:
     texts = ['"quotes" \\ and </script>', "line\nbreak", ""]
-    session = world.session()
-    document = submitted(world, session, text_pdf(texts))
-    world.finish(session, document)
+    context = world.context()
+    document = submitted(world, context, text_pdf(texts))
+    world.finish(context, document)
     assert [text.split() for text in world.texts(document)] == [text.split() for text in texts]

@@ -1,16 +1,18 @@
 """Every format of the contract: accepted, counted, split or refused with a reason, and merged."""
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pikepdf
 import pytest
 
-from tasks.models import Document, job_id
-from tasks.session import Session
-from tasks.submit import submit_document
+from tasks.context import RunContext
+from tasks.job.record import Document, job_id
+from tasks.steps.submit import submit_document
 from tasks.upstage.limits import Limits
-from tests.documents import bmp, docx, heic, hwp, hwpx, jpeg, png, pptx, text_pdf, tiff, xlsx
+from tests.sample_documents import bmp, docx, heic, hwp, hwpx, jpeg, png, pptx, text_pdf, tiff, xlsx
 from tests.steps.conftest import TEN_PAGES, World, sha
 
 LONG = [f"this is page {number}" for number in range(1, 24)]
@@ -21,25 +23,25 @@ LAID_OUT: dict[str, Callable[[Sequence[str]], bytes]] = {
 PAGED: dict[str, Callable[[Sequence[str]], bytes]] = {"pdf": text_pdf, "tif": tiff}
 
 
-def finished(world: World, session: Session, key: str, body: bytes) -> Document:
+def finished(world: World, context: RunContext, key: str, body: bytes) -> Document:
     """Send a document and bring it to its end."""
     document = world.put(body, key)
-    assert submit_document(session, document).kind == "open"
-    assert world.finish(session, document)[-1].kind == "done"
+    assert submit_document(context, document).kind == "open"
+    assert world.finish(context, document)[-1].kind == "done"
     return document
 
 
 @pytest.mark.parametrize("mode", ["async", "sync"])
 @pytest.mark.parametrize("kind", PICTURES)
 def test_a_picture_is_one_page(world: World, kind: str, mode: str) -> None:
-    document = finished(world, world.session(mode=mode), f"in/a.{kind}", PICTURES[kind]("some words"))
+    document = finished(world, world.context(mode=mode), f"in/a.{kind}", PICTURES[kind]("some words"))
     assert (world.done(document).pages, world.billed_pages()) == (1, [1])
 
 
 @pytest.mark.parametrize("mode", ["async", "sync"])
 @pytest.mark.parametrize("kind", LAID_OUT)
 def test_the_pages_of_an_office_document_are_counted_by_the_api_and_merged(world: World, kind: str, mode: str) -> None:
-    document = finished(world, world.session(mode=mode), f"in/a.{kind}", LAID_OUT[kind](LONG))
+    document = finished(world, world.context(mode=mode), f"in/a.{kind}", LAID_OUT[kind](LONG))
     assert world.texts(document) == LONG
     done = world.done(document)
     assert (done.pages, done.job.pages, world.billed_pages()) == (23, 23, [23])
@@ -49,7 +51,7 @@ def test_the_pages_of_an_office_document_are_counted_by_the_api_and_merged(world
 @pytest.mark.parametrize("kind", PAGED)
 def test_a_long_document_is_split_and_merged(world: World, kind: str) -> None:
     world.api.set(limits={"async_pages": 10})
-    document = finished(world, world.session(limits=TEN_PAGES), f"in/a.{kind}", PAGED[kind](LONG))
+    document = finished(world, world.context(limits=TEN_PAGES), f"in/a.{kind}", PAGED[kind](LONG))
     assert world.billed_pages() == [10, 10, 3]
     assert world.done(document).pages == 23
     texts = world.texts(document)
@@ -57,39 +59,69 @@ def test_a_long_document_is_split_and_merged(world: World, kind: str) -> None:
 
 
 def test_several_pictures_in_one_heic_are_counted_by_the_api(world: World) -> None:
-    document = finished(world, world.session(), "in/a.heic", heic("words", images=3))
+    document = finished(world, world.context(), "in/a.heic", heic("words", images=3))
     assert (world.done(document).pages, world.done(document).job.estimate) == (3, 3)
 
 
 def test_what_an_estimate_was_wrong_by_is_put_right_in_report_and_budget(world: World) -> None:
-    session, document = world.session(page_budget=30), world.put(docx(LONG), "in/a.docx")
-    first = submit_document(session, document)
+    context, document = world.context(page_budget=30), world.put(docx(LONG), "in/a.docx")
+    first = submit_document(context, document)
     assert first.pages_sent == 1
-    rest = world.finish(session, document)
+    rest = world.finish(context, document)
     assert first.pages_sent + sum(each.pages_sent for each in rest) == 23 == sum(world.billed_pages())
-    assert not session.budget.take(8)
-    assert session.budget.take(7)
+    assert context.budget.reserve("another", 8) is None
+    assert context.budget.reserve("another", 7) is not None
 
 
 @pytest.mark.parametrize("mode", ["async", "sync"])
 def test_an_office_document_of_which_pages_are_missing_is_sent_whole_again(world: World, mode: str) -> None:
     body = docx(LONG)
-    session, document = world.session(mode=mode), world.put(body, "in/a.docx")
+    context, document = world.context(mode=mode), world.put(body, "in/a.docx")
     if mode == "async":
         world.api.set(fail_batches=[{"sha256": sha(body), "batch": 1}])
     else:
-        world.api.fail({"method": "POST", "path": "document-digitization$", "action": "status", "status": 200})
-    submit_document(session, document)
-    world.finish(session, document)
+        incomplete = {"action": "status", "status": 200, "body": {"pages": []}}
+        world.api.fail(incomplete | {"method": "POST", "path": "document-digitization$"})
+    submit_document(context, document)
+    world.finish(context, document)
     assert world.texts(document) == LONG
     assert world.billed_pages() == ([23, 23] if mode == "async" else [23])
     assert world.done(document).job.rounds == 2
 
 
 def test_a_name_that_contradicts_the_content_or_is_too_long_is_made_safe_for_the_upload(world: World) -> None:
-    finished(world, world.session(), "in/really a picture.pdf", png("x y"))
-    finished(world, world.session(), "in/" + "n" * 950 + ".docx", text_pdf(["a"]))
+    finished(world, world.context(), "in/really a picture.pdf", png("x y"))
+    finished(world, world.context(), "in/" + "n" * 950 + ".docx", text_pdf(["a"]))
     assert [each["file_name"] for each in world.bill()] == ["really_a_picture.png", "n" * 100 + ".pdf"]
+
+
+def restricted(content: bytes) -> bytes:
+    """A PDF that an owner password restricts, and that opens without a password."""
+    out = io.BytesIO()
+    with pikepdf.open(io.BytesIO(content)) as pdf:
+        pdf.save(out, encryption=pikepdf.Encryption(owner="owner", user=""))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("longest", [1000, 10])
+def test_how_an_unusual_document_was_sent_is_on_record(
+    world: World, caplog: pytest.LogCaptureFixture, longest: int
+) -> None:
+    context = world.context(limits=Limits(pages=longest))
+    document = finished(world, context, "in/a.pdf", b"\n" + restricted(text_pdf(LONG)))
+    note = "what comes before the PDF (1 bytes) is not sent; a copy without its owner password is sent"
+    assert world.done(document).job.note == note
+    assert f"{document.uri}: {note}" in caplog.messages
+    assert world.texts(document) == LONG
+    assert sum(world.billed_pages()) == 23
+    usual = finished(world, context, "in/b.pdf", text_pdf(["a"]))
+    assert world.done(usual).job.note == ""
+
+
+def test_a_restricted_pdf_fails_where_that_is_asked_for(world: World) -> None:
+    document = world.put(restricted(text_pdf(["a"])))
+    outcome = submit_document(world.context(refuse_restricted=True), document)
+    assert (outcome.kind, world.failed(document).code, world.bill()) == ("failed", "restricted", [])
 
 
 LIMITS: list[tuple[str, bytes, dict[str, Any], str]] = [
@@ -108,7 +140,7 @@ def test_each_limit_is_checked_before_money_is_spent_and_says_what_to_do(
     world: World, name: str, body: bytes, limits: dict[str, Any], words: str
 ) -> None:
     document = world.put(body, f"in/{name}")
-    outcome = submit_document(world.session(limits=Limits(**limits)), document)
+    outcome = submit_document(world.context(limits=Limits(**limits)), document)
     assert outcome.kind == "failed"
     assert words in outcome.message
     assert world.bill() == []
@@ -122,12 +154,12 @@ def test_a_schema_makes_a_result_of_its_own_beside_the_others(world: World, mode
     if form != "clova":
         world.api.set(google_form=form)
     document = world.put(text_pdf(LONG))
-    plain, other = world.session(), world.session(mode=mode, schema=schema, text=True)
-    snapshot = world.session(model="ocr-250904", schema=schema)
-    for session in (plain, other, snapshot):
-        assert submit_document(session, document).kind == "open"
-        assert world.finish(session, document)[-1].kind == "done"
-        assert submit_document(session, document).kind == "skipped"
+    plain, other = world.context(), world.context(mode=mode, schema=schema, text=True)
+    snapshot = world.context(model="ocr-250904", schema=schema)
+    for context in (plain, other, snapshot):
+        assert submit_document(context, document).kind == "open"
+        assert world.finish(context, document)[-1].kind == "done"
+        assert submit_document(context, document).kind == "skipped"
     assert world.billed_pages() == [23, 23, 23]
     assert [key for key in world.listing("out/") if "_jobs" not in key] == sorted(
         [
@@ -149,13 +181,13 @@ def test_a_schema_makes_a_result_of_its_own_beside_the_others(world: World, mode
     assert job_id(document, "ocr", "clova") != job_id(document, "ocr")
 
 
-@pytest.mark.parametrize("shape", ["old", "new"])
-def test_coordinates_stay_as_they_came(world: World, shape: str) -> None:
-    world.api.set(shape=shape)
-    document = finished(world, world.session(), "in/a.pdf", text_pdf(LONG))
+@pytest.mark.parametrize("face", ["recorded", "documented"])
+def test_coordinates_stay_as_they_came(world: World, face: str) -> None:
+    world.api.set(face=face)
+    document = finished(world, world.context(), "in/a.pdf", text_pdf(LONG))
     word = json.loads(world.result(document))["pages"][22]["words"][0]
-    corner = word["boundingBox" if shape == "old" else "bounding_box"]["vertices"][0]
-    if shape == "old":
+    corner = word["boundingBox" if face == "recorded" else "bounding_box"]["vertices"][0]
+    if face == "recorded":
         assert isinstance(corner["x"], int)
         assert corner["x"] > 50
     else:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,17 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from tasks.discover import LISTED, Missing, discover, several
-from tasks.faults import MomentFault, SetupFault
-from tasks.models import Document
+from tasks.context import RunContext
+from tasks.faults import Passes, SetupFault
+from tasks.job.record import Document
 from tasks.report import RunReport
 from tasks.selection import Selection
-from tasks.session import Session
-from tasks.store.known import KnownJobs
-from tasks.submit import submit_document
+from tasks.steps.discover import LISTED, Missing, discover, several
+from tasks.steps.submit import submit_document
+from tasks.tally import KnownJobs
 from tests.steps.conftest import World, pdf
 from tests.store.flaky_s3 import FlakyS3, Rule
+from tests.waiting import PATIENCE
 
 HOSTILE = [
     "in/../../a.pdf",
@@ -32,17 +34,17 @@ HOSTILE = [
 ]
 
 
-def selecting(session: Session, **fields: Any) -> Session:
-    """The session, for a selection of documents."""
-    session.settings = session.settings.model_copy(update={"selection": Selection.model_validate(fields)})
-    return session
+def selecting(context: RunContext, **fields: Any) -> RunContext:
+    """The context, for a selection of documents."""
+    context.settings = context.settings.model_copy(update={"selection": Selection.model_validate(fields)})
+    return context
 
 
-def found(session: Session, folder: Path, missing: Missing | None = None) -> list[Document]:
+def found(context: RunContext, folder: Path, missing: Missing | None = None) -> list[Document]:
     """The documents discovered, against a fresh look at the ledger."""
     with KnownJobs(folder) as known:
-        known.load(session.ledger)
-        return [each.document for each in discover(session, known, missing)]
+        known.load(context.ledger)
+        return [each.document for each in discover(context, known, missing)]
 
 
 def whole_seconds(documents: list[Document]) -> list[Document]:
@@ -50,9 +52,9 @@ def whole_seconds(documents: list[Document]) -> list[Document]:
     return [each.model_copy(update={"last_modified": each.last_modified.replace(microsecond=0)}) for each in documents]
 
 
-def keys(session: Session, folder: Path, missing: Missing | None = None) -> list[str]:
+def keys(context: RunContext, folder: Path, missing: Missing | None = None) -> list[str]:
     """Their keys."""
-    return [document.key for document in found(session, folder, missing)]
+    return [document.key for document in found(context, folder, missing)]
 
 
 def inventory_of(world: World, prefix: str = "in/", **changes: Any) -> str:
@@ -84,7 +86,7 @@ def manifest_of(world: World, *names: str) -> str:
 
 def test_every_origin_gives_the_same_documents(world: World, tmp_path: Path) -> None:
     expected = sorted((world.put(b"x" * size, key) for size, key in enumerate(HOSTILE)), key=lambda each: each.key)
-    listed = found(world.session(), tmp_path)
+    listed = found(world.context(), tmp_path)
     assert listed == expected
     origins: list[dict[str, Any]] = [
         {"key": [document.key for document in expected]},
@@ -94,16 +96,16 @@ def test_every_origin_gives_the_same_documents(world: World, tmp_path: Path) -> 
     ]
     for origin in origins:
         missing = Missing()
-        documents = found(selecting(world.session(), **origin), tmp_path, missing)
+        documents = found(selecting(world.context(), **origin), tmp_path, missing)
         assert whole_seconds(documents) == whole_seconds(expected), origin
         assert missing.count == 0
 
 
 def test_a_document_is_one_job_whatever_it_was_found_by(world: World, tmp_path: Path) -> None:
     document = world.put(pdf(1), "in/a b.pdf")
-    [by_inventory] = found(selecting(world.session(), inventory=inventory_of(world)), tmp_path)
-    assert submit_document(world.session(), by_inventory).kind == "open"
-    assert submit_document(world.session(), document).kind == "skipped"
+    [by_inventory] = found(selecting(world.context(), inventory=inventory_of(world)), tmp_path)
+    assert submit_document(world.context(), by_inventory).kind == "open"
+    assert submit_document(world.context(), document).kind == "skipped"
 
 
 @pytest.mark.parametrize("origin", ["listing", "keys", "manifest", "inventory"])
@@ -121,7 +123,7 @@ def test_names_sizes_and_times_apply_to_every_origin(world: World, tmp_path: Pat
 
     def taken(**fields: Any) -> list[str]:
         missing = Missing()
-        picked = keys(selecting(world.session(), **given, **fields), tmp_path, missing)
+        picked = keys(selecting(world.context(), **given, **fields), tmp_path, missing)
         assert missing.count == 0, "what is left out is not missing"
         return sorted(key.removeprefix("in/") for key in picked)
 
@@ -143,9 +145,9 @@ def test_what_we_wrote_and_folders_are_left_out_of_every_origin(world: World, tm
         "manifest": {"manifest": manifest_of(world, *names)},
         "inventory": {"inventory": inventory_of(world)},
     }
-    session = selecting(world.session(destination="in"), **origins[origin])
+    context = selecting(world.context(destination="in"), **origins[origin])
     missing = Missing()
-    assert keys(session, tmp_path, missing) == ["in/a.pdf"]
+    assert keys(context, tmp_path, missing) == ["in/a.pdf"]
     assert missing.count == 0
 
 
@@ -157,7 +159,7 @@ def test_named_documents_that_are_not_there_are_told(world: World, tmp_path: Pat
     names += ["in/" + "x" * 1100, "in/gone.pdf", f"s3://{world.bucket}/in/a.pdf"]
     given = {"key": names} if origin == "key" else {"manifest": manifest_of(world, *names)}
     missing = Missing()
-    assert keys(selecting(world.session(), **given), tmp_path, missing) == ["in/b.pdf", "in/a.pdf"], "each once"
+    assert keys(selecting(world.context(), **given), tmp_path, missing) == ["in/b.pdf", "in/a.pdf"], "each once"
     assert missing.count == 6
     assert set(missing.first) == {
         f"s3://{world.bucket}/{key}" for key in ("in/gone.pdf", "out-of-it.pdf", "in-old/c.pdf", "a.pdf", names[7])
@@ -167,7 +169,7 @@ def test_named_documents_that_are_not_there_are_told(world: World, tmp_path: Pat
 def test_only_the_first_of_many_missing_documents_are_kept(world: World, tmp_path: Path) -> None:
     names = [f"elsewhere/{number}.pdf" for number in range(LISTED + 20)]
     missing = Missing()
-    assert keys(selecting(world.session(), key=names), tmp_path, missing) == []
+    assert keys(selecting(world.context(), key=names), tmp_path, missing) == []
     assert missing.count == LISTED + 20
     assert missing.first == [f"s3://{world.bucket}/{name}" for name in names[:LISTED]]
 
@@ -175,9 +177,9 @@ def test_only_the_first_of_many_missing_documents_are_kept(world: World, tmp_pat
 def test_one_document_that_is_the_source_can_be_named(world: World, tmp_path: Path) -> None:
     document = world.put(b"x", "in/a.pdf")
     missing = Missing()
-    assert keys(selecting(world.session(source="in/a.pdf"), key=["in/a.pdf"]), tmp_path, missing) == [document.key]
+    assert keys(selecting(world.context(source="in/a.pdf"), key=["in/a.pdf"]), tmp_path, missing) == [document.key]
     world.put(b"x", "in/a.pdf/b.pdf")
-    assert keys(selecting(world.session(source="in/a.pdf"), key=["in/a.pdf"]), tmp_path, missing) == []
+    assert keys(selecting(world.context(source="in/a.pdf"), key=["in/a.pdf"]), tmp_path, missing) == []
     assert missing.first == [document.uri], "it is a folder, as in a listing"
 
 
@@ -194,9 +196,9 @@ def test_missing_documents_are_in_the_report() -> None:
 def test_only_the_folders_that_are_meant_are_listed(world: World, flaky: FlakyS3, tmp_path: Path) -> None:
     for key in ("in/2023/a.pdf", "in/2024/a.pdf", "in/2024/01/b.pdf", "in/2025/a.pdf"):
         world.put(b"x", key)
-    session = selecting(world.session(objects=flaky.objects()), include=["2024/**", "2023/*.pdf"])
+    context = selecting(world.context(objects=flaky.objects()), include=["2024/**", "2023/*.pdf"])
     with KnownJobs(tmp_path) as known:
-        taken = [each.document.key for each in discover(session, known)]
+        taken = [each.document.key for each in discover(context, known)]
     assert taken == ["in/2023/a.pdf", "in/2024/01/b.pdf", "in/2024/a.pdf"]
     assert flaky.calls("GET", "list-type=2") == 2
     assert flaky.calls("GET", "prefix=in/2023/(&|$)") == flaky.calls("GET", "prefix=in/2024/(&|$)") == 1
@@ -207,18 +209,18 @@ def test_named_documents_cost_a_look_each_and_no_listing(world: World, flaky: Fl
     for name in names:
         world.put(b"x", name)
     given = [*names, "in/notes.txt", "elsewhere/a.pdf", names[0]]
-    session = selecting(world.session(objects=flaky.objects()), key=given, only_supported=True)
+    context = selecting(world.context(objects=flaky.objects()), key=given, only_supported=True)
     with KnownJobs(tmp_path) as known:
-        assert [each.document.key for each in discover(session, known)] == names
+        assert [each.document.key for each in discover(context, known)] == names
     assert (flaky.calls("HEAD", ""), flaky.calls("GET", "list-type=2")) == (5, 0)
 
 
 def test_an_inventory_costs_neither_listing_nor_looks(world: World, flaky: FlakyS3, tmp_path: Path) -> None:
     for number in range(5):
         world.put(b"x", f"in/{number}.pdf")
-    session = selecting(world.session(objects=flaky.objects()), inventory=inventory_of(world))
+    context = selecting(world.context(objects=flaky.objects()), inventory=inventory_of(world))
     with KnownJobs(tmp_path) as known:
-        assert len(list(discover(session, known))) == 5
+        assert len(list(discover(context, known))) == 5
     assert flaky.calls("GET", "list-type=2") == 0
     assert flaky.calls("HEAD", "") == flaky.calls("HEAD", "lists/") == 2, "of the inventory's own files"
 
@@ -227,9 +229,9 @@ def test_a_manifest_is_read_no_further_than_needed(world: World, flaky: FlakyS3,
     names = [f"in/{number:03}.pdf" for number in range(100)]
     for name in names[:10]:
         world.put(b"x", name)
-    session = selecting(world.session(objects=flaky.objects(), workers=2), manifest=manifest_of(world, *names))
+    context = selecting(world.context(objects=flaky.objects(), workers=2), manifest=manifest_of(world, *names))
     with KnownJobs(tmp_path) as known:
-        documents = discover(session, known)
+        documents = discover(context, known)
         assert next(documents).document.key == names[0]
         documents.close()  # type: ignore[attr-defined]
     assert flaky.calls("HEAD", "/in/") <= 4
@@ -237,40 +239,79 @@ def test_a_manifest_is_read_no_further_than_needed(world: World, flaky: FlakyS3,
 
 def test_an_inventory_of_another_bucket_is_refused(world: World, tmp_path: Path) -> None:
     world.put(b"x", "in/a.pdf")
-    session = selecting(world.session(), inventory=inventory_of(world, sourceBucket="another"))
+    context = selecting(world.context(), inventory=inventory_of(world, sourceBucket="another"))
     with pytest.raises(SetupFault, match="of bucket 'another'"):
-        found(session, tmp_path)
+        found(context, tmp_path)
 
 
 def test_a_look_that_fails_ends_the_listing_and_drops_nothing(world: World, flaky: FlakyS3, tmp_path: Path) -> None:
     world.put(b"x", "in/a.pdf")
-    session = selecting(world.session(objects=flaky.objects()), key=["in/a.pdf"])
+    context = selecting(world.context(objects=flaky.objects()), key=["in/a.pdf"])
     flaky.fail(Rule("refuse", method="HEAD", path="in/a.pdf"))
     missing = Missing()
-    with KnownJobs(tmp_path) as known, pytest.raises(MomentFault):
-        list(discover(session, known, missing))
+    with KnownJobs(tmp_path) as known, pytest.raises(Passes):
+        list(discover(context, known, missing))
     assert missing.count == 0
+
+
+def test_a_named_document_that_may_not_be_looked_at_is_told_and_keeps_no_other(
+    world: World, flaky: FlakyS3, tmp_path: Path
+) -> None:
+    for name in ("a", "b", "c"):
+        world.put(b"x", f"in/{name}.pdf")
+    why = "not authorized to perform: kms:Decrypt"
+    flaky.fail(Rule("refuse", "in/b.pdf", times=-1, status=403, code="AccessDenied", message=why))
+    context = selecting(world.context(objects=flaky.objects()), key=["in/a.pdf", "in/b.pdf", "in/c.pdf", "in/d.pdf"])
+    missing = Missing()
+    assert keys(context, tmp_path, missing) == ["in/a.pdf", "in/c.pdf"]
+    assert missing.count == 2
+    refused, absent = missing.first
+    assert refused.startswith(f"s3://{world.bucket}/in/b.pdf: ")
+    assert why in refused
+    assert absent == f"s3://{world.bucket}/in/d.pdf"
+
+
+def test_looking_is_told_of_also_where_nothing_is_found(world: World, tmp_path: Path) -> None:
+    world.put(b"x", "in/there.txt")
+    looks: list[None] = []
+    for fields in ({"key": [f"in/{number}.pdf" for number in range(5)]}, {"exclude": ["*.txt"]}):
+        context = selecting(world.context(), **fields)
+        with KnownJobs(tmp_path) as known:
+            assert list(discover(context, known, looked=lambda: looks.append(None))) == []
+    assert len(looks) == 5 + 1
+
+
+def test_named_documents_are_looked_at_several_at_a_time_whatever_the_workers(
+    world: World, flaky: FlakyS3, tmp_path: Path
+) -> None:
+    names = [f"in/{number:02}.pdf" for number in range(40)]
+    for name in names:
+        world.put(b"x", name)
+    together = threading.Barrier(16)  # the first looks are few; who wants one document only need not wait for many
+    flaky.fail(Rule("pass", "in/", "HEAD", skip=24, times=16, before=lambda: together.wait(PATIENCE)))
+    context = selecting(world.context(objects=flaky.objects(), workers=1), key=names)
+    assert keys(context, tmp_path) == names
 
 
 def test_a_plan_leaves_the_ledger_as_it_is(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An old version put back is new again; only a run may write so into the ledger."""
-    session = world.session()
+    context = world.context()
     first = world.put(pdf(1, "first"))
-    submit_document(session, first)
-    world.finish(session, first)
+    submit_document(context, first)
+    world.finish(context, first)
     second = world.put(pdf(1, "second"))
-    submit_document(session, second)
-    world.finish(session, second)
+    submit_document(context, second)
+    world.finish(context, second)
     before = world.listing("out/")
     world.clock.advance(5)
     with KnownJobs(tmp_path) as known:
-        known.load(session.ledger)
+        known.load(context.ledger)
         monkeypatch.setattr(known, "done_before", lambda *_: True)  # S3 counts in whole seconds
         world.put(pdf(1, "first"))
-        [each] = discover(session, known, look_only=True)
+        [each] = discover(context, known, look_only=True)
         assert each.state is None
         assert world.listing("out/") == before
-        [each] = discover(session, known)
+        [each] = discover(context, known)
         assert each.state is None
         assert len(world.listing("out/")) == len(before) - 1
 

@@ -4,48 +4,49 @@ from pathlib import Path
 
 import pytest
 
-from tasks.discover import discover
+from tasks.access.environment import Access
+from tasks.context import RunContext, close_context, open_context
 from tasks.options import Options, RunSettings
-from tasks.poll import OpenJobs
-from tasks.session import Access, Session, close_session, open_session
-from tasks.store.known import KnownJobs
-from tasks.submit import submit_document
+from tasks.steps.discover import discover
+from tasks.steps.poll import OpenJobs
+from tasks.steps.submit import submit_document
+from tasks.tally import KnownJobs
 from tests.steps.conftest import World, pdf
 
 SHARDS = 3
 
 
-def _discovered(session: Session, folder: Path) -> set[str]:
+def _discovered(context: RunContext, folder: Path) -> set[str]:
     with KnownJobs(folder) as known:
-        return {each.document.key for each in discover(session, known)}
+        return {each.document.key for each in discover(context, known)}
 
 
 @pytest.fixture
-def shards(world: World) -> list[Session]:
+def shards(world: World) -> list[RunContext]:
     """A worker for each shard."""
-    return [world.session(shards=SHARDS, shard=number) for number in range(1, SHARDS + 1)]
+    return [world.context(shards=SHARDS, shard=number) for number in range(1, SHARDS + 1)]
 
 
-def test_every_document_is_in_exactly_one_shard(world: World, shards: list[Session], tmp_path: Path) -> None:
+def test_every_document_is_in_exactly_one_shard(world: World, shards: list[RunContext], tmp_path: Path) -> None:
     keys = {world.put(pdf(1), f"in/{number}.pdf").key for number in range(24)}
-    found = [_discovered(session, tmp_path) for session in shards]
+    found = [_discovered(context, tmp_path) for context in shards]
     assert sum(map(len, found)) == len(keys)
     assert set.union(*found) == keys
     assert all(found)  # 24 over 3: a shard with none would be no hash
 
 
-def test_every_open_job_is_looked_at_by_the_run_of_its_shard_alone(world: World, shards: list[Session]) -> None:
-    all_of_it = world.session()
+def test_every_open_job_is_looked_at_by_the_run_of_its_shard_alone(world: World, shards: list[RunContext]) -> None:
+    all_of_it = world.context()
     jobs = {submit_document(all_of_it, world.put(pdf(1), f"in/{number}.pdf")).job_id for number in range(12)}
-    found = [set(OpenJobs(session).survey().open) for session in shards]
+    found = [set(OpenJobs(context).survey().open) for context in shards]
     assert sum(map(len, found)) == len(jobs)
     assert set.union(*found) == jobs
     assert set(OpenJobs(all_of_it).survey().open) == jobs
 
 
-def test_a_document_that_changes_into_another_shard_is_left_to_that_one(world: World, shards: list[Session]) -> None:
+def test_a_document_that_changes_into_another_shard_is_left_to_that_one(world: World, shards: list[RunContext]) -> None:
     listed = world.put(pdf(1, "the first"))
-    number = next(number for number, session in enumerate(shards) if session.is_ours(session.job_id(listed)))
+    number = next(number for number, context in enumerate(shards) if context.is_ours(context.job_id(listed)))
     changed = listed
     for attempt in range(50):  # until it has changed into another shard
         changed = world.put(pdf(1, f"version {attempt}"))
@@ -54,30 +55,30 @@ def test_a_document_that_changes_into_another_shard_is_left_to_that_one(world: W
     outcome = submit_document(shards[number], listed)
     assert (outcome.kind, outcome.moved, outcome.requests) == ("later", True, 0)
     assert "shard of another run" in outcome.message
-    its_own = next(session for session in shards if session.is_ours(session.job_id(changed)))
+    its_own = next(context for context in shards if context.is_ours(context.job_id(changed)))
     assert submit_document(its_own, changed).kind == "open"
     assert len(world.bill()) == 1
 
 
-def test_the_window_of_a_shard_counts_its_own_jobs(world: World, shards: list[Session], tmp_path: Path) -> None:
-    all_of_it = world.session()
+def test_the_window_of_a_shard_counts_its_own_jobs(world: World, shards: list[RunContext], tmp_path: Path) -> None:
+    all_of_it = world.context()
     for number in range(12):
         submit_document(all_of_it, world.put(pdf(1), f"in/{number}.pdf"))
     counted = []
-    for session in shards:
+    for context in shards:
         with KnownJobs(tmp_path) as known:
-            counted.append(known.load(session.ledger, ours=session.is_ours))
+            counted.append(known.load(context.ledger, ours=context.is_ours))
     assert sum(counted) == 12
     assert max(counted) < 12
 
 
 def test_what_is_the_accounts_is_shared_out() -> None:
     whole = Options(requests_per_second=3, pages_per_minute=900, page_budget=100, window=10)
-    share = whole.share(3)
+    share = whole.of_one_shard(3)
     assert (share.requests_per_second, share.pages_per_minute, share.page_budget, share.window) == (1, 300, 33, 3)
-    assert whole.share(1) == whole
+    assert whole.of_one_shard(1) == whole
     with pytest.raises(ValueError, match="a budget of 2 pages cannot be shared out to 3"):
-        Options(page_budget=2).share(3)
+        Options(page_budget=2).of_one_shard(3)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,6 @@ def test_what_is_the_accounts_is_shared_out() -> None:
         ({"shard": 4, "shards": 3}, "there is no shard 4 of 3"),
         ({"processes": 2}, "threads work in one process"),
         ({"cluster": "tcp://127.0.0.1:1"}, "threads work in one process"),
-        ({"engine": "dask", "processes": 2, "page_budget": 10}, "a page budget is kept by one process"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(given: dict[str, object], told: str) -> None:
@@ -97,19 +97,19 @@ def test_options_that_cannot_be_meant_are_refused(given: dict[str, object], told
 def test_a_session_is_closed_when_it_is_idle_unless_its_run_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = RunSettings(destination="s3://bucket/out")
 
-    def opened(number: int, *, keep: bool = False) -> Session:
-        return open_session(settings, f"run {number}", lambda _: Access(key="key"), keep=keep)
+    def opened(number: int, *, keep: bool = False) -> RunContext:
+        return open_context(settings, f"run {number}", lambda _: Access(key="key"), keep=keep)
 
     try:
         here, elsewhere = opened(1, keep=True), opened(2)
         assert opened(1) is here
         assert opened(2) is elsewhere
-        monkeypatch.setattr("tasks.session._IDLE_SECONDS", -1.0)
+        monkeypatch.setattr("tasks.context._IDLE_SECONDS", -1.0)
         opened(3)  # what was idle is closed when another is opened
         assert opened(1) is here
         assert opened(2) is not elsewhere
-        close_session(settings, "run 1")
+        close_context(settings, "run 1")
         assert opened(1) is not here
     finally:
         for number in (1, 2, 3):
-            close_session(settings, f"run {number}")
+            close_context(settings, f"run {number}")

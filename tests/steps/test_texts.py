@@ -1,15 +1,15 @@
 """Plain texts that were not asked for at first are written later, without paying again."""
 
-from tasks.submit import submit_document
-from tasks.texts import write_missing_texts
-from tests.documents import text_pdf
+from tasks.steps.submit import submit_document
+from tasks.steps.texts import write_missing_texts
+from tests.sample_documents import text_pdf
 from tests.steps.conftest import World
 
 
 def recognised(world: World, key: str, *texts: str, text: bool = False) -> None:
-    document, session = world.put(text_pdf(texts), key), world.session(text=text)
-    submit_document(session, document)
-    assert world.finish(session, document)[-1].kind == "done"
+    document, context = world.put(text_pdf(texts), key), world.context(text=text)
+    submit_document(context, document)
+    assert world.finish(context, document)[-1].kind == "done"
 
 
 def read(world: World, key: str) -> str:
@@ -26,17 +26,17 @@ def test_texts_are_written_beside_results_that_have_none_and_nothing_is_paid(wor
     recognised(world, "in/b.pdf.x", "four")
     world.s3.put_object(Bucket=world.bucket, Key="out/strange.ocr.json", Body=b"{}")
     world.s3.put_object(Bucket=world.bucket, Key="out/a.pdf.ocr.zzz", Body=b"between")
-    bill, session = world.bill(), world.session(text=True)
-    assert write_missing_texts(session) == 2
+    bill, context = world.bill(), world.context(text=True)
+    assert write_missing_texts(context) == 2
     assert texts(world) == ["out/a.pdf.ocr.txt", "out/b.pdf.ocr.txt", "out/b.pdf.x.ocr.txt"]
     assert read(world, "out/a.pdf.ocr.txt") == "one\ftwo"
-    assert write_missing_texts(session) == 0
+    assert write_missing_texts(context) == 0
     assert world.bill() == bill
 
 
 def test_texts_are_of_the_models_own_results(world: World) -> None:
     recognised(world, "in/a.pdf", "one")
-    assert write_missing_texts(world.session(text=True, schema="clova")) == 0
+    assert write_missing_texts(world.context(text=True, schema="clova")) == 0
     assert texts(world) == []
 
 

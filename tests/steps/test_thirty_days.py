@@ -3,10 +3,10 @@
 import pytest
 
 from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY
-from flows.status import read_status
-from tasks.models import job_id
-from tasks.poll import OpenJobs
-from tasks.submit import submit_document
+from flows.cli.status import read_status
+from tasks.job.record import job_id
+from tasks.steps.poll import OpenJobs
+from tasks.steps.submit import submit_document
 from tests.steps.conftest import World, pdf
 
 DAY = 86_400
@@ -15,15 +15,15 @@ DAY = 86_400
 def test_the_oldest_jobs_come_first_and_those_about_to_be_forgotten_are_counted(
     world: World, s3_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = world.session()
+    context = world.context()
     documents = [world.put(pdf(1, f"old {number}"), f"in/{number}.pdf") for number in range(4)]
     # The listing goes by the job's name; submitted the other way round, the oldest is its last.
     documents.sort(key=lambda document: job_id(document, "ocr"), reverse=True)
     for document, days in zip(documents, (20, 4, 1, 1), strict=True):
-        submit_document(session, document)
+        submit_document(context, document)
         world.clock.advance(days * DAY)
-    survey = OpenJobs(session).survey()
-    assert survey.due == [job_id(document, "ocr") for document in documents]
+    survey = OpenJobs(context).survey()
+    assert [held.job.document for held in survey.due] == documents
     assert survey.expiring == 1
 
     for name, value in {

@@ -3,11 +3,11 @@
 from datetime import timedelta
 from pathlib import Path
 
-from tasks.collect import collect_job
-from tasks.discover import discover
-from tasks.models import Document, job_id
-from tasks.store.known import KnownJobs
-from tasks.submit import submit_document
+from tasks.job.record import Document, job_id
+from tasks.steps.collect import collect_job
+from tasks.steps.discover import discover
+from tasks.steps.submit import submit_document
+from tasks.tally import KnownJobs
 from tests.steps.conftest import World, pdf
 
 
@@ -17,14 +17,14 @@ def _later(document: Document, seconds: float) -> Document:
 
 
 def test_an_old_version_that_ends_last_does_not_replace_the_newer_result(world: World) -> None:
-    session = world.session()
+    context = world.context()
     old = _later(world.put(pdf(1, "old")), -60)
-    submit_document(session, old)
+    submit_document(context, old)
     new = world.put(pdf(1, "new"))
-    submit_document(session, new)
-    collect_job(session, world.recognised(session, new))
+    submit_document(context, new)
+    collect_job(context, world.recognised(context, new))
     published = world.result(new)
-    outcome = collect_job(session, world.recognised(session, old))
+    outcome = collect_job(context, world.recognised(context, old))
     assert outcome.kind == "done"
     assert world.result(new) == published
     assert world.done(old).superseded
@@ -32,36 +32,36 @@ def test_an_old_version_that_ends_last_does_not_replace_the_newer_result(world: 
 
 
 def test_a_newer_version_replaces_the_older_result(world: World) -> None:
-    session = world.session()
+    context = world.context()
     old = world.put(pdf(1, "old"))
-    submit_document(session, old)
-    world.finish(session, old)
+    submit_document(context, old)
+    world.finish(context, old)
     new = world.put(pdf(1, "new"))  # within the same second, as far as S3 tells: what lies in the source is newer
-    submit_document(session, new)
-    world.finish(session, new)
+    submit_document(context, new)
+    world.finish(context, new)
     assert world.texts(new) == ["page 1 of new"]
     assert not world.done(new).superseded
 
 
 def test_an_old_version_put_back_over_a_newer_one_is_recognised_again(world: World, tmp_path: Path) -> None:
-    session = world.session()
+    context = world.context()
     for name in ("first", "second"):
         document = world.put(pdf(1, name))
-        submit_document(session, document)
-        world.finish(session, document)
+        submit_document(context, document)
+        world.finish(context, document)
     restored = world.put(pdf(1, "first"))
     with KnownJobs(tmp_path) as known:
-        known.load(session.ledger)
+        known.load(context.ledger)
         assert known.done_before(job_id(restored, "ocr"), restored.last_modified)
-        [found] = discover(session, known)
+        [found] = discover(context, known)
     assert found.state is None
-    submit_document(session, found.document)
-    world.finish(session, restored)
+    submit_document(context, found.document)
+    world.finish(context, restored)
     assert world.texts(restored) == ["page 1 of first"]
 
 
 def test_two_sources_do_not_write_over_each_others_results(world: World) -> None:
-    here, there = world.session(source="in"), world.session(source="other")
+    here, there = world.context(source="in"), world.context(source="other")
     mine, theirs = world.put(pdf(1, "mine"), "in/x.pdf"), world.put(pdf(2, "theirs"), "other/x.pdf")
     submit_document(here, mine)
     world.finish(here, mine)
@@ -77,29 +77,29 @@ def test_two_sources_do_not_write_over_each_others_results(world: World) -> None
 def test_a_users_own_file_in_the_results_place_is_left_alone(world: World) -> None:
     document = world.put(pdf(1))
     world.s3.put_object(Bucket=world.bucket, Key="out/a.pdf.ocr.json", Body=b"mine")
-    outcome = submit_document(world.session(), document)
+    outcome = submit_document(world.context(), document)
     assert (outcome.kind, world.failed(document).code) == ("failed", "result-taken")
     assert world.result(document) == b"mine"
     assert world.billed_pages() == []
 
 
 def test_identical_bytes_are_recognised_twice_by_default(world: World) -> None:
-    session = world.session()
+    context = world.context()
     for key in ("in/a.pdf", "in/b.pdf"):
         document = world.put(pdf(2), key)
-        submit_document(session, document)
-        world.finish(session, document)
+        submit_document(context, document)
+        world.finish(context, document)
     assert world.billed_pages() == [2, 2]
 
 
 def test_identical_bytes_are_copied_when_asked_for(world: World) -> None:
-    session = world.session(reuse_identical=True)
+    context = world.context(reuse_identical=True)
     first, second = world.put(pdf(2), "in/a.pdf"), world.put(pdf(2), "in/b.pdf")
-    submit_document(session, first)
-    assert submit_document(session, second).kind == "later", "the first is being recognised: nobody pays meanwhile"
+    submit_document(context, first)
+    assert submit_document(context, second).kind == "later", "the first is being recognised: nobody pays meanwhile"
     assert world.listing("out/_jobs/open/") == [f"out/_jobs/open/{job_id(first, 'ocr')}.json"]
-    world.finish(session, first)
-    copied = submit_document(session, second)
+    world.finish(context, first)
+    copied = submit_document(context, second)
     assert (copied.kind, copied.pages, copied.requests) == ("done", 2, 0)
     assert world.result(second) == world.result(first)
     assert world.done(second).copied_from == job_id(first, "ocr")
@@ -107,23 +107,23 @@ def test_identical_bytes_are_copied_when_asked_for(world: World) -> None:
 
 
 def test_identical_bytes_of_a_failed_document_are_recognised(world: World) -> None:
-    session = world.session(reuse_identical=True, rounds=1)
+    context = world.context(reuse_identical=True, rounds=1)
     first, second = world.put(pdf(2), "in/a.pdf"), world.put(pdf(2), "in/b.pdf")
     world.api.set(fail_requests=[{"times": 1}])
-    submit_document(session, first)
-    world.finish(session, first)
+    submit_document(context, first)
+    world.finish(context, first)
     assert world.failed(first).code == "missing-pages"
-    assert submit_document(session, second).kind == "open"
-    world.finish(session, second)
+    assert submit_document(context, second).kind == "open"
+    world.finish(context, second)
     assert world.texts(second) == ["page 1 of a test", "page 2 of a test"]
 
 
 def test_identical_bytes_are_recognised_when_the_result_to_copy_is_gone(world: World) -> None:
-    session = world.session(reuse_identical=True)
+    context = world.context(reuse_identical=True)
     first, second = world.put(pdf(1), "in/a.pdf"), world.put(pdf(1), "in/b.pdf")
-    submit_document(session, first)
-    world.finish(session, first)
+    submit_document(context, first)
+    world.finish(context, first)
     world.s3.delete_object(Bucket=world.bucket, Key="out/a.pdf.ocr.json")
-    assert submit_document(session, second).kind == "open"
-    world.finish(session, second)
+    assert submit_document(context, second).kind == "open"
+    world.finish(context, second)
     assert world.texts(second) == ["page 1 of a test"]

@@ -5,10 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tasks.models import Document, Job, job_id
-from tasks.store.ledger import Ledger
-from tasks.store.location import Location
-from tasks.store.objects import Objects
+from tasks.job.record import Document, Job, job_id
 from tests.store.flaky_s3 import FlakyS3
 
 NOON = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
@@ -19,18 +16,6 @@ def flaky(s3_url: str) -> Iterator[FlakyS3]:
     """A proxy in front of the S3 server."""
     with FlakyS3(s3_url) as proxy:
         yield proxy
-
-
-@pytest.fixture
-def destination(bucket: str) -> Location:
-    """Where the ledger lies."""
-    return Location(bucket, "out/")
-
-
-@pytest.fixture
-def ledger(objects: Objects, destination: Location) -> Ledger:
-    """A ledger on a store that works."""
-    return Ledger(objects, destination)
 
 
 def job(key: str = "a.pdf") -> Job:

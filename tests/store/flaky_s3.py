@@ -1,11 +1,13 @@
 """An HTTP proxy in front of the S3 server that makes chosen calls go wrong, in the ways networks and stores do."""
 
 import contextlib
+import functools
+import hashlib
 import http.client
 import re
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
@@ -13,12 +15,14 @@ from urllib.parse import unquote, urlsplit
 import boto3
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.config import Config
 from botocore.credentials import Credentials
 
 from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY
-from tasks.store.objects import Objects
+from tasks.store.aws import AwsAccount
+from tasks.store.objects import Objects, connect
+from tests.fakes import FakeClock
 from tests.serving import Serving
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -38,8 +42,10 @@ class Rule:
         path: a regular expression, searched in the decoded path and query.
         method: only calls with this method.
         body: a regular expression, searched in the body that was sent.
+        status: of the answers of `refuse` and `lose`, as are `code`, `message` and `headers`.
         times: how many calls go wrong; -1 for ever.
         skip: how many matching calls pass before.
+        unconditional: forwards the call without its conditions, whatever the action: a store that ignores them.
         before: called before the call is forwarded; somebody else acts at that moment.
         after: called after the call was forwarded, before the answer.
         rewrite: changes the answer's body.
@@ -51,8 +57,11 @@ class Rule:
     body: bytes = b""
     times: int = 1
     skip: int = 0
+    unconditional: bool = False
     status: int = 503
     code: str = "SlowDown"
+    message: str = "as the test says"
+    headers: dict[str, str] = field(default_factory=dict)
     before: Callable[[], object] | None = None
     after: Callable[[], object] | None = None
     rewrite: Callable[[bytes], bytes] | None = None
@@ -72,6 +81,22 @@ class Rule:
         return True
 
 
+@dataclass(frozen=True)
+class Call:
+    """A call as it came in: its headers by their names in lower case, and what its body was."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    sha256: bytes
+    length: int
+
+
+@functools.cache
+def _session() -> boto3.Session:
+    return boto3.Session(S3_ACCESS_KEY, S3_SECRET_KEY, region_name=REGION)
+
+
 class FlakyS3(Serving):
     """The proxy. Use as a context manager; `client` and `objects` talk to S3 through it.
 
@@ -83,65 +108,70 @@ class FlakyS3(Serving):
         self.target = urlsplit(url).netloc
         self.rules: list[Rule] = []
         self.seen: list[tuple[str, str]] = []
+        self.received: list[Call] = []
         self._lock = threading.Lock()
         flaky = self
 
-        class Handler(_Handler):
+        class Handler(self.handling()):  # type: ignore[misc]  # a class chosen when the proxy is made
             proxy = flaky
 
         super().__init__(Handler)
+
+    @staticmethod
+    def handling() -> "type[ProxyHandler]":
+        """The class that handles calls; a subclass may bring another."""
+        return ProxyHandler
 
     def fail(self, rule: Rule) -> Rule:
         """Add a rule; of several that fit a call, the first counts."""
         self.rules.append(rule)
         return rule
 
-    def client(self, attempts: int = 1) -> "S3Client":
-        """A client through the proxy that makes so many attempts, the first included."""
-        return boto3.client(
-            "s3",
-            endpoint_url=self.url,
-            region_name=REGION,
-            aws_access_key_id=S3_ACCESS_KEY,
-            aws_secret_access_key=S3_SECRET_KEY,
-            config=Config(retries={"mode": "standard", "total_max_attempts": attempts}),
-        )
+    def client(self) -> "S3Client":
+        """The product's client, through the proxy."""
+        return connect(self.url, account=AwsAccount(_session()))
 
     def objects(self, attempts: int = 1) -> Objects:
-        """The product's view of the store behind the proxy."""
-        return Objects(self.client(attempts))
+        """The product's view of the store behind the proxy: with so many attempts a call, and no time between them."""
+        return Objects(self.client(), FakeClock(), attempts)
 
     def calls(self, method: str, path: str = "") -> int:
         """How many such calls came in."""
         with self._lock:
             return sum(method == seen[0] and bool(re.search(path, seen[1])) for seen in self.seen)
 
-    def take(self, method: str, path: str, body: bytes) -> Rule:
+    def take(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Rule:
         """The rule that a call falls under."""
         with self._lock:
+            named = {name.lower(): value for name, value in headers.items()}
+            self.received.append(Call(method, path, named, hashlib.sha256(body).digest(), len(body)))
             self.seen.append((method, path))
             return next((rule for rule in self.rules if rule.claims(method, path, body)), Rule("pass"))
 
 
-class _Handler(BaseHTTPRequestHandler):
+class ProxyHandler(BaseHTTPRequestHandler):
+    """Hands a call on, or lets it go wrong."""
+
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # head and body of an answer go apart; the body would wait for an acknowledgement
     proxy: FlakyS3
 
-    def _handle(self) -> None:
+    def handle_call(self) -> None:
+        """Hand a call on, as the rules have it."""
         # An upload may announce itself and wait to be asked for the body; the base class has asked.
         sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        rule = self.proxy.take(self.command, unquote(self.path), sent)
+        rule = self.proxy.take(self.command, unquote(self.path), dict(self.headers.items()), sent)
         if rule.before:
             rule.before()
         if rule.action == "refuse":
             self._refuse(rule)
             return
-        left_out = {"expect", "connection"} | (_CONDITIONS if rule.action == "strip" else set())
+        unconditional = rule.unconditional or rule.action == "strip"
+        left_out = {"expect", "connection"} | (_CONDITIONS if unconditional else set())
         headers = {name: value for name, value in self.headers.items() if name.lower() not in left_out}
-        if rule.action == "strip":
+        if unconditional:
             headers = self._signed(headers, sent)
-        upstream = http.client.HTTPConnection(self.proxy.target, timeout=30)
+        upstream = http.client.HTTPConnection(self.proxy.target, timeout=PATIENCE)
         try:
             upstream.request(self.command, self.path, sent, headers)
             answer = upstream.getresponse()
@@ -177,16 +207,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = self.close_connection or cut
 
     def _refuse(self, rule: Rule) -> None:
-        body = f"<Error><Code>{rule.code}</Code><Message>as the test says</Message></Error>".encode()
+        body = f"<Error><Code>{rule.code}</Code><Message>{rule.message}</Message></Error>".encode()
         self.send_response(rule.status)
         self.send_header("Content-Type", "application/xml")
+        for name, value in rule.headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         with contextlib.suppress(ConnectionError):
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _handle  # noqa: N815 - the base class names them so
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = do_PATCH = handle_call  # noqa: N815 - the base class names them so
 
     def log_message(self, *_args: object) -> None:
         """Say nothing."""

@@ -14,8 +14,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tasks.models import DoneJob, FailedJob, Job, Lease
-from tasks.store.ledger import Held, Ledger, Superseded
+from tasks.faults import Superseded
+from tasks.job import transitions
+from tasks.job.record import DoneJob, FailedJob, Job, Lease
+from tasks.job.transitions import Change
+from tasks.store.ledger import Held, Ledger
 from tests.store.conftest import NOON, job
 
 _workers = st.sampled_from(["ann", "bob"])
@@ -39,7 +42,7 @@ class TwoWorkers(RuleBasedStateMachine):
 
     def version(self, worker: str) -> Job:
         """The job as this worker would write it now; no two versions have the same bytes."""
-        lease = Lease(owner=worker, until=NOON, doing="collecting")
+        lease = Lease(owner=worker, since=NOON, until=NOON, doing="collecting")
         return self.new.model_copy(update={"lease": lease, "rounds": next(self.numbers)})
 
     def current(self, worker: str) -> bool:
@@ -82,8 +85,8 @@ class TwoWorkers(RuleBasedStateMachine):
         if worker not in self.seen:
             return
         change = self.version(worker)
-        written = self.ledger.amend(self.seen[worker], lambda _: change)
-        gone = self.stored is None or (self.stored.job.lease and self.stored.job.lease.doing == "closed")
+        written, _ = self.ledger.amend(self.seen[worker], lambda _: Change(change))
+        gone = self.stored is None or self.stored.job.closed is not None
         if gone and not self.current(worker):
             assert written is None
         else:
@@ -113,14 +116,14 @@ class TwoWorkers(RuleBasedStateMachine):
     def killed_while_closing(self, worker: str) -> None:
         if worker not in self.seen or not self.current(worker):
             return
-        closed = Lease(owner=f"{next(self.numbers)}", until=NOON, doing="closed")
-        self.stored = self.ledger.update(self.seen[worker], self.seen[worker].job.model_copy(update={"lease": closed}))
+        closed = transitions.closed(self.seen[worker].job, worker, f"{next(self.numbers)}")
+        self.stored = self.ledger.update(self.seen[worker], closed)
 
     @rule()
     def sweep(self) -> None:
         held = self.ledger.read(self.new.id)
-        if held is not None and held.job.lease is not None and held.job.lease.doing == "closed":
-            self.ledger.sweep(self.new.id)
+        if held is not None and held.job.closed is not None:
+            self.ledger.sweep(held)
             self.stored = None
 
     @invariant()

@@ -1,10 +1,11 @@
 """Objects: who wins a race, whose write is believed, and what is said when the store refuses."""
 
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore.session
@@ -13,9 +14,11 @@ from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 
 from deployments.local.stack import REGION, S3_SECRET_KEY
-from tasks.faults import CredentialsRefused, DocumentMoved, MomentFault, SetupFault
-from tasks.store.accounts import AwsAccount
+from tasks.faults import CredentialsRefused, DocumentChanged, Passes, SetupFault
+from tasks.store.aws import AwsAccount
+from tasks.store.local_folder import FolderObjects
 from tasks.store.objects import Objects, connect
+from tests.fakes import FakeClock
 from tests.store.flaky_s3 import FlakyS3, Rule
 
 if TYPE_CHECKING:
@@ -76,6 +79,15 @@ def test_the_condition_is_sent_without_quotes_which_ceph_would_compare(flaky: Fl
     assert [sent[0].get("If-None-Match"), sent[1].get("If-Match")] == [b"*", etag.encode()]
 
 
+def test_a_folder_names_what_lies_in_it_once(objects: Objects, bucket: str, tmp_path: Path) -> None:
+    for store in (objects, FolderObjects(tmp_path)):
+        for key in ("in/a.pdf", "in/x/1", "in/x/2", "in/y z/1", "in/", "ink", "other/1"):
+            store.create(bucket, key, b"")
+        assert sorted(store.names(bucket, "in/")) == ["a.pdf", "x/", "y z/"]
+        assert sorted(store.names(bucket, "")) == ["in/", "ink", "other/"]
+        assert list(store.names(bucket, "nowhere/")) == []
+
+
 def test_what_is_not_there_is_none(objects: Objects, bucket: str) -> None:
     assert objects.get(bucket, "a") is None
     assert objects.head(bucket, "a") is None
@@ -113,7 +125,6 @@ def test_of_many_who_replace_the_same_version_one_wins(objects: Objects, bucket:
 def test_a_write_whose_answer_was_lost_is_believed(
     flaky: FlakyS3, objects: Objects, bucket: str, action: str, attempts: int
 ) -> None:
-    """With two attempts, botocore repeats the write itself and is told 412 by its own first one."""
     unsure = flaky.objects(attempts)
     flaky.fail(Rule("lose" if action == "lose" else "hang_up", method="PUT", status=500, code="InternalError"))
     created = unsure.create(bucket, "a", b"mine")
@@ -145,11 +156,11 @@ def test_a_write_that_was_refused_for_the_moment_says_so_and_changes_nothing(
     flaky: FlakyS3, objects: Objects, bucket: str
 ) -> None:
     flaky.fail(Rule("refuse", method="PUT", times=2))
-    with pytest.raises(MomentFault, match="SlowDown"):
+    with pytest.raises(Passes, match="SlowDown"):
         flaky.objects().create(bucket, "a", b"1")
     assert not objects.exists(bucket, "a")
     etag = objects.create(bucket, "a", b"1") or ""
-    with pytest.raises(MomentFault, match="could not write"):
+    with pytest.raises(Passes, match="could not write"):
         flaky.objects().replace(bucket, "a", b"2", etag)
     stored = objects.get(bucket, "a")
     assert stored is not None
@@ -159,7 +170,7 @@ def test_a_write_that_was_refused_for_the_moment_says_so_and_changes_nothing(
 def test_a_write_that_cannot_be_read_back_either_is_left_open(flaky: FlakyS3, bucket: str) -> None:
     flaky.fail(Rule("hang_up", method="PUT"))
     flaky.fail(Rule("refuse", method="GET"))
-    with pytest.raises(MomentFault):
+    with pytest.raises(Passes):
         flaky.objects().create(bucket, "a", b"1")
 
 
@@ -172,7 +183,7 @@ def test_a_store_that_asks_to_slow_down_is_asked_again(flaky: FlakyS3, bucket: s
 def test_a_read_that_is_cut_short_is_never_half_an_object(flaky: FlakyS3, objects: Objects, bucket: str) -> None:
     objects.create(bucket, "a", b"x" * 1000)
     flaky.fail(Rule("cut", method="GET"))
-    with pytest.raises(MomentFault):
+    with pytest.raises(Passes):
         flaky.objects().get(bucket, "a")
 
 
@@ -241,8 +252,8 @@ def test_a_store_that_cannot_be_reached_is_a_fault_of_the_moment() -> None:
         "s3", endpoint_url="http://127.0.0.1:9", region_name=REGION,
         aws_access_key_id="a", aws_secret_access_key="b", config=Config(retries={"total_max_attempts": 1}),
     )  # fmt: skip
-    with pytest.raises(MomentFault, match="could not read"):
-        Objects(client).get("bucket", "a")
+    with pytest.raises(Passes, match="could not read"):
+        Objects(client, FakeClock()).get("bucket", "a")
 
 
 def test_odd_keys_are_listed_and_read_as_they_are(objects: Objects, s3: "S3Client", bucket: str) -> None:
@@ -279,8 +290,41 @@ def test_a_long_listing_is_whole_in_order_and_lazy(flaky: FlakyS3, objects: Obje
 def test_a_listing_that_breaks_off_is_an_error_not_an_end(flaky: FlakyS3, objects: Objects, bucket: str) -> None:
     objects.create(bucket, "a", b"")
     flaky.fail(Rule("refuse", path="list-type=2"))
-    with pytest.raises(MomentFault, match="could not list"):
+    with pytest.raises(Passes, match="could not list"):
         list(flaky.objects().list(bucket, ""))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda page: re.sub(rb"<NextContinuationToken>.*?</NextContinuationToken>", b"", page), "not how to go on"),
+        (
+            lambda _: (
+                b"<ListBucketResult><IsTruncated>true</IsTruncated>"
+                b"<NextContinuationToken>same</NextContinuationToken></ListBucketResult>"
+            ),
+            "goes round in a circle",
+        ),
+        (lambda _: b"<html><body>Sign in, please</body></html>", "none of S3's"),
+        (lambda page: re.sub(rb"<IsTruncated>.*?</IsTruncated>", b"", page), "none of S3's"),
+    ],
+    ids=["no token", "a token again", "another's page", "not said"],
+)
+def test_a_listing_that_contradicts_itself_is_a_fault_not_an_end(
+    flaky: FlakyS3, objects: Objects, bucket: str, change: Callable[[bytes], bytes], complaint: str
+) -> None:
+    for key in ("a", "b", "c"):
+        objects.create(bucket, key, b"")
+    client = flaky.client()
+
+    def in_pages_of_two(params: dict[str, Any], **_: object) -> None:  # so that there is a second one
+        params["MaxKeys"] = 2
+
+    client.meta.events.register("before-parameter-build.s3.ListObjectsV2", in_pages_of_two)
+    assert [entry.key for entry in Objects(client).list(bucket, "")] == ["a", "b", "c"]
+    flaky.fail(Rule("pass", "list-type=2", rewrite=change, times=-1))
+    with pytest.raises(Passes, match=f"could not list s3://{bucket}/.*{complaint}"):
+        list(Objects(client).list(bucket, ""))
 
 
 def test_exactly_the_listed_version_is_fetched(objects: Objects, bucket: str, tmp_path: Path) -> None:
@@ -293,14 +337,14 @@ def test_exactly_the_listed_version_is_fetched(objects: Objects, bucket: str, tm
 def test_a_document_that_changed_since_it_was_listed_has_moved(objects: Objects, bucket: str, tmp_path: Path) -> None:
     etag = objects.create(bucket, "a", b"1") or ""
     objects.put(bucket, "a", b"2", {}, "text/plain")
-    with pytest.raises(DocumentMoved, match=f"s3://{bucket}/a"):
+    with pytest.raises(DocumentChanged, match=f"s3://{bucket}/a"):
         objects.fetch(bucket, "a", etag, tmp_path / "a")
 
 
 def test_a_document_that_vanished_since_it_was_listed_has_moved(objects: Objects, bucket: str, tmp_path: Path) -> None:
     etag = objects.create(bucket, "a", b"1") or ""
     objects.delete(bucket, "a")
-    with pytest.raises(DocumentMoved):
+    with pytest.raises(DocumentChanged):
         objects.fetch(bucket, "a", etag, tmp_path / "a")
 
 
@@ -309,7 +353,7 @@ def test_a_document_that_is_cut_on_the_way_is_not_taken_for_whole(
 ) -> None:
     etag = objects.create(bucket, "a", b"x" * 100_000) or ""
     flaky.fail(Rule("cut", method="GET"))
-    with pytest.raises(MomentFault):
+    with pytest.raises(Passes):
         flaky.objects().fetch(bucket, "a", etag, tmp_path / "a")
 
 
@@ -354,6 +398,6 @@ def test_a_store_that_does_not_know_the_condition_is_the_set_up_not_the_moment(f
 
 def test_a_proof_that_the_store_interrupts_leaves_nothing(flaky: FlakyS3, s3: "S3Client", bucket: str) -> None:
     flaky.fail(Rule("refuse", method="PUT", skip=3))
-    with pytest.raises(MomentFault):
+    with pytest.raises(Passes):
         flaky.objects().prove_conditional_writes(bucket, "out/_jobs/")
     assert _keys(s3, bucket) == []

@@ -1,15 +1,19 @@
 """The queue: messages come again until they are deleted, and what is wrong is said in words to act on."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError, ReadTimeoutError
 
 from deployments.local.stack import S3_ACCESS_KEY, S3_SECRET_KEY, LocalStack
-from tasks.faults import Fault, MomentFault, SetupFault
-from tasks.store.queue import Message, Queue, open_queue, region_of
+from tasks.clock import Clock
+from tasks.faults import Cancelled, Fault, Passes, SetupFault
+from tasks.store.queue import LONGEST_WAIT, Message, Queue, open_queue, region_of
+from tests.fakes import FakeClock
 from tests.queues import sqs_client
+from tests.waiting import PATIENCE, until
 
 
 @pytest.fixture
@@ -50,8 +54,22 @@ def test_a_queue_that_is_not_there_and_credentials_that_are_refused_are_told(
         with pytest.raises(SetupFault, match=r"there is no queue http.*-gone: create it, or correct the URL"):
             call(open_queue(f"{url}-gone"))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody-else")
-    with pytest.raises(SetupFault, match=r"SQS refuses the credentials \(InvalidClientTokenId\): check the AWS_"):
+    with pytest.raises(SetupFault, match=r"refuses the credentials \(InvalidClientTokenId: The .*\): check the AWS_"):
         open_queue(url).receive(1, 0)
+
+
+def test_the_end_of_the_run_ends_the_waiting_for_messages(configured: LocalStack, url: str) -> None:
+    del configured
+    clock = Clock()
+    queue = open_queue(url, clock=clock)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(queue.receive, 10, LONGEST_WAIT)
+        until(waiting.running, "the call")
+        clock.end()
+        with pytest.raises(Cancelled):
+            waiting.result(PATIENCE)
+    with pytest.raises(Cancelled):
+        queue.receive(10, 0)
 
 
 class Refusing:
@@ -81,17 +99,19 @@ def answer(code: str, status: int = 400) -> ClientError:
         (answer("AccessDeniedException"), SetupFault, "allow sqs:ReceiveMessage"),
         (answer("QueueDoesNotExist"), SetupFault, "there is no queue"),
         (answer("ExpiredToken", 403), SetupFault, "refuses the credentials"),
-        (answer("RequestThrottled", 403), MomentFault, "could not receive"),
-        (answer("OverLimit", 403), MomentFault, "could not receive"),
-        (answer("InternalFailure", 500), MomentFault, "could not receive"),
+        (answer("RequestThrottled", 403), Passes, "could not receive"),
+        (answer("OverLimit", 403), Passes, "could not receive"),
+        (answer("InternalFailure", 500), Passes, "could not receive"),
         (answer("SomethingNew"), SetupFault, "could not receive"),
-        (ReadTimeoutError(endpoint_url="http://x"), MomentFault, "could not receive"),
+        (ReadTimeoutError(endpoint_url="http://x"), Passes, "could not receive"),
         (NoCredentialsError(), SetupFault, "no credentials for SQS"),
     ],
 )
 def test_each_error_is_the_fault_that_it_means(error: Exception, kind: type[Fault], words: str) -> None:
+    clock = FakeClock()
     with pytest.raises(kind, match=words):
-        Queue(Refusing(error), "https://sqs.eu-central-1.amazonaws.com/1/documents").receive(1, 0)
+        Queue(Refusing(error), "https://sqs.eu-central-1.amazonaws.com/1/documents", clock).receive(1, 0)
+    assert len(clock.slept) == (5 if kind is Passes else 0)
 
 
 def test_a_delete_that_is_refused_names_its_own_permission() -> None:

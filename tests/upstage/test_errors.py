@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks.faults import AccountFault, AnswerLost, DocumentFault, Fault, MomentFault, NotOffered, TimedOut
-from tasks.upstage.errors import Submission, fault_of, message_of, retry_after
+from tasks.faults import AccountFault, AnswerLost, DocumentFault, Fault, NotOffered, Passes, TimedOut
+from tasks.upstage.errors import Submission, fault_of, message_of
 
 NOW = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 
@@ -34,24 +34,28 @@ def nested(message: str) -> bytes:
         (403, "no credit", "async", AccountFault, "top it up"),
         (403, "no credit", None, AccountFault, "top it up"),
         (404, "no route", "async", NotOffered, "UPSTAGE_BASE_URL"),
-        (404, "no route", None, MomentFault, ""),
+        (404, "no route", None, Passes, ""),
         (405, "use https", "async", NotOffered, "https://"),
-        (408, "too slow", "async", MomentFault, ""),
+        (408, "too slow", "async", Passes, ""),
         (413, "too many pages", "async", DocumentFault, "lower --limits."),
         (415, "bad format", "async", DocumentFault, "convert"),
         (422, "corrupted", "async", DocumentFault, "repair or replace"),
-        (429, "slow down", "async", MomentFault, ""),
-        (429, "slow down", None, MomentFault, ""),
-        (500, "oops", "async", MomentFault, ""),
-        (500, "oops", None, MomentFault, ""),
+        (429, "slow down", "async", Passes, ""),
+        (429, "slow down", None, Passes, ""),
+        (500, "oops", "async", AnswerLost, "whether the document was accepted"),
+        (500, "oops", "sync", AnswerLost, "whether the document was accepted"),
+        (500, "oops", None, Passes, ""),
         (502, "bad gateway", "async", AnswerLost, "whether the document was accepted"),
-        (502, "bad gateway", None, MomentFault, ""),
-        (503, "overloaded", "async", MomentFault, ""),
+        (502, "bad gateway", None, Passes, ""),
+        (503, "overloaded", "async", Passes, ""),
         (504, "timeout", "async", AnswerLost, "whether the document was accepted"),
         (504, "timeout", "sync", TimedOut, "whether the document was accepted"),
         (502, "bad gateway", "sync", AnswerLost, "whether the document was accepted"),
-        (504, "timeout", None, MomentFault, ""),
-        (529, "a status nobody documented", "async", MomentFault, ""),
+        (504, "timeout", None, Passes, ""),
+        (520, "unknown error", "async", AnswerLost, "whether the document was accepted"),
+        (524, "a timeout occurred", "sync", AnswerLost, "whether the document was accepted"),
+        (529, "a status nobody documented", "async", AnswerLost, "whether the document was accepted"),
+        (529, "a status nobody documented", None, Passes, ""),
         (302, "moved", "async", AccountFault, "UPSTAGE_BASE_URL"),
         (308, "moved", None, AccountFault, "UPSTAGE_BASE_URL"),
     ],
@@ -74,46 +78,52 @@ def test_a_document_the_api_calls_damaged_is_not_worth_retrying_and_an_unexplain
     assert unexplained.retry_helps
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_reaches_whoever_waits(status: int) -> None:
     fault = fault_of(status, b"", {"Retry-After": "17"}, NOW, submitting="async")
-    assert isinstance(fault, MomentFault)
+    assert isinstance(fault, Passes)
     assert fault.retry_after == 17
 
 
+@pytest.mark.parametrize("submitting", ["async", "sync"])
+def test_an_error_that_comes_before_the_upload_has_ended_is_a_refusal(submitting: Submission) -> None:
+    for status in (500, 502, 504, 520):
+        assert type(fault_of(status, b"", {}, NOW, submitting=submitting, sent_whole=False)) is Passes
+
+
 @pytest.mark.parametrize(
-    ("header", "seconds"),
+    "said",
     [
-        ("7", 7.0),
-        (" 7 ", 7.0),
-        ("0.5", 0.5),
-        ("Wed, 01 Jul 2026 12:01:30 GMT", 90.0),
-        ("Wed, 01 Jul 2026 14:01:30 +0200", 90.0),
-        ("Wed, 01 Jul 2026 11:00:00 GMT", 0.0),
-        ("-5", 0.0),
-        ("soon", None),
-        ("", None),
-        ("Wed, 99 Jul 2026 12:00:00 GMT", None),
-        ("Wed, 01 Jul 2026 12:01:30 -0000", None),
+        "The requested model is invalid or no longer supported. Please check the model name.",
+        "invalid model name",
+        "model 'ocr' cannot be used with this endpoint",
+        "asynchronous processing is available for document-parse only",
+        "Async requests are not enabled for your organization",
+        "this feature only supports synchronous requests",
+        "please use the sync API",
     ],
 )
-def test_retry_after_is_read_as_seconds_or_date_and_garbage_is_as_if_missing(
-    header: str, seconds: float | None
-) -> None:
-    assert retry_after({"Retry-After": header}, NOW) == seconds
+def test_before_any_job_was_accepted_whatever_speaks_of_model_or_mode_is_a_refusal_of_jobs(said: str) -> None:
+    assert type(fault_of(400, nested(said), {}, NOW, submitting="async")) is NotOffered
 
 
-def test_a_missing_retry_after_is_none() -> None:
-    assert retry_after({}, NOW) is None
+@pytest.mark.parametrize("said", ["this feature only supports synchronous requests", "model 'ocr' found 3 pages"])
+def test_once_a_job_was_accepted_or_where_none_is_asked_for_such_words_are_about_the_document(said: str) -> None:
+    assert type(fault_of(400, flat(said), {}, NOW, submitting="async", jobs_accepted=True)) is DocumentFault
+    assert type(fault_of(400, flat(said), {}, NOW, submitting="sync")) is DocumentFault
 
 
-@given(st.one_of(st.text(), st.from_regex(r"\A\w{3}, \d{1,3} [A-Z][a-z]{2} \d{1,6} \d\d:\d\d:\d\d [+-]\d{4}\Z")))
-@example("1e999")
-@example("nan")
-@example("Wed, 21 Oct 0001 07:28:00 +2359")
-def test_no_retry_after_breaks_the_run_or_asks_for_a_negative_wait(header: str) -> None:
-    seconds = retry_after({"Retry-After": header}, NOW)
-    assert seconds is None or seconds >= 0
+def test_words_that_only_look_alike_are_no_refusal_of_jobs() -> None:
+    for said in ("invalid remodeling plan", "unknown field asyncio", "document is required"):
+        assert type(fault_of(400, flat(said), {}, NOW, submitting="async")) is DocumentFault
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_too_many_pages_are_too_large_whatever_the_status(status: int) -> None:
+    said = "The document exceeds the page limit for async. The maximum allowed is 100"
+    fault = fault_of(status, nested(said), {}, NOW, submitting="async")
+    assert isinstance(fault, DocumentFault)
+    assert fault.code == "too-large"
 
 
 @pytest.mark.parametrize(
@@ -163,8 +173,3 @@ def test_no_body_breaks_the_reading_of_an_error(status: int, body: bytes, submit
     fault = fault_of(status, body, {}, NOW, submitting=submitting)
     assert isinstance(fault, Fault)
     assert len(str(fault).encode("utf-8")) < 4 * 300 + 200
-
-
-def test_a_presigned_url_in_the_apis_words_loses_its_query() -> None:
-    said = message_of(b'{"message": "cannot write https://s.example/a/b?X-Signature=topsecret&x=1 now"}')
-    assert said == "cannot write https://s.example/a/b?\u2026 now"

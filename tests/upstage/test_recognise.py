@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from tasks.faults import AccountFault, AnswerLost, DocumentFault, NotOffered, TimedOut
-from tasks.upstage.client import Upload, UpstageClient
+from tasks.upstage.client import UpstageClient
 from tasks.upstage.throttle import Throttle
-from tests.documents import text_pdf
+from tasks.upstage.upload import Upload
 from tests.fakes import FakeClock
+from tests.sample_documents import text_pdf
 from tests.stand_in import StandInControl
 
 SYNC = "POST /v1/document-digitization"

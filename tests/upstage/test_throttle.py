@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.upstage.throttle import Bucket, Throttle
+from tasks.clock import Clock
+from tasks.faults import Cancelled
+from tasks.upstage.throttle import LONGEST_PAUSE, Bucket, Throttle
 from tests.fakes import FakeClock
+from tests.waiting import PATIENCE
 
-PATIENCE = 30.0
 ROUNDING = 1e-3
 
 rates = st.floats(0.05, 100)
@@ -91,6 +93,65 @@ def test_a_pause_is_honoured_and_a_shorter_one_does_not_shorten_it(first: float,
         throttle.pause(seconds)
     throttle.take(1)
     assert clock.monotonic() == pytest.approx(max(first, *later, 0))
+
+
+def test_no_pause_is_longer_than_minutes_whatever_is_asked_for() -> None:
+    clock = FakeClock()
+    throttle = Throttle(1000, 1e6, clock)
+    throttle.pause(1e9)
+    throttle.take(1)
+    assert clock.monotonic() == pytest.approx(LONGEST_PAUSE)
+
+
+def window(clock: FakeClock, kind: str, remaining: int, seconds: float) -> dict[str, str]:
+    """The headers of an answer, as the vendor words them."""
+    reset = clock.now().timestamp() + seconds
+    name = "X-Upstage-RateLimit"
+    return {
+        f"{name}-Limit-{kind}": "10",
+        f"{name}-Remaining-{kind}": str(remaining),
+        f"{name}-Reset-{kind}": str(reset),
+    }
+
+
+def test_where_nothing_is_left_of_a_window_calls_wait_for_the_next() -> None:
+    clock = FakeClock()
+    throttle = Throttle(1000, 1e6, clock)
+    throttle.heed(window(clock, "Requests", 1, 20))
+    assert throttle.take(1) == 0
+    throttle.heed(window(clock, "Requests", 0, 20))
+    assert throttle.take() == pytest.approx(20)
+    assert throttle.told["requests"].limit == 10
+
+
+def test_pages_that_are_used_up_hold_up_submissions_and_no_status_calls() -> None:
+    clock = FakeClock()
+    throttle = Throttle(1000, 1e6, clock)
+    throttle.heed(window(clock, "Pages", 0, 20))
+    assert throttle.take() == 0
+    assert throttle.take(1) == pytest.approx(20)
+
+
+@pytest.mark.parametrize("seconds", [-5.0, 0.0, 86_400.0, 1e12])
+def test_a_window_that_ends_in_the_past_or_in_ages_holds_up_nothing_for_long(seconds: float) -> None:
+    clock = FakeClock()
+    throttle = Throttle(1000, 1e6, clock)
+    throttle.heed(window(clock, "Requests", 0, seconds))
+    assert throttle.take() <= 60
+    throttle.heed({"X-Upstage-RateLimit-Remaining-Tokens": "0", "X-Upstage-RateLimit-Reset-Tokens": "60"})
+    assert throttle.take() == 0  # OCR uses up pages, no tokens
+
+
+def test_when_the_run_is_ended_every_waiter_is_told_and_whoever_waits_for_a_turn_too() -> None:
+    clock = Clock()
+    throttle = Throttle(1e-6, 300, clock)
+    throttle.take()
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(throttle.take) for _ in range(3)]
+        clock.end()
+        for waiter in waiting:
+            with pytest.raises(Cancelled):
+                waiter.result(PATIENCE)
 
 
 def test_a_pause_that_comes_while_somebody_waits_holds_for_them_too() -> None:

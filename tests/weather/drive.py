@@ -9,16 +9,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tasks.collect import collect_job
-from tasks.faults import AccountFault, MomentFault
-from tasks.models import Document, FailedJob, job_id
-from tasks.outcomes import Outcome
-from tasks.poll import OpenJobs, poll_job
-from tasks.submit import submit_document
+from tasks.faults import AccountFault, Passes
+from tasks.job.outcome import Outcome
+from tasks.job.record import Document, FailedJob, job_id
+from tasks.steps.collect import collect_job
+from tasks.steps.poll import OpenJobs, poll_job
+from tasks.steps.submit import submit_document
+from tests.waiting import PATIENCE
 from tests.weather.ground import THREADS, Act, Ground, Way, Weather, by_document, undelivered
 
 _PASSES = 400
-_SECONDS = 40.0
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -40,7 +40,7 @@ class Scenario:
         mend: what the operator does about a refused account, or before failed documents are put back.
         way: how the API is reached.
         options: options of the run.
-        s3_attempts: how often boto tries a call by itself; 1 leaves every fault to the product.
+        s3_attempts: how often a call is tried; 1 leaves every fault to the steps.
         counted: whether an answer may be lost, and a submission be possibly made twice.
         fails: how many documents end failed at first, and have to be put back.
         api_bound: most calls to the API, relative to calm weather.
@@ -126,12 +126,12 @@ class _Drive:
 
     def _start(self) -> None:
         """Begin a run: what a process knows by heart is gone."""
-        self._session = self.weather.session(self.scenario.s3_attempts, dict(self.scenario.options))
-        self._jobs = OpenJobs(self._session)
+        self._context = self.weather.context(self.scenario.s3_attempts, dict(self.scenario.options))
+        self._jobs = OpenJobs(self._context)
 
     def to_the_end(self) -> None:
         """Pass after pass until every document is done or failed and nothing is open."""
-        deadline = time.monotonic() + _SECONDS
+        deadline = time.monotonic() + PATIENCE
         for _ in range(_PASSES):
             new, open_records = self._stand()
             if not new and not open_records:
@@ -143,7 +143,7 @@ class _Drive:
                 self.weather.refusals += 1
                 self.scenario.mend(self.weather)
                 self._start()
-            except MomentFault:
+            except Passes:
                 self.deaths += 1
                 self.weather.clock.advance(5)
         raise AssertionError(f"{self.scenario.name}: no end after {_PASSES} passes: {self._stand()}")
@@ -156,7 +156,7 @@ class _Drive:
         return new, [name for name in names if name.startswith("open/")]
 
     def _pass(self, new: Iterable[Document]) -> None:
-        session = self._session
+        context = self._context
         self._come()
         with ThreadPoolExecutor(THREADS) as pool:
             sent = self._all(pool, submit_document, new)
@@ -164,11 +164,11 @@ class _Drive:
             self.weather.settle()
             self._come()
             survey = self._jobs.survey()
-            polled = self._all(pool, lambda session, job: (job, poll_job(session, job)), survey.due)
+            polled = self._all(pool, lambda context, job: (job, poll_job(context, job)), survey.due)
             ready = [*survey.ready, *(job for job, finished in polled if finished)]
             self.outcomes += self._all(pool, collect_job, ready)
         if not sent and not survey.due and not survey.ready:
-            soon = (survey.next_due - session.clock.now()).total_seconds() if survey.next_due else 60
+            soon = (survey.next_due - context.clock.now()).total_seconds() if survey.next_due else 60
             self.weather.clock.advance(max(soon, 0) + 0.01)
 
     def _come(self) -> None:
@@ -180,7 +180,7 @@ class _Drive:
         stop, refused = threading.Event(), None
 
         def one(item: Item) -> Value | None:
-            return None if stop.is_set() else work(self._session, item)
+            return None if stop.is_set() else work(self._context, item)
 
         results: list[Value] = []
         calls: list[Future[Value | None]] = [pool.submit(one, item) for item in items]
@@ -190,7 +190,7 @@ class _Drive:
             except AccountFault as fault:
                 stop.set()
                 refused = fault
-            except MomentFault:
+            except Passes:
                 self.deaths += 1
             else:
                 if result is not None:
@@ -233,7 +233,7 @@ def play(scenario: Scenario, ground: Ground, undisturbed: Calm) -> Measured:
 
 
 def _has_failed(weather: Weather, document: Document) -> bool:
-    return weather.world.session().ledger.failed(job_id(document, "ocr")) is not None
+    return weather.world.context().ledger.failed(job_id(document, "ocr")) is not None
 
 
 def _put_back(drive: _Drive, failed: list[FailedJob]) -> int:
@@ -247,7 +247,7 @@ def _put_back(drive: _Drive, failed: list[FailedJob]) -> int:
         assert record.retry_helps
     drive.scenario.mend(weather)
     before = int(sum(request["pages"] for request in weather.requests()))
-    ledger = weather.world.session().ledger
+    ledger = weather.world.context().ledger
     for record in failed:
         assert ledger.put_back(record)
     drive._start()
@@ -258,7 +258,7 @@ def _put_back(drive: _Drive, failed: list[FailedJob]) -> int:
 
 def _measure(drive: _Drive, undisturbed: Calm, hits: int, failed: int, beyond_need: int) -> Measured:
     weather, world = drive.weather, drive.weather.world
-    records = {stem: world.session().ledger.done(job_id(doc, "ocr")) for stem, doc in by_document(weather).items()}
+    records = {stem: world.context().ledger.done(job_id(doc, "ocr")) for stem, doc in by_document(weather).items()}
     done = {stem: record for stem, record in records.items() if record is not None}
     on_record = {request.id for record in done.values() for request in record.job.requests}
     taken = weather.requests()

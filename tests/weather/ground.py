@@ -16,15 +16,16 @@ import boto3
 from botocore.config import Config
 
 from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY
-from tasks.models import Document
-from tasks.session import Session
+from tasks.context import RunContext
+from tasks.job.record import Document
 from tasks.store.objects import Objects
 from tasks.upstage.limits import Limits
-from tests.documents import tiff
 from tests.fakes import FakeClock
+from tests.sample_documents import tiff
 from tests.stand_in import StandInControl
 from tests.steps.conftest import World, pdf, sha
 from tests.store.flaky_s3 import FlakyS3, Rule
+from tests.waiting import PATIENCE
 from tests.weather.gate import Gate
 
 if TYPE_CHECKING:
@@ -32,19 +33,18 @@ if TYPE_CHECKING:
 
 Way = Literal["direct", "gate", "proxy"]
 THREADS = 4
-_PATIENCE = 10.0
 _LIMITS = Limits(pages=20, megabytes=50, pixels=200_000_000)  # so that the longest documents are two requests
 
 
-def connect(url: str, attempts: int) -> "S3Client":
-    """A client that makes so many attempts, the first included."""
+def connect(url: str) -> "S3Client":
+    """A client that repeats no call by itself."""
     return boto3.client(
         "s3",
         endpoint_url=url,
         region_name=REGION,
         aws_access_key_id=S3_ACCESS_KEY,
         aws_secret_access_key=S3_SECRET_KEY,
-        config=Config(retries={"mode": "standard", "total_max_attempts": attempts}),
+        config=Config(retries={"mode": "standard", "total_max_attempts": 1}),
     )
 
 
@@ -109,13 +109,16 @@ class Weather:
         self.refusals = 0
         self.documents = [self.world.put(body, f"in/{name}") for name, body in bodies().items()]
 
-    def session(self, s3_attempts: int, options: dict[str, Any]) -> Session:
+    def context(self, s3_attempts: int, options: dict[str, Any]) -> RunContext:
         """A worker."""
-        client = connect(self._s3.url if self._s3 else self._s3_url, s3_attempts)
+        client = connect(self._s3.url if self._s3 else self._s3_url)
         client.meta.events.register("before-send.s3", self._count_s3)
-        session = self.world.session(objects=Objects(client), **({"limits": _LIMITS} | options))
-        session.base_url = self._base_url
-        return session
+        objects = Objects(client, self.clock, s3_attempts)
+        # A poll is put off by so long at most, as told by the store's clock, which no test can turn forward.
+        unbounded = {"longest_poll_seconds": 1e9}
+        context = self.world.context(objects=objects, **({"limits": _LIMITS} | unbounded | options))
+        context.base_url = self._base_url
+        return context
 
     def sha(self, name: str) -> str:
         """How the stand-in's rules name a document that goes whole."""
@@ -133,7 +136,7 @@ class Weather:
             self._s3.fail(rule)
 
     def _count_s3(self, **_: object) -> None:
-        self._s3_calls.append(None)  # every attempt, botocore's own included; appending is safe between threads
+        self._s3_calls.append(None)  # every attempt; appending is safe between threads
 
     def open_gate(self) -> None:
         """Let the API be reached."""
@@ -166,7 +169,7 @@ class Weather:
 
     def settle(self) -> None:
         """Wait until the stand-in has nothing left to work on, so that the number of polls says nothing of speed."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while True:
             waiting = [name for name in self._names() if name not in self._finished]
             for name in waiting:

@@ -1,0 +1,261 @@
+"""Commands in processes of their own that start at once: the program is imported a single time, and forked.
+
+`bulk-ocr` takes two seconds of processor time to import itself and Prefect, and the tests start it a hundred times.
+Here one process imports both, and each command is a fork of it, with its own environment, streams, signals and end.
+The one thing that differs from a command started afresh is when Prefect read its settings: before the fork. A command
+whose environment holds other settings of Prefect's than the server's is therefore started afresh.
+"""
+
+import contextlib
+import gc
+import json
+import os
+import pkgutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import IO, NoReturn, Self
+
+# What a flow run imports of Prefect beside what the flows do.
+_BY_PREFECT = (
+    "anyio._backends._asyncio", "fastapi", "prefect.client.orchestration", "prefect.flow_engine", "prefect.task_engine",
+    "prefect.telemetry.run_telemetry", "prefect.utilities.visualization",
+)  # fmt: skip
+_MESSAGE = 1 << 20
+
+
+class Process:
+    """A command that was started; the part of `subprocess.Popen` that tests use.
+
+    Args:
+        arguments: the command's arguments.
+        pid: the process.
+        wait: waits so many seconds, or until it ends, for the exit status.
+        streams: the files that standard output and standard error are written to.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], pid: int, wait: Callable[[float | None], int], streams: Sequence[IO[str]]
+    ) -> None:
+        self.args = list(arguments)
+        self.pid = pid
+        self.returncode: int | None = None
+        self._waiting = threading.Lock()
+        self._wait = wait
+        self._streams = streams
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit status, or minus the number of the signal that ended it. Several threads may wait.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not ended in so many seconds.
+        """
+        if not self._waiting.acquire(timeout=-1 if timeout is None else timeout):
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        try:
+            if self.returncode is None:
+                self.returncode = self._wait(timeout)
+            return self.returncode
+        finally:
+            self._waiting.release()
+
+    def poll(self) -> int | None:
+        """The exit status if it has ended."""
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end. Gives standard output and standard error; they can be read once."""
+        self.wait(timeout)
+        for stream in self._streams:
+            stream.seek(0)
+        out, err = (stream.read() for stream in self._streams)
+        for stream in self._streams:
+            stream.close()
+        return out, err
+
+    def completed(self, timeout: float) -> "subprocess.CompletedProcess[str]":
+        """Wait for its end; one that does not end is killed.
+
+        Raises:
+            subprocess.TimeoutExpired: it did not end in so many seconds.
+        """
+        try:
+            out, err = self.communicate(timeout)
+        except BaseException:
+            self.kill()
+            raise
+        return subprocess.CompletedProcess(self.args, self.wait(), out, err)
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+class CommandServer:
+    """The process whose forks are the commands. Use as a context manager.
+
+    Args:
+        environment: its variables. Those of a command may be others, but for Prefect's settings.
+        flows: whether commands run flows; without, Prefect is not imported.
+    """
+
+    def __init__(self, environment: Mapping[str, str], *, flows: bool = True) -> None:
+        self._environment = dict(environment)
+        self._flows = flows
+
+    def __enter__(self) -> Self:
+        self._control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with far:
+            self._server = subprocess.Popen(
+                [sys.executable, "-m", "tests.command_server", str(far.fileno()), *(["flows"] if self._flows else [])],
+                env=self._environment,
+                pass_fds=[far.fileno()],
+                stdin=subprocess.DEVNULL,
+                # As a command's are: Python chooses by it how to write to them.
+                stdout=(stream := tempfile.TemporaryFile()),
+            )
+            stream.close()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._control.close()
+        self._server.wait()
+
+    def start(self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path | None = None) -> Process:
+        """Start `bulk-ocr …` in a folder, and return."""
+        streams = [_stream(), _stream()]
+        if _settings(environment) != _settings(self._environment) or {"--verbose", "-v"} & set(arguments):
+            return _afresh(arguments, environment, folder, streams)
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with far:
+            request = json.dumps(
+                {"arguments": list(arguments), "environment": dict(environment), "folder": str(folder or Path.cwd())}
+            )
+            socket.send_fds(self._control, [request.encode()], [far.fileno(), *(stream.fileno() for stream in streams)])
+        pid = int(near.recv(_MESSAGE))
+
+        def wait(timeout: float | None) -> int:
+            near.settimeout(timeout)
+            try:
+                status = near.recv(_MESSAGE)
+            except (TimeoutError, BlockingIOError):
+                raise subprocess.TimeoutExpired(list(arguments), timeout or 0) from None
+            near.close()
+            return os.waitstatus_to_exitcode(int(status))
+
+        return Process(arguments, pid, wait, streams)
+
+
+def _stream() -> IO[str]:
+    return tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape")
+
+
+def _settings(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if name.startswith("PREFECT_")}
+
+
+def _afresh(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path | None, streams: Sequence[IO[str]]
+) -> Process:
+    out, err = streams
+    command = [sys.executable, "-m", "flows.cli", *arguments]
+    process = subprocess.Popen(
+        command, env=dict(environment), cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err
+    )
+    return Process(arguments, process.pid, process.wait, streams)
+
+
+def _serve(control: socket.socket) -> list[str]:
+    """Fork at each request. Returns in the forks alone, with the arguments of the command."""
+    while True:
+        message, files, _, _ = socket.recv_fds(control, _MESSAGE, 3)
+        if not message:
+            os._exit(0)  # the tests have ended, however
+        # The parent of a command is a process of its own, which waits for its end and tells it.
+        if os.fork():
+            for file in files:
+                os.close(file)
+            _reap()
+            continue
+        control.close()
+        command = os.fork()
+        if command:
+            _tell(command, socket.socket(fileno=files[0]))
+        request = json.loads(message)
+        os.close(files[0])
+        for file, stream in zip(files[1:], (1, 2), strict=True):
+            os.dup2(file, stream)
+            os.close(file)
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        tempfile.tempdir = None  # it may have been looked up by the other environment
+        return list(request["arguments"])
+
+
+def _reap() -> None:
+    """Forget the parents of commands that have ended."""
+    while True:
+        try:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                return
+        except ChildProcessError:
+            return
+
+
+def _tell(command: int, test: socket.socket) -> NoReturn:
+    """Tell a test the number of its command, and how it ended."""
+    test.send(str(command).encode())
+    for stream in (1, 2):
+        os.close(stream)
+    _, status = os.waitpid(command, 0)
+    try:
+        test.send(str(status).encode())
+    finally:
+        os._exit(0)
+
+
+def main(channel: int, flows: bool) -> None:
+    """Import everything, and become the command in each fork."""
+    from flows.cli.prefect_setup import prepare_prefect
+
+    prepare_prefect(verbose=False)  # as every command does before it imports Prefect
+    if flows:
+        for name in (*_BY_PREFECT, *_modules("flows"), *_modules("flows.run"), *_modules("flows.cli")):
+            import_module(name)
+    import_module("flows.cli.file")
+    from flows.cli import app
+
+    # At its end a process looks through all that it holds, which a fork would have to copy first.
+    gc.collect()
+    gc.freeze()
+    arguments = _serve(socket.socket(fileno=channel))
+    sys.argv = [str(app.__file__), *arguments]
+    app.main()
+
+
+def _modules(package: str) -> list[str]:
+    found = pkgutil.iter_modules(import_module(package).__path__, f"{package}.")
+    return [module.name for module in found if not module.ispkg and not module.name.endswith("__main__")]
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), "flows" in sys.argv[2:])

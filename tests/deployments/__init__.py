@@ -1,0 +1,1 @@
+"""Tests of what `deployments/` holds: the local stack, alerts, manifests, policies."""

@@ -1,0 +1,69 @@
+"""A worker's process, for the alerts to see: `python -m tests.deployments.alerts.runs`. Ends only by SIGKILL."""
+
+import os
+from typing import Any
+
+from prefect import flow, tags
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+from flows.collect import collect
+from flows.run.announce import final_state
+from flows.run.events import emit_events
+from tasks.report import RunReport
+
+FAILED = "s3://failed/ocr"
+LATER = "s3://later/ocr"
+REFUSED = "s3://refused/ocr"
+EXPIRING = "s3://expiring/ocr"
+IDLE = "s3://idle/ocr"
+ENDED = "s3://ended/ocr"
+BY_HAND = "s3://by-hand/ocr"
+BROKEN = "s3://broken/ocr"
+HANGING = "s3://hanging/ocr"
+
+ENDINGS: dict[str, dict[str, Any]] = {
+    ENDED: {},
+    IDLE: {"left_open": 4},
+    EXPIRING: {"left_open": 3, "expiring": 3},
+    REFUSED: {"refused": "no credit"},
+    FAILED: {"failed": 2},
+    LATER: {"failed": 1},
+}
+
+
+@flow(name="collect", flow_run_name="collect {destination}")
+def ending(
+    destination: str, left_open: int = 0, expiring: int = 0, then_none_open: bool = False, **numbers: Any
+) -> Any:
+    """Tells what a run with these numbers tells, and ends as it ends.
+
+    With `then_none_open` it tells as well what the next run would: on a slow machine that run would come after the
+    time that an alert waits for it.
+    """
+    report = RunReport(flow="collect", source=None, destination=destination, **numbers)
+    emit_events(report, left_open=left_open, expiring=expiring)
+    if then_none_open:
+        emit_events(report, left_open=0, expiring=0)
+    return final_state(report)
+
+
+def main() -> None:
+    """Runs that end in all ways, and one that hangs."""
+    with tags("bulk-ocr"):
+        ending(ENDED, left_open=2, then_none_open=True)
+        # Heartbeats cost a flow a second at its end.
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            # Everything twice, one after the other, as the collects of a minute do; and the server can drop an event.
+            for destination, told in ENDINGS.items():
+                for _ in range(2):
+                    ending(destination, **told, return_state=True)
+            for _ in range(2):
+                collect(BROKEN, return_state=True)  # without an API key
+    collect(BY_HAND, return_state=True)
+    os.environ["UPSTAGE_API_KEY"] = "up_test"
+    with tags("bulk-ocr"):
+        collect(HANGING)  # the S3 server of the test never answers
+
+
+if __name__ == "__main__":
+    main()

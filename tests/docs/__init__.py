@@ -1,1 +1,0 @@
-"""Tests of the documents room: formats, pages, coverage and merging."""

@@ -1,0 +1,114 @@
+"""`bulk-ocr check` proves each part of a set-up by itself, and says what to mend."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.local.stack import LocalStack
+from flows.cli import check as product
+from tasks.clock import Clock
+from tasks.context import RunContext
+from tasks.faults import SetupFault
+from tasks.options import RunSettings
+from tasks.store.objects import Objects
+from tests import sample_documents as documents
+from tests.fakes import FakeClock
+from tests.flows.conftest import Command, Place, report_of
+from tests.queues import sqs_client
+from tests.stand_in import StandInControl
+
+
+def checks(process: Any) -> dict[str, tuple[bool, str]]:
+    return {each["part"]: (each["ok"], each["words"]) for each in report_of(process)["checks"]}
+
+
+def test_a_good_setup_is_proved_part_by_part_and_left_as_it_was(
+    command: Command, place: Place, api: StandInControl
+) -> None:
+    place.put({"a.pdf": documents.text_pdf(["check"])})
+    billed = api.billed()
+    process = command("check", place.source, place.destination, "--json")
+    found = checks(process)
+    assert process.returncode == 0, process.stderr
+    assert list(found) == ["credentials", "source", "destination", "clock", "API", "Prefect"]
+    assert all(ok for ok, _ in found.values())
+    assert found["credentials"][1] == "for S3 from the environment (AWS_ACCESS_KEY_ID)"
+    assert found["API"][1].endswith("answers and accepts the key from the environment")
+    assert "honours conditional writes" in found["destination"][1]
+    assert "answers, version 3." in found["Prefect"][1]
+    assert place.keys() == set()
+    assert api.billed() == billed
+
+
+@pytest.mark.usefixtures("api")
+def test_each_part_that_is_wrong_says_so_and_the_others_are_still_looked_at(
+    command: Command, place: Place, tmp_path: Path
+) -> None:
+    process = command(
+        "check", "s3://no-such-bucket-9/in", place.destination, "--json",
+        UPSTAGE_API_KEY="up_wrong", PREFECT_API_URL="http://127.0.0.1:9/api",
+    )  # fmt: skip
+    found = checks(process)
+    assert process.returncode == 3, process.stderr
+    assert {part: ok for part, (ok, _) in found.items()} == {
+        "credentials": True, "source": False, "destination": True, "clock": True, "API": False, "Prefect": False,
+    }  # fmt: skip
+    assert "there is no bucket 'no-such-bucket-9'" in found["source"][1]
+    assert "the API key is refused; check UPSTAGE_API_KEY" in found["API"][1]
+    assert "no Prefect server answers at http://127.0.0.1:9/api" in found["Prefect"][1]
+
+    alone = {"PREFECT_API_URL": None, "PREFECT_HOME": str(tmp_path)}
+    nobody = {"AWS_PROFILE": "not-there", "AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
+    shown = command("check", place.source, place.destination, UPSTAGE_API_KEY=None, **alone, **nobody)
+    assert shown.returncode == 2
+    assert "no API key: set UPSTAGE_API_KEY" in shown.stdout
+    assert "(not-there) could not be found. Check the AWS_* variables and your profile" in shown.stdout
+    assert shown.stdout.count("not looked at: there are no credentials for it") == 3
+    assert "each run starts a temporary one" in shown.stdout
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(45, r"4\d s ahead of"), (-90.5, r"9\d s behind")])
+def test_a_clock_that_is_wrong_is_found_out(place: Place, seconds: float, words: str) -> None:
+    clock = FakeClock(Clock().now() + timedelta(seconds=seconds))
+    context = RunContext(
+        RunSettings(source=place.source, destination=place.destination), Objects(place.s3), clock=clock, key="k"
+    )
+    with pytest.raises(SetupFault, match=words):
+        product._clock(context)
+    with pytest.raises(SetupFault, match=words):  # nor does any run work by it
+        context.prepare()
+    assert place.keys() == set()
+
+
+def test_a_queue_is_looked_at_and_what_would_be_better_is_said(
+    place: Place, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in stack.environment().items():
+        monkeypatch.setenv(name, value)
+    sqs = sqs_client(stack.s3_url)
+    context = RunContext(RunSettings(source=place.source, destination=place.destination), Objects(place.s3))
+    dead = sqs.create_queue(QueueName="checked-dead")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": "5"})
+    attributes = {"VisibilityTimeout": "900", "RedrivePolicy": redrive}
+    url = sqs.create_queue(QueueName="checked", Attributes=attributes)["QueueUrl"]
+    assert product._queue(context, url) == f"{url} is there"
+    found = product._queue(context, dead)
+    assert "its messages come again after 30 s" in found
+    assert "a visibility timeout of more than the lease (60 s)" in found
+    assert "no dead letter queue" in found
+    with pytest.raises(SetupFault, match=r"there is no queue .*checked-not"):
+        product._queue(context, f"{url}-not")
+
+
+@pytest.mark.usefixtures("api")
+def test_a_queue_that_is_not_there_is_to_be_mended(command: Command, place: Place) -> None:
+    process = command("check", place.source, place.destination, "--queue", "https://x", "--json")
+    assert process.returncode == 2
+    assert checks(process)["queue"] == (
+        False,
+        "'https://x' is no URL of a queue; write it as SQS shows it: https://sqs.REGION.amazonaws.com/ACCOUNT/NAME",
+    )

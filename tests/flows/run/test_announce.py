@@ -1,0 +1,70 @@
+"""What a run tells Prefect's server is worth little of its time, and none of it when the server is gone."""
+
+import httpx
+import pytest
+
+from flows.run.announce import Server, final_state
+from tasks.report import RunReport
+from tests.fakes import FakeClock
+
+
+class Calls:
+    """Calls that take their time, or fail."""
+
+    def __init__(self, clock: FakeClock, seconds: float) -> None:
+        self._clock = clock
+        self.seconds = seconds
+        self.failing = False
+        self.made = 0
+
+    def __call__(self) -> None:
+        self.made += 1
+        self._clock.advance(self.seconds)
+        if self.failing:
+            raise httpx.ConnectError("gone")
+
+
+@pytest.mark.parametrize("seconds", [0.01, 5.0])
+def test_a_slow_server_costs_a_twentieth_of_the_time(clock: FakeClock, seconds: float) -> None:
+    server, call = Server(clock), Calls(clock, seconds)
+    while clock.monotonic() < 10_000:
+        server.tell(call)
+        clock.advance(seconds)
+    assert call.made * seconds == pytest.approx(500, rel=0.1)
+    server.tell(call, once=True)
+    before = call.made
+    server.tell(call, once=True)
+    assert call.made == before + 1, "the report is told in any case"
+
+
+def test_a_server_that_is_gone_is_left_alone_for_five_minutes(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, call = Server(clock), Calls(clock, 60)
+    call.failing = True
+    for _ in range(250):
+        server.tell(call, once=True)
+        clock.advance(1)
+    assert call.made == 1
+    assert caplog.text.count("Prefect's server cannot be told") == 1
+    call.failing = False
+    clock.advance(300)
+    server.tell(call, once=True)
+    server.tell(call, once=True)
+    assert call.made == 3
+
+
+@pytest.mark.parametrize(
+    ("numbers", "kind", "name"),
+    [
+        ({"done": 1}, "COMPLETED", "Completed"),
+        ({"failed": 1, "aside": 1}, "COMPLETED", "Some failed"),
+        ({"aside": 1, "missing": 1}, "COMPLETED", "Some set aside"),
+        ({"missing": 1}, "COMPLETED", "Some missing"),
+        ({"refused": "no credit", "failed": 1}, "FAILED", "Account refused"),
+    ],
+)
+def test_the_state_of_a_flow_run_tells_how_it_ended(numbers: dict[str, object], kind: str, name: str) -> None:
+    given = {"flow": "backfill", "source": "s3://in", "destination": "s3://out", **numbers}
+    state = final_state(RunReport.model_validate(given))
+    assert (state.type.value, state.name) == (kind, name)

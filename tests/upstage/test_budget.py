@@ -1,0 +1,163 @@
+"""A budget of pages: reserved before sending, shared by all who serve a run, and found again by who goes on."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.upstage.budget import Budget, Charged, InMemory, Reservation
+
+
+def reserve(budget: Budget, job: str, pages: int, spent: int = 0) -> Reservation:
+    """A reservation that there is room for."""
+    reservation = budget.reserve(job, pages, spent)
+    assert reservation is not None
+    return reservation
+
+
+def charged(store: InMemory) -> Charged:
+    """What is on record."""
+    stored = store.read_budget("b")
+    return Charged() if stored is None else Charged.model_validate_json(stored[0])
+
+
+def test_without_a_ceiling_nothing_is_written() -> None:
+    store = InMemory()
+    with reserve(Budget(None, "b", store), "j", 10**9) as reservation:
+        assert reservation.extend(10**9)
+        reservation.sent(1)
+    assert store.read_budget("b") is None
+
+
+def test_what_was_not_sent_is_free_again() -> None:
+    budget = Budget(10, "b", InMemory())
+    with reserve(budget, "a", 10) as reservation:
+        assert budget.reserve("b", 1) is None
+        reservation.sent(4)
+        reservation.lost(2)
+    assert budget.reserve("b", 5) is None
+    assert budget.reserve("b", 4) is not None
+
+
+def test_a_run_that_is_started_again_goes_on_with_what_is_left() -> None:
+    store = InMemory()
+    first = Budget(60, "b", store)
+    for job in ("a", "b", "c"):
+        with reserve(first, job, 14) as reservation:
+            reservation.sent(14)
+    first.close()
+    resumed = Budget(60, "b", store)
+    assert resumed.reserve("d", 19) is None
+    assert resumed.reserve("d", 18) is not None
+
+
+def test_what_a_killed_process_had_reserved_counts_until_its_job_is_taken_up() -> None:
+    store = InMemory()
+    reserve(Budget(10, "b", store), "a", 8)
+    resumed = Budget(10, "b", store)
+    assert resumed.reserve("other", 3) is None
+    assert resumed.reserve("a", 8) is not None, "nothing had been sent: the reservation was void"
+
+
+def test_what_a_killed_process_had_reserved_for_a_job_that_sent_something_is_spent() -> None:
+    store = InMemory()
+    reserve(Budget(10, "b", store), "a", 8)
+    resumed = Budget(10, "b", store)
+    assert resumed.reserve("a", 6, 5) is None, "five pages of the eight are on record as sent"
+    assert resumed.reserve("a", 5, 5) is not None
+    assert charged(store).total == 10
+
+
+def test_sending_again_needs_room() -> None:
+    budget = Budget(10, "b", InMemory())
+    with reserve(budget, "a", 4) as reservation:
+        reservation.lost(4)
+        assert reservation.extend(4)
+        assert not reservation.extend(4)
+
+
+def test_corrections_may_exceed_the_ceiling_and_then_nothing_more_is_sent() -> None:
+    budget = Budget(10, "b", InMemory())
+    budget.charge(23)
+    assert budget.reserve("a", 1) is None
+    budget.charge(-14)
+    assert budget.reserve("a", 1) is not None
+
+
+def test_many_processes_never_exceed_the_ceiling() -> None:
+    store, lock = InMemory(), threading.Lock()
+
+    class Locked(InMemory):
+        def read_budget(self, name: str) -> tuple[bytes, str] | None:
+            with lock:
+                return store.read_budget(name)
+
+        def write_budget(self, name: str, body: bytes, etag: str | None) -> bool:
+            with lock:
+                return store.write_budget(name, body, etag)
+
+    sent = []
+
+    def work(process: int) -> None:
+        budget = Budget(100, "b", Locked())
+        for number in range(20):
+            reservation = budget.reserve(f"{process}-{number}", 3)
+            if reservation is not None:
+                with reservation:
+                    reservation.sent(3)
+                    sent.append(3)
+        budget.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert sum(sent) == 99
+    assert charged(store) == Charged(sent=99)
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9), st.integers(0, 9), st.booleans()), max_size=30))
+def test_the_record_never_counts_less_than_was_spent(work: list[tuple[int, int, int, bool]]) -> None:
+    store, spent = InMemory(), 0
+    budget = Budget(50, "b", store)
+    for number, (pages, sent, lost, killed) in enumerate(work):
+        reservation = budget.reserve(f"j{number}", pages)
+        if reservation is None:
+            continue
+        sent, lost = min(sent, pages), min(lost, pages - min(sent, pages))
+        spent += sent + lost
+        if killed:
+            budget = Budget(50, "b", store)
+            continue
+        with reservation:
+            reservation.sent(sent)
+            reservation.lost(lost)
+        assert spent <= 50
+    budget.close()
+    assert spent <= charged(store).total <= 50
+
+
+def test_a_late_end_of_a_reservation_leaves_that_of_another_process_alone() -> None:
+    """A suspended process wakes up after another has taken its job over, and charged what it had come to."""
+    store = InMemory()
+    suspended, other = Budget(40, "b", store), Budget(40, "b", store)
+    late = reserve(suspended, "a", 10)
+    current = reserve(other, "a", 10, 10)
+    assert charged(store).sent == 10, "by the job's record"
+    with late:
+        late.sent(10)
+    suspended.close()
+    assert charged(store).sent == 10, "not charged twice"
+    assert [reserved.pages for reserved in charged(store).reserved.values()] == [10], "the other may still send"
+    with current:
+        current.sent(10)
+    other.close()
+    assert charged(store) == Charged(sent=20)
+
+
+def test_what_a_dead_worker_came_to_is_told_by_the_record_of_its_job() -> None:
+    store = InMemory()
+    reserve(Budget(30, "b", store), "a", 20)
+    resumed = Budget(30, "b", store)
+    resumed.taken_over("a", 20)  # one answer lost, another under way when it died
+    assert resumed.reserve("b", 11) is None
+    assert resumed.reserve("b", 10) is not None
