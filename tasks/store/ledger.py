@@ -11,13 +11,14 @@ import logging
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tasks.faults import CredentialsRefused, Fault, RecordUnreadable, Superseded
+from tasks.faults import Cancelled, CredentialsRefused, Fault, RecordUnreadable, Superseded
 from tasks.job import transitions
 from tasks.job.record import RECORD_FORMAT, ContentOwner, DoneJob, FailedJob, Job, PageRange
 from tasks.job.transitions import NOTHING, Change, Counts
@@ -76,7 +77,13 @@ class Ledger:
             return None
         held = Held(job, etag)
         closed: tuple[State, ...] = ("done", "failed")
-        if any(self._objects.exists(self._bucket, self._key(state, job.id)) for state in closed):
+        try:
+            ended = any(self._objects.exists(self._bucket, self._key(state, job.id)) for state in closed)
+        except Cancelled:  # nobody should wait for the claim of a run that is being ended
+            with suppress(Fault):
+                self.close(held)
+            raise
+        if ended:
             self.close(held)
             return None
         return held
