@@ -202,10 +202,10 @@ class _Sending:
 
     def request(self, *args: Any, **kwargs: Any) -> Any:
         self._meter = _Meter(self.pace)
-        return super().request(*args, **kwargs)  # type: ignore[misc]
+        return super().request(*args, **kwargs)  # type: ignore[misc]  # botocore has no types
 
     def send(self, data: Any) -> Any:
-        sent = super().send(data)  # type: ignore[misc]
+        sent = super().send(data)  # type: ignore[misc]  # botocore has no types
         if self._meter is not None:
             self._meter.count(len(data) if isinstance(data, bytes) else 0)
         return sent
