@@ -17,6 +17,7 @@ from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options, RunSettin
 from tasks.selection import EVERYTHING, Selection
 from tasks.steps.inbox import Inbox
 from tasks.store.queue import LONGEST_WAIT, open_queue
+from tasks.upstage.throttle import START_REQUESTS
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ def _take(run: Run, inbox: Inbox, room: int, left: float | None) -> bool:
     run.show("listening")
     most, options = min(room, _MOST), run.context.options
     if left is not None:  # no more than can be sent in the time left: the next run would not find its place free
-        most = min(most, max(options.workers, int(min(_MOST, options.requests_per_second * left))))
+        most = min(most, max(options.workers, int(min(_MOST, _rate(options) * left))))
     batch = inbox.take(most, min(left or 0, LONGEST_WAIT))
     if batch is None:
         return False
@@ -115,3 +116,8 @@ def _take(run: Run, inbox: Inbox, room: int, left: float | None) -> bool:
     if batch.again:
         run.context.clock.sleep(_AGAIN_SECONDS)
     return not batch.again
+
+
+def _rate(options: Options) -> float:
+    """How many documents a second can be sent at least."""
+    return START_REQUESTS if options.requests_per_second == "auto" else options.requests_per_second

@@ -14,23 +14,31 @@ from pathlib import Path
 from zlib import crc32
 
 from tasks.access.environment import Access, environment_access
+from tasks.backfills.meters import Meters
+from tasks.backfills.record import Backfill, Pace
+from tasks.backfills.store import Backfills, Followed
+from tasks.catalogue.journal import Journal
 from tasks.clock import Clock
 from tasks.faults import EndsRun, Fault, NotOffered, Passes, SetupFault
 from tasks.job import next_step as steps
 from tasks.job import transitions
 from tasks.job.next_step import Bounds, Liveness, NextStep
-from tasks.job.record import Activity, Document, Job, Lease, PageRange, job_id
+from tasks.job.record import Activity, Document, Job, Lease, PageRange, Request, job_id
 from tasks.options import Credentials, Options, RunSettings
+from tasks.outputs.searchable_pdf import require_library
 from tasks.scratch import scratch_folder
+from tasks.store.at_work import JobsAtWork
 from tasks.store.aws import AwsAccount, own_account
 from tasks.store.heartbeats import Heartbeats
 from tasks.store.ledger import Ledger
 from tasks.store.location import Location, result_key
 from tasks.store.object_store import ObjectStore
+from tasks.store.recent import RecentRecords
 from tasks.store.settings import in_one_bucket
 from tasks.store.sides import account_of, open_store
-from tasks.upstage.budget import Budget
+from tasks.upstage.budget import micros
 from tasks.upstage.client import DEFAULT_BASE_URL, UpstageClient
+from tasks.upstage.gate import Gate
 from tasks.upstage.memory import AnswersLost, RecentAnswers, RequestOwners
 from tasks.upstage.throttle import Throttle
 
@@ -39,6 +47,7 @@ log = logging.getLogger(__name__)
 _REFUSALS = 3
 _CONNECTIONS_BESIDE = 36  # of looks at named documents, 32 at once, and of the threads beside the workers
 _MOST_SKEW = 30.0  # seconds; half of a lease
+_PACE_SECONDS = 5.0
 _IDLE_SECONDS = 3600.0  # polls of an open job are ten minutes apart at most
 
 
@@ -67,16 +76,27 @@ class RunContext:
             self.options.lease_seconds,
             self.clock,
         )
-        # A run that is started again under its id goes on with what is left of its budget.
-        shared = self.ledger if self.flow_run is not None else None
-        self.budget = Budget(self.options.page_budget, f"run-{self.flow_run}", shared)
+        # Of documents on this machine there is no catalogue.
+        recorded = self.flow_run is not None
+        self.journal = Journal(self.objects, self.destination.bucket, self.ledger.folder) if recorded else None
+        self.backfills = Backfills(self.ledger)
+        self.followed = Followed(self.backfills, self.clock)
+        place = self.options.budget
+        shared = self.ledger if place is None else Ledger(self.objects, Location.parse(place))
+        self._meters = Meters(self.options, self.flow_run, self.ledger, shared, self.followed, self.clock)
+        self.budget = Gate(self._meters, self._meters.prove_sends)
         self.answers = RecentAnswers(self.clock)
+        self.records = RecentRecords()
+        self.jobs_at_work = JobsAtWork()
         self.lost_answers = AnswersLost()
         self.request_owners = RequestOwners()
         self._client: UpstageClient | None = None
+        self._throttle: Throttle | None = None
+        self._steered = False  # whether the backfill's pace has ever been other than the run's own
         self._stopped: Fault | None = None
         self._async_refused: dict[str, str] = {}
         self._async_accepted: dict[str, int] = {}  # by model: refusals in a row since the last one accepted
+        self._places: dict[object, threading.Semaphore] = {}
         self._lock = threading.Lock()
         self._beating = threading.Event()
         self._at_work = 0
@@ -105,11 +125,17 @@ class RunContext:
         with self._lock:
             if self._client is None:
                 throttle = Throttle(self.options.requests_per_second, self.options.pages_per_minute, self.clock)
-                connections = self.options.workers + 4
+                self._throttle = throttle
+                connections = 2 * self.options.workers + 4  # documents are sent while others are collected
                 self._client = UpstageClient(self.base_url, self.key, throttle, self.clock, connections=connections)
                 if self._stopped is not None:
                     self._client.stop_submitting(self._stopped)
             return self._client
+
+    def places(self, stage: object) -> threading.Semaphore:
+        """What bounds the documents that this process works on at once in a stage: as many as there are workers."""
+        with self._lock:
+            return self._places.setdefault(stage, threading.Semaphore(self.options.workers))
 
     def is_ours(self, job_id: str) -> bool:
         """Whether the job is in the shard that this run works on."""
@@ -124,7 +150,8 @@ class RunContext:
 
     def job_id(self, document: Document) -> str:
         """The job that a document is, with the options of this run."""
-        return job_id(document, self.options.model, self.options.answer_schema)
+        options = self.options
+        return job_id(document, options.model, options.answer_schema, options.text_layers)
 
     def result_key(self, document: Document) -> str:
         """Where the result of a document lies.
@@ -133,7 +160,9 @@ class RunContext:
             DocumentFault: it can have none there.
         """
         options = self.options
-        return result_key(self.source, self.destination, document.key, options.model, options.answer_schema)
+        return result_key(
+            self.source, self.destination, document.key, options.model, options.answer_schema, options.text_layers
+        )
 
     def accepted(self, model: str) -> None:
         """Note that the API took a job of ours."""
@@ -163,24 +192,77 @@ class RunContext:
         if first:
             log.warning("this account takes no OCR jobs, so the run goes on with synchronous requests: %s", why)
 
-    def correct_budget(self, run: str | None, pages: int) -> None:
-        """Charge a run what its submissions turned out to hold more than was reckoned, or give back what was less."""
-        if run == self.run:
-            self.budget.charge(pages)
-        elif run is not None and self.ledger.read_budget(f"run-{run}") is not None:  # it may go on, with what is left
-            Budget(0, f"run-{run}", self.ledger).charge(pages)
+    def correct_budget(self, request: Request, pages: int, backfill: str | None = None) -> None:
+        """Charge what a submission turned out to hold more than was reckoned, or give back what was less.
+
+        Args:
+            request: the submission.
+            pages: how many.
+            backfill: the backfill that its job belongs to.
+        """
+        ours, price = request.run == self.run, micros(request.price_per_page)
+        self.budget.charge(pages, backfill, run=ours, at=request.submitted_at, price=price)
+        if request.run is not None and not ours:
+            self._meters.charge_run(request.run, pages, price or 0)
+
+    @property
+    def backfill(self) -> Backfill | None:
+        """The backfill that the run serves, as it was a few seconds ago at most; None when it serves none.
+
+        Raises:
+            SetupFault, Passes: it cannot be read.
+        """
+        name = self.settings.backfill
+        return None if name is None else self.followed.now(name)
+
+    @property
+    def pace(self) -> Pace:
+        """How fast to go: what the backfill says, and the run's own options where it says nothing."""
+        options, backfill = self.options, self.backfill
+        pace = Pace() if backfill is None else backfill.pace
+        found = Pace(
+            requests_per_second=pace.requests_per_second or options.requests_per_second,
+            pages_per_minute=pace.pages_per_minute or options.pages_per_minute,
+            workers=pace.workers or options.workers,
+            window=pace.window or options.window,
+        )
+        if self._throttle is not None and (pace.requests_per_second or pace.pages_per_minute or self._steered):
+            self._steered = True
+            self._throttle.set_rates(
+                found.requests_per_second or options.requests_per_second,
+                found.pages_per_minute or options.pages_per_minute,
+            )
+        return found
+
+    def prove_sends(self, backfill: str | None) -> None:
+        """Prove that something may be sent for a backfill at present; see `Meters`."""
+        self._meters.prove_sends(backfill)
 
     def lease(self, doing: Activity, pages: PageRange | None = None) -> Lease:
         """A lease of ours, from now on."""
-        return transitions.lease(self.owner, self.clock.now(), self.options.lease_seconds, doing, pages)
+        now, options = self.clock.now(), self.options
+        if doing != "posting":
+            return transitions.lease(self.owner, now, options.lease_seconds, doing, pages)
+        # Whoever takes the job over counts what may have been paid: by which run, and how much.
+        return transitions.lease(
+            self.owner, now, options.lease_seconds, doing, pages, run=self.run, price_per_page=options.price
+        )
 
     def next_step(self, job: Job, written: datetime | None = None) -> NextStep:
         """What a job needs; `written` says when its record was written, by the store's clock, where that is known."""
         return steps.next_step(job, self.clock.now(), self.owner, self._bounds, self._owners, written)
 
-    def held_by_another(self, job: Job) -> bool:
-        """Whether somebody else works on the job and lives, or is about to delete its record."""
-        return steps.held_by_another(job, self.clock.now(), self.owner, self._bounds, self._owners)
+    def held_by_another(self, job: Job, *, looked_at: bool = False) -> bool:
+        """Whether somebody else works on the job and lives, or is about to delete its record.
+
+        Args:
+            job: its record.
+            looked_at: whether a look that knew when the record was written, by the store's clock, has let it pass: its
+                lease is over then, whatever its writer's clock says, unless its owner lives.
+        """
+        now = self.clock.now()
+        written = now - self._bounds.lease if looked_at else None
+        return steps.held_by_another(job, now, self.owner, self._bounds, self._owners, written)
 
     @property
     def _bounds(self) -> Bounds:
@@ -208,6 +290,8 @@ class RunContext:
             SetupFault, AccountFault, Passes: with what to mend.
         """
         client = self.client
+        if self.options.pdf:
+            require_library()
         if self.settings.source is not None:
             next(self.objects.list(self.source.bucket, self.source.prefix), None)
         self.prove_destination()
@@ -269,16 +353,25 @@ class RunContext:
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     def _beat(self) -> None:
-        while not self._beating.wait(self.heartbeats.interval):
+        interval = self.heartbeats.interval
+        looks = interval if self.settings.backfill is None else min(interval, _PACE_SECONDS)
+        beaten = self.clock.monotonic()
+        while not self._beating.wait(looks):
             try:
-                self.heartbeats.beat()
+                if self.settings.backfill is not None:
+                    _ = self.pace  # who waits for a slow rate hears of a faster one
+                if self.clock.monotonic() - beaten >= interval - looks / 2:
+                    beaten = self.clock.monotonic()
+                    self.heartbeats.beat()
             except Exception as error:  # noqa: BLE001  # a beat that is missed is no reason to miss the next
                 # Leases that are not renewed end; whoever works on finds out by the next write.
                 log.warning("the heartbeat of this process could not be written: %s", error)
 
     def close(self) -> None:
-        """End the heartbeat, and write what the budget has not written yet."""
+        """End the heartbeat, and write what the budget and the catalogue's journal have not written yet."""
         self._beating.set()
+        if self.journal is not None:
+            self.journal.close()
         with suppress(Fault):  # what is not written counts as spent
             self.budget.close()
         with suppress(Fault):  # what is left is swept by a later run
@@ -321,7 +414,7 @@ def store_of(settings: RunSettings, accounts: tuple[AwsAccount, AwsAccount], clo
         SetupFault: boto3 cannot be set up as configured.
     """
     options, bucket = settings.options, Location.parse(settings.destination).bucket
-    connections = options.workers + _CONNECTIONS_BESIDE
+    connections = 2 * options.workers + _CONNECTIONS_BESIDE
     return open_store(bucket, options.source, options.destination, accounts, connections, clock)
 
 

@@ -13,11 +13,13 @@
     │   ├── ObjectRefused           the store does not give the object out: set aside, until somebody helps
     │   └── DocumentChanged         the listed version is gone: the next listing sees what is there now
     ├── Passes                      a fault of the moment: try again, later
+    │   └── NotSending              its backfill is paused or cancelled: it waits until somebody resumes it
     ├── Gone                        what a call refers to is not there (any more); its caller knows the way on
     │   ├── UrlExpired              ask for the status again: every answer brings fresh URLs
     │   └── RequestUnknown          the API does not know the request: lost, if that lasts
     ├── AnswerLost                  sent whole, and no answer: counted, charged, repeated within bounds
     │   └── TimedOut                a synchronous request took too long
+    ├── CeilingReached              pages or money: the document waits, and sending stops
     ├── Superseded                  another worker wrote the record: the job is theirs
     └── RecordUnreadable            a record of another format: left alone
 
@@ -154,6 +156,10 @@ class Passes(Fault):
         self.retry_after = retry_after
 
 
+class NotSending(Passes):
+    """Nothing is sent for the document's backfill at present: it is paused or cancelled."""
+
+
 class Gone(Fault):
     """What a call refers to is not there (any more). The caller knows another way; repeating the call is none."""
 
@@ -180,3 +186,7 @@ class Superseded(Fault):
 
 class RecordUnreadable(Fault):
     """A record of another format, or a damaged one. Nobody guesses: it is left as it is."""
+
+
+class CeilingReached(Fault):
+    """A ceiling on pages or money leaves no room for a document: it is left for later, and sending stops."""

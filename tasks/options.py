@@ -1,14 +1,16 @@
 """Everything that can be set for a run, with bounds: one typed model for the command line, the flows and the UI."""
 
 import re
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from tasks.job.record import AnswerSchema
+from tasks.faults import SetupFault
+from tasks.job.record import AnswerSchema, TextLayers
 from tasks.selection import EVERYTHING, Selection
+from tasks.store.location import Location
 from tasks.store.settings import AS_IT_IS, DestinationOptions, SourceOptions
-from tasks.upstage.limits import Limits
+from tasks.upstage.limits import PRICE_PER_PAGE, Limits
 
 
 class Recognition(BaseModel):
@@ -26,14 +28,48 @@ class Recognition(BaseModel):
     answer_schema: AnswerSchema | None = Field(
         None, alias="schema", description="Answer in another service's shape instead of the API's own"
     )
+    skip_text: bool = Field(
+        False,
+        description="Send no page of a PDF that holds its text already: it is taken from there. Another result, beside "
+        "that without",
+    )
+    trust_ocr_layers: bool = Field(
+        False, description="With skip-text: scans with invisible text, as OCR programs leave it, count as well"
+    )
     mode: Literal["async", "sync", "auto"] = Field(
         "async", description="async: as jobs; sync: answered at once; auto: short documents sync, the others async"
     )
     sync_up_to: int = Field(10, ge=1, description="In mode auto: documents of up to so many pages are sent sync")
-    page_budget: int | None = Field(None, ge=1, description="Most pages to send in this run; no limit when left out")
-    workers: int = Field(8, ge=1, le=64, description="Documents worked on at once in this process")
-    requests_per_second: float = Field(2, gt=0, description="The account's rate limit, or this process's share of it")
-    pages_per_minute: float = Field(1200, gt=0, description="The account's page limit, or this process's share of it")
+    max_pages: int | None = Field(None, ge=1, description="Most pages to send in this run; no limit when left out")
+    page_budget: int | None = Field(None, ge=1, description="The same as max_pages, by its older name")
+    max_cost: float | None = Field(None, gt=0, description="Most dollars to spend in this run; no limit when left out")
+    max_pages_per_day: int | None = Field(
+        None, ge=1, description="Most pages to send in a day (UTC), by all runs that share the meter"
+    )
+    max_cost_per_day: float | None = Field(
+        None, gt=0, description="Most dollars to spend in a day (UTC), by all runs that share the meter"
+    )
+    max_pages_per_month: int | None = Field(
+        None, ge=1, description="Most pages to send in a calendar month (UTC), by all runs that share the meter"
+    )
+    max_cost_per_month: float | None = Field(
+        None, gt=0, description="Most dollars to spend in a calendar month (UTC), by all runs that share the meter"
+    )
+    max_pages_per_document: int | None = Field(
+        None, ge=1, description="Set aside documents of more pages, such as whole books sent by surprise"
+    )
+    price_per_page: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="Dollars a page, by contract; the published price when left out"
+    )
+    workers: int = Field(
+        8, ge=1, le=64, description="Documents sent at once in this process, and as many again collected at once"
+    )
+    requests_per_second: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        "auto", description="Most calls a second, of this process; auto finds the account's limit, or its share of it"
+    )
+    pages_per_minute: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        "auto", description="Most pages a minute, of this process; auto finds the account's limit, or its share of it"
+    )
     poll_seconds: float = Field(
         2, gt=0, description="Shortest wait before a job is asked for again; grows with its age"
     )
@@ -50,13 +86,50 @@ class Recognition(BaseModel):
     )
     limits: Limits = Field(default_factory=Limits, description="What the API takes in one request")
 
+    @property
+    def price(self) -> float:
+        """Dollars a page: the contract's price, or the published one."""
+        return PRICE_PER_PAGE if self.price_per_page is None else self.price_per_page
+
+    @model_validator(mode="after")
+    def _text_can_be_taken(self) -> Self:
+        if self.trust_ocr_layers and not self.skip_text:
+            raise ValueError("trust-ocr-layers goes with skip-text")
+        if self.skip_text and self.answer_schema is not None:
+            raise ValueError("skip-text gives the API's own answer shape: leave out the schema")
+        return self
+
+    @property
+    def text_layers(self) -> TextLayers | None:
+        """Whose text stands for recognising a page; None where every page is recognised."""
+        return None if not self.skip_text else "trust-ocr-layers" if self.trust_ocr_layers else "skip-text"
+
+    @model_validator(mode="after")
+    def _one_ceiling(self) -> Self:
+        if None not in (self.max_pages, self.page_budget) and self.max_pages != self.page_budget:
+            raise ValueError("max_pages and page_budget are two names of one ceiling: give one of them")
+        return self
+
+    @property
+    def run_pages(self) -> int | None:
+        """The most pages that the run may send, by whichever name it was given."""
+        return self.page_budget if self.max_pages is None else self.max_pages
+
 
 class Options(Recognition):
     """How a run over a bucket works."""
 
+    budget: str | None = Field(
+        None,
+        description="s3://bucket/prefix where the meters of the day and the month are kept, for several destinations "
+        "to share; beside the ledger when left out",
+    )
     window: int = Field(1000, ge=1, le=100_000, description="Most jobs open at once; more are sent as these are done")
     text: bool = Field(
         False, description="Write the plain text beside each result as well, pages divided by form feeds"
+    )
+    pdf: bool = Field(
+        False, description="Write a searchable PDF beside each result as well: the document with its text to search"
     )
     reuse_identical: bool = Field(
         False, description="Copy the result of a document with the same bytes instead of paying for it again"
@@ -86,11 +159,21 @@ class Options(Recognition):
             raise ValueError("threads work in one process: processes and cluster go with the engines dask and ray")
         return self
 
+    @field_validator("budget")
+    @classmethod
+    def _is_a_location(cls, budget: str | None) -> str | None:
+        if budget is not None:
+            try:
+                Location.parse(budget)
+            except SetupFault as fault:
+                raise ValueError(str(fault)) from fault
+        return budget
+
     def of_one_process(self, processes: int) -> Self:
         """The options of one of the processes of a run: the rates are for all of them. The budget they share."""
         return self._with(
-            requests_per_second=self.requests_per_second / processes,
-            pages_per_minute=self.pages_per_minute / processes,
+            requests_per_second=_share(self.requests_per_second, processes),
+            pages_per_minute=_share(self.pages_per_minute, processes),
         )
 
     def of_one_shard(self, shards: int) -> Self:
@@ -99,15 +182,23 @@ class Options(Recognition):
         Raises:
             ValueError: the budget has fewer pages than that.
         """
-        if self.page_budget is not None and self.page_budget < shards:
-            raise ValueError(f"a budget of {self.page_budget} pages cannot be shared out to {shards}")
+        ceiling = self.run_pages
+        if ceiling is not None and ceiling < shards:
+            raise ValueError(f"a budget of {ceiling} pages cannot be shared out to {shards}")
         return self.of_one_process(shards)._with(
+            max_pages=None if self.max_pages is None else self.max_pages // shards,
             page_budget=None if self.page_budget is None else self.page_budget // shards,
+            max_cost=None if self.max_cost is None else self.max_cost / shards,
             window=max(1, self.window // shards),
         )
 
     def _with(self, **changes: object) -> Self:
         return self.model_validate({**dict(self), **changes})
+
+
+def _share(rate: float | Literal["auto"], processes: int) -> float | Literal["auto"]:
+    """A process's part of a rate that is given; those that learn theirs settle to shares by themselves."""
+    return rate if rate == "auto" else rate / processes
 
 
 class FileOptions(Recognition):
@@ -178,3 +269,4 @@ class RunSettings(BaseModel):
     selection: Selection = EVERYTHING
     options: Options = DEFAULTS
     credentials: Credentials = ENVIRONMENT
+    backfill: str | None = Field(None, description="The named backfill that the run serves; it is put on record")

@@ -5,11 +5,13 @@ one by one. Faults of the moment are the API client's to retry; Prefect retries 
 """
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
+from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
@@ -33,8 +35,24 @@ from tasks.tally import StepResult
 
 log = logging.getLogger(__name__)
 
+_delivering = threading.Lock()
+
 Item = TypeVar("Item")
+Item_co = TypeVar("Item_co", covariant=True)
 Value = TypeVar("Value")
+
+
+class Work(Generic[Item_co]):
+    """What a task run works on. A plain object: Prefect would look through all fields of anything else for futures.
+
+    Args:
+        settings: the run's.
+        flow_run: its id.
+        items: documents, or jobs with their records as they were just read or written.
+    """
+
+    def __init__(self, settings: RunSettings, flow_run: str | None, items: Sequence[Item_co]) -> None:
+        self.settings, self.flow_run, self.items = settings, flow_run, items
 
 
 def _died(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -67,49 +85,59 @@ def attach_logs() -> None:
 
 
 def _deliver_logs(settings: RunSettings) -> None:
-    """Send what was logged, where this process belongs to a cluster: it may be killed as soon as its work is done."""
-    if settings.options.engine == "threads":
+    """Send what was logged, where this process belongs to a cluster: it may be killed as soon as its work is done.
+
+    One thread at a time, and the others do not wait for it: Prefect stops its worker for logs to empty the queue, and
+    threads that did so together have held one another up for minutes.
+    """
+    if settings.options.engine == "threads" or not _delivering.acquire(blocking=False):
         return
-    for handler in logging.getLogger("tasks").handlers:
-        if isinstance(handler, APILogHandler):
-            handler.flush()
+    try:
+        for handler in logging.getLogger("tasks").handlers:
+            if isinstance(handler, APILogHandler):
+                handler.flush()
+    finally:
+        _delivering.release()
 
 
-def _context(settings: RunSettings, flow_run: str | None) -> RunContext:
+def _context(work: Work[Any]) -> RunContext:
     attach_logs()  # the process may be one of a cluster, which has none yet
-    context = open_context(settings, flow_run, open_access)
+    context = open_context(work.settings, work.flow_run, open_access)
     _ = context.client  # without a key, nothing is claimed first
     return context
 
 
 @_step("submit", "submit {label}")
-def submit_step(settings: RunSettings, flow_run: str | None, documents: Sequence[Document], label: str) -> Any:
+def submit_step(work: Work[Document], label: str) -> Any:
     """Submit documents, several at a time; no other is begun once nothing more can be sent."""
-    context = _context(settings, flow_run)
+    context = _context(work)
 
     def sends_on(outcome: Outcome) -> bool:
         return not (outcome.budget_used_up or context.client.stopped)
 
-    result = work_through(context, documents, submit_document, sends_on)
-    _deliver_logs(settings)
+    result = work_through(context, work.items, submit_document, sends_on)
+    _deliver_logs(work.settings)
     return _state(result, label)
 
 
 @_step("collect", "collect {label}")
-def collect_step(settings: RunSettings, flow_run: str | None, jobs: Sequence[Held], label: str) -> Any:
+def collect_step(work: Work[Held], label: str) -> Any:
     """Collect finished jobs, several at a time."""
-    context = _context(settings, flow_run)
-    result = work_through(context, jobs, collect_job, lambda _: True)
-    _deliver_logs(settings)
+    context = _context(work)
+    result = work_through(context, work.items, collect_job, lambda _: True)
+    _deliver_logs(work.settings)
     return _state(result, label)
 
 
 @_step("poll", "poll {label}")
-def poll_step(settings: RunSettings, flow_run: str | None, jobs: Sequence[Held], label: str) -> Any:
+def poll_step(work: Work[Held], label: str) -> Any:
     """Ask for many jobs, several at a time; tells those that can be collected."""
-    result = StepResult()
+    result, context = StepResult(), _context(work)
 
     def take(held: Held, call: Future[bool]) -> bool:
+        written = context.records.take(held.job.id)
+        if written is not None:
+            result.still_open.append(written)
         try:
             if call.result():
                 result.ready.append(held)
@@ -122,7 +150,7 @@ def poll_step(settings: RunSettings, flow_run: str | None, jobs: Sequence[Held],
             log.warning("%s: %s; asked again later", held.job.document.uri, fault)
         return True
 
-    _several(_context(settings, flow_run), jobs, poll_job, take)
+    _several(context, work.items, partial(poll_job, handed_on=True), take, poll_job)
     log.info("%d of %s can be collected", len(result.ready), label)
     return result
 
@@ -176,6 +204,9 @@ def work_through(
                 result.ended = result.ended or str(fault)
             return False
         result.outcomes.append(outcome)
+        written = context.records.take(outcome.job_id)
+        if written is not None and outcome.kind in ("open", "later"):
+            result.still_open.append(written)
         if outcome.kind == "failed":
             log.error("%s failed: %s", outcome.name, outcome.message)
         elif outcome.kind == "aside":
@@ -184,7 +215,7 @@ def work_through(
             log.warning("%s is left for later: %s", outcome.name, outcome.message)
         return goes_on(outcome) and not context.clock.ended
 
-    _several(context, items, act, take)
+    _several(context, items, act, take, step)
     result.without_jobs = context.async_refused()
     return result
 
@@ -229,6 +260,7 @@ def _several(
     items: Sequence[Item],
     step: Callable[[RunContext, Item], Value],
     take: Callable[[Item, "Future[Value]"], bool],
+    stage: object,
 ) -> None:
     """Do a step with several items at a time.
 
@@ -237,6 +269,7 @@ def _several(
         items: what to work on.
         step: what is done with each, in a thread.
         take: gets each call when it has ended, and tells whether another is begun.
+        stage: the process works on a number of items of each stage at once, however many task runs it has.
 
     Raises:
         Exception: the first one that `take` raised, once the calls under way have ended and were taken.
@@ -244,11 +277,17 @@ def _several(
     waiting = iter(items)
     under_way: dict[Future[Value], Item] = {}
     going_on, raised = True, None
+    places = context.places(stage)
+
+    def act(item: Item) -> Value:
+        with places:  # task runs of a stage overlap, so that none has to wait for the last item of the one before
+            return step(context, item)
+
     with context.at_work(), ThreadPoolExecutor(min(len(items), context.options.workers)) as pool:
         while True:
             if going_on:
                 for item in islice(waiting, context.options.workers - len(under_way)):
-                    under_way[pool.submit(copy_context().run, step, context, item)] = item
+                    under_way[pool.submit(copy_context().run, act, item)] = item
             if not under_way:
                 break
             for call in wait(under_way, return_when=FIRST_COMPLETED).done:

@@ -2,14 +2,18 @@
 
 import html
 import re
+from collections import Counter
 from collections.abc import Iterable, Sized
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.backfills.charts import histogram, sparkline
+from tasks.backfills.figures import Figures, dollars, span
 from tasks.faults import ExitStatus
 from tasks.job.outcome import Outcome
 from tasks.printable import printable
+from tasks.store.location import LEDGER_FOLDER
 
 _LISTED = 100
 
@@ -68,6 +72,10 @@ class RunReport(BaseModel):
     refused: str | None = Field(None, description="why the account was refused")
     nothing: str | None = Field(None, description="why the run found no document at all, and what was meant, perhaps")
     others: int = Field(0, description="jobs of documents that were not meant, collected on the way; not in these sums")
+    backfill: str | None = Field(None, description="the backfill that the run served")
+    ceiling: str | None = Field(None, description="which ceiling on pages or money was reached, if one was")
+    held: str | None = Field(None, description="why the backfill that the run served sends nothing: paused, cancelled")
+    figures: Figures | None = Field(None, description="how that backfill stands, as the ledger tells")
     note: str | None = Field(None, description="what went another way than was asked for: synchronous instead of jobs")
     texts: int = Field(0, description="plain texts written beside results of earlier runs")
     failures: list[FailedDocument] = Field([], description=f"the first {_LISTED}")
@@ -83,9 +91,19 @@ class RunReport(BaseModel):
             return ExitStatus.ACCOUNT_REFUSED
         if self.nothing:
             return ExitStatus.SETUP
-        unfinished = self.flow == "backfill" and (self.open or self.left or self.stopped or self.unreadable)
+        if self.ceiling:
+            return ExitStatus.CEILING_REACHED
+        unfinished = self.flow == "backfill" and (
+            self.open or self.left or self.stopped or self.unreadable or self.held
+        )
         some = self.failed or self.failed_before or self.aside or self.missing or unfinished
         return ExitStatus.SOME_FAILED if some else ExitStatus.DONE
+
+    @property
+    def did_nothing(self) -> bool:
+        """Whether there was nothing new to send, and nothing to collect."""
+        did = self.done or self.failed or self.requests or self.open or self.left or self.others or self.messages
+        return not (did or self.aside or self.missing or self.texts or self.failed_before)
 
     def add(self, outcome: Outcome) -> None:
         """Add what an outcome says beyond the state of the document."""
@@ -107,6 +125,12 @@ class RunReport(BaseModel):
         self.pages_sent += outcome.pages_sent
         self.requests += outcome.requests
         self.possible_duplicates += outcome.possible_duplicates
+
+    def top_reasons(self) -> str:
+        """The commonest reasons of the failures that are listed, with their numbers."""
+        # What tells documents apart in a reason, such as a number of pages, stands behind the first words.
+        reasons = Counter(re.split(r"[:;,(]", failure.reason)[0].strip() for failure in self.failures)
+        return "; ".join(f"{reason} ({number})" for reason, number in reasons.most_common(3))
 
     def sentence(self) -> str:
         """The run in one line."""
@@ -151,6 +175,8 @@ class RunReport(BaseModel):
             lines += [self.left_alone(), ""]
         if self.stopped:
             lines += [f"Sent less than there was: {_plain(self.stopped)}", ""]
+        if self.held:
+            lines += [f"**{_plain(self.held)}**", ""]
         names, numbers = zip(*self._counts(), strict=True)
         lines += _table(("documents", *names), [(str(self.documents), *map(str, numbers))])
         lines += _table(
@@ -165,6 +191,8 @@ class RunReport(BaseModel):
                 )
             ],
         )
+        if self.figures is not None:
+            lines += _backfill(self.figures)
         if self.failures:
             lines += [f"## Failed{_first(self.failures, self.failed)}", ""]
             lines += _table(("document", "reason"), [(_code(f.document), _plain(f.reason)) for f in self.failures])
@@ -186,6 +214,54 @@ class RunReport(BaseModel):
             )
         lines += [f"Results and ledger: {_code(self.destination)}"]
         return "\n".join(lines)
+
+
+def _backfill(found: Figures) -> list[str]:
+    """The backfill so far, whichever runs have served it."""
+    lines = [f"## Backfill {_plain(found.name)}: {found.state}", "", f"{_plain(found.sentence())}.", ""]
+    lines += [f"{_plain(remark)}", ""] if (remark := found.changed) else []
+    rates = sparkline([pages for _, pages in found.per_minute])
+    if rates:
+        lines += [f"Pages a minute, from {found.per_minute[0][0]:%Y-%m-%d %H:%M} UTC on: `{rates}`", ""]
+    if found.seconds_p50 is not None and found.seconds_p90 is not None:
+        shape = sparkline([count for _, _, count in histogram(found.latencies, 20)])
+        lines += [
+            f"From claim to result: half in {span(found.seconds_p50)}, nine of ten in {span(found.seconds_p90)} "
+            f"`{shape}`",
+            "",
+        ]
+    if found.confidence:
+        lines += [f"Words by confidence, from 0 to 1: `{sparkline(found.confidence)}`", ""]
+    if found.failures:
+        lines += _table(
+            ("failed because", "documents"), [(_code(code), f"{number:,}") for code, number in found.failures.items()]
+        )
+        lines += [f"Details and what to do: `bulk-ocr failures {printable(found.destination)}`", ""]
+    if found.partitions:
+        lines += _table(
+            ("partition", "finished", "failed", "open", "pages", "pages paid", "cost"),
+            [
+                (
+                    _code(each.name),
+                    f"{each.finished:,} of {each.total:,}",
+                    f"{each.failed:,}",
+                    f"{each.open:,}",
+                    f"{each.pages:,}",
+                    f"{each.spent:,}",
+                    dollars(each.cost),
+                )
+                for each in found.partitions[:_LISTED]
+            ],
+        )
+    page = f"{found.destination.rstrip('/')}/{LEDGER_FOLDER}backfills/{found.name}/report.html"
+    lines += [f"The same with plots, as one page to keep or send: {_code(page)}", ""]
+    if found.slowest:
+        slowest = [(_code(document), span(seconds)) for document, seconds in found.slowest]
+        lines += ["Slowest:", "", *_table(("document", "from claim to result"), slowest)]
+    if found.least_confident:
+        least = [(_code(document), f"{mean:.3f}") for document, mean in found.least_confident]
+        lines += ["Least confident:", "", *_table(("document", "mean of its words"), least)]
+    return lines
 
 
 def _first(shown: Sized, total: int) -> str:

@@ -60,11 +60,17 @@ def process_folder() -> Path:
     """The folder for all temporary files of this process; made at the first call, deleted when the process ends.
 
     Raises:
-        SetupFault: it cannot be made, or a folder in its place is another user's.
+        SetupFault: it cannot be made, or a folder in its place is another user's, or none can be written.
     """
     global _own
     with _making:
-        place = Path(tempfile.gettempdir())
+        try:
+            place = Path(tempfile.gettempdir())
+        except FileNotFoundError as error:  # Python has tried to write into each candidate
+            raise SetupFault(
+                "no folder for temporary files can be written: mount one at /tmp (a volume or a tmpfs), or set TMPDIR "
+                "to one that this user can write"
+            ) from error
         # A forked child shares its parent's lock, but deletes nothing of the parent's. Cleaners of the system may.
         if _own is None or _own.process != os.getpid() or _own.place != place or not _own.folder.is_dir():
             _own = _make(place)

@@ -13,6 +13,7 @@ from wcmatch import fnmatch
 from tasks.documents.files.formats import EXTENSIONS
 from tasks.faults import SetupFault
 from tasks.job.record import Frozen
+from tasks.partitions import SCHEMES, is_scheme, partition_of
 from tasks.store.listings import is_address, object_address
 from tasks.store.location import ending
 
@@ -65,6 +66,14 @@ class Selection(Frozen):
         max_length=4096,
         description="Take the documents from an S3 Inventory instead of listing: s3://bucket/…/manifest.json",
     )
+    by: str = Field(
+        "month",
+        description="How the documents are divided into partitions: year or month found in the key, modified (the "
+        "month in which they were written), or prefix:N (their first N folders)",
+    )
+    partition: tuple[Key, ...] = Field(
+        (), max_length=1000, description="Only this partition, as in 2021-03 with --by month. Repeatable"
+    )
     only_supported: bool = Field(
         False, description="Leave out documents whose name ends like no format that can be sent, unread"
     )
@@ -79,6 +88,13 @@ class Selection(Frozen):
     @classmethod
     def _utc(cls, moment: datetime | None) -> datetime | None:
         return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+    @field_validator("by")
+    @classmethod
+    def _scheme(cls, by: str) -> str:
+        if not is_scheme(by):
+            raise ValueError(f"documents can be divided by {SCHEMES}")
+        return by
 
     @field_validator("inventory")
     @classmethod
@@ -117,7 +133,16 @@ class Selection(Frozen):
             and (self.modified_after is None or last_modified >= self.modified_after)
             and (self.modified_before is None or last_modified < self.modified_before)
             and self.takes_name(relative_key)
+            and (not self.partition or self.partition_of(relative_key, last_modified) in self.partition)
         )
+
+    def of_all_partitions(self) -> Self:
+        """The same without regard to partitions."""
+        return self.model_validate({**dict(self), "partition": ()})
+
+    def partition_of(self, relative_key: str, last_modified: datetime) -> str:
+        """The partition that a document is in."""
+        return partition_of(self.by, relative_key, last_modified)
 
     def takes_name(self, relative_key: str) -> bool:
         """Whether a document can be meant, by its key alone."""

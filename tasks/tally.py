@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tasks.backfills.figures import Figures
 from tasks.clock import Clock
 from tasks.job.outcome import Outcome
 from tasks.report import RunReport
@@ -129,6 +130,11 @@ class KnownJobs:
         row = self._database.execute("SELECT state FROM known WHERE id = ?", (job_id,)).fetchone()
         return None if row is None else row[0]
 
+    def written(self, job_id: str) -> float:
+        """When the job's record was written, as a UNIX time, as far as the run knows; 0 when it does not."""
+        row = self._database.execute("SELECT written FROM known WHERE id = ?", (job_id,)).fetchone()
+        return float(row[0] or 0) if row else 0.0
+
     def done_before(self, job_id: str, moment: datetime) -> bool:
         """Whether the job was done before that moment."""
         row = self._database.execute(
@@ -153,6 +159,10 @@ class KnownJobs:
     def settle_elsewhere(self, job_id: str, state: State) -> None:
         """Note that another run has closed the job."""
         self._database.execute("UPDATE known SET state = ?, before = 1, aside = 0 WHERE id = ?", (state, job_id))
+
+    def give_back(self, job_id: str) -> None:
+        """Note that whoever had claimed the job has given it back: its document has no job any more."""
+        self._database.execute("UPDATE known SET state = NULL, before = 0 WHERE id = ? AND state = 'open'", (job_id,))
 
     def leave(self, job_id: str) -> None:
         """Note that this run can do nothing more for the job; a later one may."""
@@ -191,6 +201,11 @@ class KnownJobs:
             "SELECT id FROM known WHERE counted AND (state IS NULL OR state = 'open')"
         ).fetchall()
         return (row[0] for row in rows)
+
+    def open_jobs(self) -> list[str]:
+        """This run's jobs that are open, as far as the run knows, and that it can do something for."""
+        rows = self._database.execute("SELECT id FROM known WHERE counted AND state = 'open' AND NOT left_over")
+        return [row[0] for row in rows]
 
     def unclaimed(self) -> int:
         """How many of this run's documents have no job, and may get one yet."""
@@ -240,6 +255,7 @@ class StepResult:
     Attributes:
         outcomes: what became of its documents.
         ready: of a poll: jobs that can be collected.
+        still_open: jobs that are open now, with their records as they were just written.
         left: jobs that it was to work on when it died.
         refused: why the account was refused, if it was.
         ended: why the set-up ends the run, if it does.
@@ -248,6 +264,7 @@ class StepResult:
 
     outcomes: list[Outcome] = field(default_factory=list)
     ready: list[Held] = field(default_factory=list)
+    still_open: list[Held] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     refused: str | None = None
     ended: str | None = None
@@ -332,8 +349,8 @@ class Tally:
             known.set_aside(outcome.job_id)
         if outcome.budget_used_up:
             known.leave(outcome.job_id)
-        if outcome.budget_used_up:
-            self.stop_sending(f"{outcome.name}: {outcome.message}")
+            self._report.ceiling = f"{outcome.name}: {outcome.message}"
+            self.stop_sending(self._report.ceiling)
 
     def note_refused(self, uri: str, reason: str) -> None:
         """Note a named document that may not even be looked at: nothing is known of it but its address."""
@@ -343,12 +360,19 @@ class Tally:
         """Add what was spent for a job of a document that is not meant, and that it was collected."""
         self._report.add_spent(outcome)
         self._report.others += outcome.kind in ("done", "failed")
+        if outcome.budget_used_up:
+            self._report.ceiling = f"{outcome.name}: {outcome.message}"
         if outcome.set_aside or outcome.budget_used_up:
             self.known.leave(outcome.job_id)
 
     def stop_sending(self, why: str) -> None:
         """Send nothing new from now on."""
         self._report.stopped = why
+
+    def note_backfill(self, name: str | None, held: str | None, figures: Figures | None, note: str | None) -> None:
+        """Note the backfill that the run served: why it sends nothing, how it stands, and who else serves it."""
+        self._report.backfill, self._report.held, self._report.figures = name, held, figures
+        self._report.note = self._report.note or note
 
     def note_survey(self, unreadable: int, expiring: int) -> None:
         """Note what a look at the open jobs found."""

@@ -8,20 +8,35 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter, validators
 from pydantic import ValidationError
 from rich.console import Console
 
-from flows.cli.arguments import CheckArguments, CollectArguments, Json, LedgerArguments, PlanArguments, SubmitArguments
+from flows.cli import backfill, watch
+from flows.cli.arguments import (
+    NO_ARGUMENTS,
+    CheckArguments,
+    CollectArguments,
+    Json,
+    LedgerArguments,
+    PlanArguments,
+    RunArguments,
+    StatusArguments,
+    SubmitArguments,
+)
 from flows.cli.flow_runner import run_flow
+from flows.cli.help_groups import listed, order_commands, shown_default
 from flows.cli.output import complain, flush, prepare_streams, show
+from flows.cli.places import destination_of
 from flows.cli.prefect_setup import prepare_for_blocks
 from flows.cli.progress import Display
 from flows.cli.repeated import call
 from flows.cli.signals import end_on_signals
 from flows.run.progress import Progress
+from tasks.backfills.record import Order
 from tasks.faults import EndsRun, ExitStatus, Fault, SetupFault
 from tasks.options import FILE_DEFAULTS, Credentials, FileOptions
 
@@ -30,14 +45,21 @@ app = App(
     help="Bulk OCR of documents in S3: nothing is lost, nothing is paid for twice.",
     version_flags=["--version"],
     version=version("bulk-ocr"),
+    default_parameter=Parameter(show_default=shown_default),
     suppress_keyboard_interrupt=False,  # it is answered below, with what it means
 )
 
-_PRICE = 0.0015  # dollars a page, as the vendor publishes it
+app.command(backfill.app)
+app.command(watch.watch)
+app.command(
+    "flows.cli.redo:redo",
+    help="Have finished documents recognised again, and pay for them again: the next run sends them.",
+    **listed("redo"),
+)
 
 
 @app.command
-def run(arguments: SubmitArguments) -> ExitStatus:
+def run(arguments: RunArguments) -> ExitStatus:
     """Submit and collect, here and now, until every document is done or failed.
 
     Safe to interrupt and to start again: what was sent is on record and is not sent again.
@@ -88,19 +110,33 @@ def plan(
             help="Read only so many of the new documents, chosen at random, and extrapolate.",
         ),
     ] = None,
-    price: Annotated[float, Parameter(validator=validators.Number(gte=0), help="Dollars a page.")] = _PRICE,
+    price: Annotated[
+        float | None, Parameter(validator=validators.Number(gte=0), help="The same as --price-per-page.")
+    ] = None,
+    save: Annotated[
+        str | None, Parameter(help="Make a backfill of this name: planned, and with the ceilings given here.")
+    ] = None,
+    order: Annotated[Order, Parameter(help="With --save: which documents are sent first.")] = "listed",
+    limit: Annotated[
+        int | None, Parameter(validator=validators.Number(gte=1), help="With --save: most documents of one run.")
+    ] = None,
 ) -> ExitStatus:
     """Show what a run would do and cost: new documents, pages, price, and what would fail. Sends nothing.
 
     Reads every new document once to count its pages. Needs no API key.
     """
-    if arguments.options.page_budget is not None:
-        raise SetupFault("--page-budget bounds what a run sends, and a plan sends nothing: leave it out here")
+    flag = "--page-budget" if arguments.options.page_budget is not None else "--max-pages"
+    if save is None and arguments.options.run_pages is not None:
+        raise SetupFault(f"{flag} bounds what a run sends, and a plan sends nothing: leave it out here, or --save NAME")
     prepare_for_blocks(arguments.credentials)
-    from flows.cli.plan import make_plan
+    from flows.cli.plan import make_plan, save_plan
 
+    settings = arguments.settings()
+    price = settings.options.price if price is None else price
     with Display(Console(stderr=True)) as display:
-        report = make_plan(arguments.settings(), price, sample, lambda doing: display.show(Progress(doing)))
+        report = make_plan(settings, price, sample, lambda doing: display.show(Progress(doing)))
+    if save is not None and not report.nothing:
+        save_plan(settings, report, save, order, limit)
     show(report, json=arguments.json)
     if report.nothing:
         complain(report.nothing)
@@ -124,14 +160,26 @@ def check(
 
 
 @app.command
-def status(arguments: LedgerArguments) -> ExitStatus:
-    """Show what is open, done and failed. Reads the ledger only; needs no API key."""
-    prepare_for_blocks(arguments.credentials)
-    from flows.cli.status import read_status
+def status(
+    *places: Annotated[str, Parameter(help="Destinations, or names of places; every place when left out.")],
+    arguments: StatusArguments = NO_ARGUMENTS,
+) -> ExitStatus:
+    """Show what is open, done and failed, pages and money, and what is waited for; exits 1 while work is unfinished.
 
-    found = read_status(arguments.destination, credentials=arguments.credentials, bucket=arguments.bucket)
-    show(found, json=arguments.json)
-    return found.exit_status
+    Reads the ledger only; needs no API key.
+    """
+    prepare_for_blocks(arguments.credentials)
+    from flows.cli.status import read_status, read_statuses
+
+    if len(places) == 1:
+        found = read_status(
+            destination_of(places[0]), credentials=arguments.credentials, bucket=arguments.bucket, sums=True
+        )
+        show(found, json=arguments.json)
+        return found.exit_status
+    every = read_statuses(places, credentials=arguments.credentials, bucket=arguments.bucket)
+    show(every, json=arguments.json)
+    return every.exit_status
 
 
 @app.command
@@ -167,6 +215,95 @@ def retry(
 
     report = put_back(arguments.destination, reason or (), key or (), arguments.credentials, arguments.bucket)
     show(report, json=arguments.json)
+    return ExitStatus.DONE
+
+
+@app.command
+def documents(
+    arguments: LedgerArguments,
+    *,
+    below_confidence: Annotated[
+        float | None,
+        Parameter(validator=validators.Number(gte=0, lte=1), help="Only those whose words' mean confidence is below."),
+    ] = None,
+    blank: Annotated[bool, Parameter(negative="", help="Only those with blank pages.")] = False,
+    slowest: Annotated[
+        int | None, Parameter(validator=validators.Number(gte=1), help="The so many that took longest.")
+    ] = None,
+    largest: Annotated[
+        int | None, Parameter(validator=validators.Number(gte=1), help="The so many with the most pages.")
+    ] = None,
+    failed: Annotated[bool, Parameter(negative="", help="Only those that failed, with the reason.")] = False,
+    csv: Annotated[bool, Parameter(negative="", help="Print all of them with all columns, as CSV.")] = False,
+    parquet: Annotated[Path | None, Parameter(help="Write all of them with all columns to a Parquet file.")] = None,
+) -> ExitStatus:
+    """Find documents by what is known of them: confidence, blank pages, time, size, failure. Needs no API key.
+
+    Needs the extra 'catalogue'. DESTINATION is an address or the name of a place.
+    """
+    prepare_for_blocks(arguments.credentials)
+    from flows.cli.documents import list_documents
+    from tasks.catalogue.queries import DocumentFilter
+
+    if sum((csv, arguments.json, parquet is not None)) > 1:
+        raise SetupFault("--csv, --json and --parquet are three forms of the same list: give one of them")
+    wanted = DocumentFilter(below_confidence, blank, failed, slowest, largest)
+    form: Literal["table", "csv", "json"] = "json" if arguments.json else "csv" if csv else "table"
+    destination = destination_of(arguments.destination)
+    list_documents(destination, wanted, form, parquet, arguments.credentials, arguments.bucket)
+    return ExitStatus.DONE
+
+
+@app.command(name="show")
+def show_document(
+    document: Annotated[str, Parameter(help="Its address, its result's address, or its key with --at.")],
+    *,
+    at: Annotated[
+        str | None,
+        Parameter(
+            env_var="BULK_OCR_DESTINATION",
+            help="Where its result and ledger are, or the name of the place. BULK_OCR_DESTINATION, or found out, when "
+            "left out.",
+        ),
+    ] = None,
+    arguments: StatusArguments = NO_ARGUMENTS,
+) -> ExitStatus:
+    """Show one document's history: versions, requests, money, times, why it failed, what happens next.
+
+    Earlier versions and other models need the extra 'catalogue'. Needs no API key.
+    """
+    prepare_for_blocks(arguments.credentials)
+    from flows.cli.show import read_document
+
+    show(read_document(document, at, arguments.credentials, arguments.bucket), json=arguments.json)
+    return ExitStatus.DONE
+
+
+@app.command
+def usage(
+    arguments: LedgerArguments,
+    *,
+    by: Annotated[
+        Literal["day", "month", "prefix", "model", "run", "backfill"], Parameter(help="What to add up by.")
+    ] = "month",
+    month: Annotated[str | None, Parameter(help="Only what was sent in this month, as 2026-11 (UTC).")] = None,
+    price_per_page: Annotated[
+        float | None,
+        Parameter(validator=validators.Number(gte=0), help="Dollars a page where a record knows no price."),
+    ] = None,
+) -> ExitStatus:
+    """Show pages and money, to hold against the vendor's invoice; what may be billed twice apart. Needs no API key.
+
+    Needs the extra 'catalogue'. DESTINATION is an address or the name of a place.
+    """
+    prepare_for_blocks(arguments.credentials)
+    from flows.cli.usage import read_usage
+
+    destination = destination_of(arguments.destination)
+    show(
+        read_usage(destination, by, month, price_per_page, arguments.credentials, arguments.bucket),
+        json=arguments.json,
+    )
     return ExitStatus.DONE
 
 
@@ -212,6 +349,28 @@ def demo(
         )
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "deployments.local.demo", *(["--exit"] if exit_when_done else [])])
+
+
+# What people do with results. Imported when they are called; the sentence is for the list of commands.
+app.command(
+    "flows.cli.index:index", help="Make results searchable: one SQLite file, brought up to date.", **listed("index")
+)
+app.command(
+    "flows.cli.search:search",
+    help="Find pages: document, page, and a snippet with the hits marked.",
+    **listed("search"),
+)
+app.command("flows.cli.words:words", help="Write a table of all recognised words, as Parquet.", **listed("words"))
+app.command(
+    "flows.cli.export:export", help="Write results as plain text, hOCR, ALTO or JSON lines.", **listed("export")
+)
+app.command("flows.cli.view:view", help="Look at a result beside its pages, or serve a list.", **listed("view"))
+app.command(
+    "flows.cli.pdf:pdf",
+    help="Write searchable PDFs of results: documents with their text to search and copy.",
+    **listed("pdf"),
+)
+order_commands(app, lazy=("redo", "pdf", "index", "search", "words", "export", "view"))
 
 
 def _usage(error: CycloptsError) -> str:

@@ -3,11 +3,15 @@
 Fields without a default are positional, in their order; the others are flags, and have to come behind them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
+from flows.cli.help_groups import BUCKETS, CREDENTIALS, DOCUMENTS
+from flows.cli.places import destination_of
+from tasks.backfills.record import Order
+from tasks.faults import SetupFault
 from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options, RunSettings
 from tasks.selection import EVERYTHING, Selection
 from tasks.store.settings import AS_IT_IS, DestinationOptions
@@ -17,7 +21,7 @@ def _block_flag(name: str) -> str:
     return f"{name.replace('_', '-')}-block"
 
 
-_BLOCK = Parameter(name="*", group="Blocks at the Prefect server", name_transform=_block_flag, show_default=False)
+BLOCK = Parameter(name="*", group=CREDENTIALS, name_transform=_block_flag, show_default=False)
 
 
 class StoreCredentials(Credentials):
@@ -60,7 +64,7 @@ class _Printed:
 @dataclass(frozen=True, kw_only=True)
 class _Chosen:
     selection: Annotated[
-        Selection, Parameter(name="*", group="Which documents", negative="", negative_iterable="", show_default=False)
+        Selection, Parameter(name="*", group=DOCUMENTS, negative="", negative_iterable="", show_default=False)
     ] = EVERYTHING
 
 
@@ -71,20 +75,18 @@ class _Set:
 
 @dataclass(frozen=True, kw_only=True)
 class _WithStore:
-    credentials: Annotated[StoreCredentials, _BLOCK] = STORE_ENVIRONMENT
+    credentials: Annotated[StoreCredentials, BLOCK] = STORE_ENVIRONMENT
 
 
 @dataclass(frozen=True, kw_only=True)
 class _WithResults:
-    bucket: Annotated[
-        DestinationOptions, Parameter(name="destination", group="The destination's bucket", show_default=False)
-    ] = AS_IT_IS
-    credentials: Annotated[ResultsCredentials, _BLOCK] = RESULTS_ENVIRONMENT
+    bucket: Annotated[DestinationOptions, Parameter(name="destination", group=BUCKETS, show_default=False)] = AS_IT_IS
+    credentials: Annotated[ResultsCredentials, BLOCK] = RESULTS_ENVIRONMENT
 
 
 @dataclass(frozen=True, kw_only=True)
 class _WithAccount:
-    credentials: Annotated[Credentials, _BLOCK] = ENVIRONMENT
+    credentials: Annotated[Credentials, BLOCK] = ENVIRONMENT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ class _Emptiable:
         bool,
         Parameter(
             negative="",
-            group="Which documents",
+            group=DOCUMENTS,
             help="No document at all is no mistake: exit status 1 instead of 2.",
             show_default=False,
         ),
@@ -104,6 +106,21 @@ class _Emptiable:
 @dataclass(frozen=True)
 class LedgerArguments(_Printed, _WithResults, _Ledger):
     """Of a command that looks at a ledger."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ResultsArguments(_Printed, _WithResults):
+    """Of a command that reads results, wherever they lie."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class StatusArguments(_Printed, _WithResults):
+    """Of a command that looks at ledgers which it finds itself."""
+
+
+NO_ARGUMENTS = StatusArguments()
 
 
 @Parameter(name="*")
@@ -171,3 +188,52 @@ class SubmitArguments(FlowArguments, _Chosen, _Emptiable, _Place):
             "options": self.options,
             "credentials": self.credentials,
         }
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RunArguments(SubmitArguments):
+    """Of the command that serves a backfill here and now."""
+
+    name: Annotated[
+        str | None,
+        Parameter(help="The backfill to serve; it is made where there is none. One with a name of its own otherwise."),
+    ] = field(default=None, kw_only=True)
+    order: Annotated[Order, Parameter(help="Which documents are sent first.")] = field(default="listed", kw_only=True)
+    limit: Annotated[
+        int | None, Parameter(validator=validators.Number(gte=1), help="Most documents to send in this run.")
+    ] = field(default=None, kw_only=True)
+
+    def parameters(self) -> dict[str, Any]:
+        """What the flow is given."""
+        return {**super().parameters(), "name": self.name, "order": self.order, "limit": self.limit}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackfillArguments(_Printed, _WithStore):
+    """Of a command that is about a backfill, which it finds by name in a ledger."""
+
+    at: Annotated[
+        str | None,
+        Parameter(
+            env_var="BULK_OCR_DESTINATION",
+            help="Where results and ledger lie: s3://bucket/prefix, or the name of a place.",
+        ),
+    ] = None
+
+    @property
+    def destination(self) -> str:
+        """Where the ledger lies.
+
+        Raises:
+            SetupFault: nobody said.
+        """
+        if self.at is None:
+            raise SetupFault(
+                "say where the backfill's ledger lies: --at s3://bucket/prefix, or set BULK_OCR_DESTINATION"
+            )
+        return destination_of(self.at)
+
+
+BackfillAt = Annotated[BackfillArguments, Parameter(name="*")]
+ANYWHERE = BackfillArguments()

@@ -153,7 +153,7 @@ def _names(failed: FailedJob, destination: Location) -> set[str]:
     """What a person may call the document: its address, its key, and its key as seen from the source."""
     job = failed.job
     result = job.result.removeprefix(f"s3://{destination.bucket}/{destination.prefix}")
-    relative = result.removesuffix(result_suffix(job.model, job.answer_schema))
+    relative = result.removesuffix(result_suffix(job.model, job.answer_schema, job.text_layers))
     return {job.document.uri, job.document.key, relative}
 
 

@@ -41,6 +41,7 @@ def run_flow(name: str, arguments: FlowArguments, parameters: dict[str, Any]) ->
     from flows.backfill import backfill
     from flows.collect import collect as collect_flow
     from flows.listen import listen as listen_flow
+    from flows.run.events import TERMINAL
     from flows.submit import submit as submit_flow
     from tasks.report import RunReport
 
@@ -53,7 +54,7 @@ def run_flow(name: str, arguments: FlowArguments, parameters: dict[str, Any]) ->
     reports: list[RunReport] = []
     lost = None
     try:
-        with Display(Console(stderr=True), quiet=arguments.verbose) as display, tags("bulk-ocr"):
+        with Display(Console(stderr=True), quiet=arguments.verbose) as display, tags(TERMINAL):
             watching.set(Watcher(display.show, reports.append, CLOCK))
             outcome = flows[name](**parameters, return_state=True).result(raise_on_failure=False)
     except (httpx.HTTPError, PrefectException, RuntimeError) as error:

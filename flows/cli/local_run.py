@@ -35,7 +35,7 @@ from tasks.steps.submit import submit_document
 from tasks.store.local_folder import FolderObjects
 from tasks.store.object_store import JSON
 
-_FILES, _RESULTS, _OUTPUTS = "files", "results", "outputs"
+_FILES, RESULTS, OUTPUTS = "files", "results", "outputs"
 _ADDRESS = re.compile(rf"(?:s3://{_FILES}/)?\b([0-9a-f]{{64}})(?:\.[a-z]{{3,4}})?\b")  # of a document
 _SHORTEST_REST, _LONGEST_REST = 0.05, 30.0
 _TRIES = 3  # for a file that changes while it is read
@@ -59,7 +59,7 @@ class FileResult(BaseModel):
         return None if output is None else as_text(output)
 
 
-class _Delivered(BaseModel):
+class Delivered(BaseModel):
     """The record of a result that was delivered: of which file, with which content."""
 
     path: str
@@ -89,7 +89,7 @@ def open_local_run(options: FileOptions, clock: Clock, *, again: bool = False) -
     """
     settings = RunSettings(
         source=f"s3://{_FILES}",
-        destination=f"s3://{_RESULTS}",
+        destination=f"s3://{RESULTS}",
         options=Options(**options.model_dump(by_alias=True)),
     )
     objects, access = FolderObjects(state_folder()), environment_access()
@@ -303,7 +303,7 @@ class LocalRun:
         ledger, identity = context.ledger, context.job_id(document)
         seen, done = ledger.entry("done", identity), ledger.done(identity)
         if seen is not None and done is not None:
-            if context.objects.exists(_RESULTS, context.result_key(document)) and not self._pay_again(identity):
+            if context.objects.exists(RESULTS, context.result_key(document)) and not self._pay_again(identity):
                 return None if identity in self._paid_now else done.finished_at
             ledger.forget_done(identity, seen.etag)
         self._paid_now.add(identity)
@@ -370,7 +370,7 @@ class LocalRun:
         """Copy the result to where it is wanted. Returns where it is, and its pages."""
         context = self._context
         key = context.result_key(document)
-        described = context.objects.head(_RESULTS, key)
+        described = context.objects.head(RESULTS, key)
         if described is None:
             raise SetupFault(f"the result of {local.shown} is gone from {state_folder()}: give the command again")
         # A name that nobody can have taken before; what lies in the shared temporary folder is for this user alone.
@@ -383,7 +383,7 @@ class LocalRun:
                     0o600 if local.output.parent == temporary_folder() else 0o666,
                 )
             )
-            context.objects.fetch(_RESULTS, key, described.etag, beside)
+            context.objects.fetch(RESULTS, key, described.etag, beside)
             output = self._put_in_place(beside, document, local)
         except (Fault, OSError) as error:
             raise SetupFault(
@@ -410,17 +410,17 @@ class LocalRun:
                     if os.path.lexists(output):
                         continue
                     beside.replace(output)
-            delivered = _Delivered(path=as_text(local.path.resolve()), etag=document.etag)
+            delivered = Delivered(path=as_text(local.path.resolve()), etag=document.etag)
             body = delivered.model_dump_json().encode()
-            self._context.objects.put(_OUTPUTS, _output_key(output), body, {}, JSON)
+            self._context.objects.put(OUTPUTS, output_key(output), body, {}, JSON)
             return output
         raise AssertionError("there is always a next number")
 
     def _is_of(self, output: Path, document: Document, local: LocalDocument) -> bool:
         """Whether a result that was delivered before is of this document: of this file, or of the same bytes."""
-        stored = self._context.objects.get(_OUTPUTS, _output_key(output))
+        stored = self._context.objects.get(OUTPUTS, output_key(output))
         try:
-            delivered = None if stored is None else _Delivered.model_validate_json(stored.body)
+            delivered = None if stored is None else Delivered.model_validate_json(stored.body)
         except ValidationError:  # of another version of this program
             return False
         if delivered is None:
@@ -428,7 +428,8 @@ class LocalRun:
         return delivered.etag == document.etag or delivered.path == as_text(local.path.resolve())
 
 
-def _output_key(output: Path) -> str:
+def output_key(output: Path) -> str:
+    """Under which key the record of a delivered result lies."""
     return hashlib.sha256(os.fsencode(output)).hexdigest()
 
 

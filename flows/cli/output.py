@@ -3,14 +3,14 @@
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol, TextIO
 
 from pydantic import BaseModel
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -53,6 +53,29 @@ class Page:
         """Print a line."""
         with writing():
             self._console.print(Text(printable(line)), style=style, highlight=False)
+
+    def marked(self, line: str, marks: Iterable[tuple[int, int]], before: str = "«", after: str = "»") -> None:
+        """Print a line with parts of it marked: in bold, and between signs where the output has no styles.
+
+        Args:
+            line: the line.
+            marks: begin and end of each part, in order.
+            before: what stands before each part.
+            after: what stands behind it.
+        """
+        shown, at = Text(), 0
+        for start, end in marks:
+            shown.append(printable(line[at:start]))
+            shown.append(f"{before}{printable(line[start:end])}{after}", "bold")
+            at = end
+        shown.append(printable(line[at:]))
+        with writing():
+            self._console.print(shown, highlight=False)
+
+    def draw(self, picture: Callable[[int], RenderableType]) -> None:
+        """Print what is laid out for the width that there is."""
+        with writing():
+            self._console.print(picture(self._console.width), soft_wrap=False)
 
     def table(self, rows: Iterable[Sequence[str | Styled]], header: Sequence[str] = ()) -> None:
         """Print rows in columns."""

@@ -4,17 +4,23 @@ import math
 import random
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, Field
 
+from flows.cli.figures import money
 from flows.cli.output import Page
 from tasks.access.open import storage_access
+from tasks.backfills.duration import duration, interval
+from tasks.backfills.figures import span
+from tasks.backfills.record import Backfill, Ceilings, Order, Pace, PartitionPlan, Planned, new_backfill
 from tasks.context import RunContext, accounts_of, store_of
 from tasks.documents.files.inspect import Inspected, InspectionLimits, inspect_document
 from tasks.documents.files.split import check_size
-from tasks.faults import CredentialsRefused, DocumentChanged, DocumentFault, Fault
+from tasks.documents.files.text_pages import count_text_pages
+from tasks.faults import CredentialsRefused, DocumentChanged, DocumentFault, Fault, SetupFault
 from tasks.job.record import Document
 from tasks.options import Options, RunSettings
 from tasks.scratch import process_folder
@@ -42,6 +48,18 @@ class FormatSum(BaseModel):
         parts = [f"{self.pages:,}"] if self.pages or not self.pages_estimated else []
         parts += [f"about {self.pages_estimated:,}"] if self.pages_estimated else []
         return self.format, f"{self.documents:,}", " + ".join(parts)
+
+
+class PartitionSum(BaseModel):
+    """The documents of one partition; pages, price and failures are of its new ones."""
+
+    partition: str
+    documents: int = 0
+    new: int = 0
+    read: int = 0
+    pages: int = 0
+    price: float = 0
+    failing: int = 0
 
 
 class FailingDocument(BaseModel):
@@ -79,12 +97,22 @@ class PlanReport(BaseModel):
     requests: int = Field(0, description="submissions at least")
     price_per_page: float
     price: float = Field(0, description="of all these pages")
+    text_pages: int = Field(0, description="pages that hold their text: --skip-text does not send them")
+    text_price: float = Field(0, description="what these pages cost without --skip-text")
+    skip_text: bool = Field(False, description="whether they are left out of the pages to pay for")
     formats: list[FormatSum] = Field([], description="of the documents read")
     failing: int = Field(0, description="new documents that would fail, of those read and those that need no reading")
     failures: list[FailingGroup] = []
     not_read: int = Field(0, description="new documents that changed meanwhile or could not be read; not in the sums")
     nothing: str | None = Field(None, description="why there is no document at all, and what was meant, perhaps")
     not_read_because: str | None = Field(None, description="the first reason")
+    pages_low: int | None = Field(None, description="where it was extrapolated: the pages are no fewer than these, and")
+    pages_high: int | None = Field(None, description="no more than these, in 95 of 100 samples")
+    seconds: float = Field(0, description="how long the run takes at least")
+    bound_by: str = Field("", description="which limit decides about that")
+    by: str = Field("month", description="how the documents are divided into partitions")
+    partitions: list[PartitionSum] = []
+    saved_as: str | None = Field(None, description="the backfill that was made of this")
 
     def show(self, page: Page) -> None:
         """Print for a person."""
@@ -115,20 +143,40 @@ class PlanReport(BaseModel):
                 f"and failures above are theirs. Extrapolated to the {self.new:,} new ones:",
                 "bold",
             )
+        if len(self.partitions) > 1 or self.saved_as:
+            page.table(self._partition_rows(), ("partition", "documents", "new", "pages", "price", "would fail"))
         say(f"pages to pay for: {self._pages()}; requests: at least {self.requests:,}")
+        if self.new:
+            say(f"duration: at least {span(self.seconds)}; what decides about it is {self.bound_by}")
+        if self.text_pages:
+            about = "about " if self.extrapolated else ""
+            tense = "saves" if self.skip_text else "would save"
+            say(f"--skip-text {tense} {about}{self.text_pages:,} pages that hold their text, {money(self.text_price)}")
         say(f"price: {money(self.price)} at ${self.price_per_page:g} a page. Nothing was sent", "bold")
+        if self.saved_as:
+            say(f"saved. Start it: bulk-ocr backfill start {self.saved_as} --at {self.destination}")
+
+    def _partition_rows(self) -> list[tuple[str, ...]]:
+        about = "about " if self.extrapolated else ""
+        return [
+            (
+                each.partition,
+                f"{each.documents:,}",
+                f"{each.new:,}",
+                f"{about}{each.pages:,}",
+                f"{about}{money(each.price)}",
+                f"{each.failing:,}" if each.failing else "",
+            )
+            for each in self.partitions
+        ]
 
     def _pages(self) -> str:
         if self.extrapolated:
-            return f"about {self.pages + self.pages_estimated:,}"
+            between = f" (between {self.pages_low:,} and {self.pages_high:,})" if self.pages_high else ""
+            return f"about {self.pages + self.pages_estimated:,}{between}"
         if self.pages_estimated:
             return f"{self.pages:,} counted, and about {self.pages_estimated:,} that only the API can count"
         return f"{self.pages:,}"
-
-
-def money(dollars: float) -> str:
-    """An amount, with so many digits that it says something."""
-    return f"${dollars:,.2f}" if dollars >= 1 or dollars == 0 else f"${dollars:.4f}"
 
 
 def make_plan(
@@ -146,16 +194,22 @@ def make_plan(
         SetupFault: source or destination cannot be read, or the selection's manifest or inventory.
     """
     context = RunContext(settings, store_of(settings, accounts_of(settings, storage_access(settings.credentials))))
-    report = PlanReport(source=str(context.source), destination=str(context.destination), price_per_page=price)
-    missing = Missing()
+    report = PlanReport(
+        source=str(context.source),
+        destination=str(context.destination),
+        price_per_page=price,
+        by=settings.selection.by,
+    )
+    missing, partitions = Missing(), _Partitions(context)
     with tempfile.TemporaryDirectory(dir=process_folder()) as folder, KnownJobs(Path(folder)) as known:
         tell("reading the ledger")
         known.load(context.ledger)
-        readable = _Counted(_new(context, known, missing, report, tell))
+        readable = _Counted(_new(context, known, missing, report, partitions, tell))
         chosen = iter(readable) if sample is None else iter(evenly_chosen(readable, sample, random.Random(_SEED)))
         sums: dict[str, FormatSum] = {}
         for document, look in several(lambda each: _look(context, each), chosen, settings.options.workers):
             _add(report, sums, document, look, settings.options)
+            partitions.add(document, look)
             tell(f"read {report.read:,} documents, {report.pages:,} pages")
     report.missing, report.missing_keys = missing.count, missing.first
     if not report.documents and not missing.count:
@@ -168,8 +222,119 @@ def make_plan(
         report.pages = round(report.pages * factor)
         report.pages_estimated = round(report.pages_estimated * factor)
         report.requests = round(report.requests * factor)
+        report.text_pages = round(report.text_pages * factor)
+        report.pages_low, report.pages_high = interval(partitions.counted, readable.count)
     report.price = round((report.pages + report.pages_estimated) * price, 6)
+    report.seconds, report.bound_by = duration(
+        report.requests, report.pages + report.pages_estimated, settings.options, price
+    )
+    report.partitions = partitions.sums(price, extrapolated=report.extrapolated)
+    report.text_price = round(report.text_pages * price, 6)
+    report.skip_text = settings.options.skip_text
     return report
+
+
+class _Partitions:
+    """The sums by partition.
+
+    Args:
+        context: the tools.
+
+    Attributes:
+        counted: the pages of each document that was read.
+    """
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._sums: dict[str, PartitionSum] = {}
+        self.counted: list[int] = []
+
+    def of(self, document: Document) -> PartitionSum:
+        """The sum that a document belongs to."""
+        source, selection = self._context.source, self._context.settings.selection
+        name = selection.partition_of(source.relative(document.key), document.last_modified)
+        return self._sums.setdefault(name, PartitionSum(partition=name))
+
+    def add(self, document: Document, look: Inspected | Fault) -> None:
+        """Add a document that was read."""
+        partition = self.of(document)
+        if isinstance(look, Fault):
+            if isinstance(look, DocumentFault):
+                partition.read += 1
+                partition.failing += 1
+                self.counted.append(0)
+            return
+        pages = look.estimate if look.pages is None else look.pages
+        partition.read += 1
+        partition.pages += pages
+        self.counted.append(pages)
+
+    def sums(self, price: float, *, extrapolated: bool) -> list[PartitionSum]:
+        """All of them, in order; where only a sample was read, extrapolated."""
+        mean = sum(self.counted) / len(self.counted) if self.counted else 0
+        for each in self._sums.values():
+            if extrapolated:
+                each.pages = round(each.new * (each.pages / each.read if each.read else mean))
+            each.price = round(each.pages * price, 6)
+        return sorted(self._sums.values(), key=lambda each: each.partition)
+
+
+def save_plan(settings: RunSettings, report: PlanReport, name: str, order: Order, limit: int | None) -> Backfill:
+    """Make a backfill of a plan: what was planned, and the ceilings and the pace that were given.
+
+    Args:
+        settings: what was planned.
+        report: what came out.
+        name: the backfill's.
+        order: which documents are to be sent first.
+        limit: the most documents of one run.
+
+    Raises:
+        SetupFault: there is one of that name already that is being worked on, or the name cannot be one.
+    """
+    context = RunContext(settings, store_of(settings, accounts_of(settings, storage_access(settings.credentials))))
+    context.prove_destination()
+    options, now = settings.options, context.clock.now()
+    planned = Planned(
+        at=now,
+        documents=report.documents,
+        pages=report.pages + report.pages_estimated,
+        pages_low=report.pages_low,
+        pages_high=report.pages_high,
+        failing=report.failing,
+        seconds=report.seconds,
+        bound_by=report.bound_by,
+        partitions=tuple(
+            PartitionPlan(name=each.partition, documents=each.documents, pages=each.pages, failing=each.failing)
+            for each in report.partitions
+        ),
+    )
+    given = options.model_fields_set
+    backfill = new_backfill(settings, name, now).changed(
+        now,
+        planned=planned,
+        ceilings=Ceilings(max_pages=options.run_pages, max_cost=options.max_cost),
+        pace=Pace(
+            **{
+                field: value
+                for field in Pace.model_fields
+                if field in given and (value := getattr(options, field)) != "auto"
+            }
+        ),
+        price_per_page=report.price_per_page,
+        order=order,
+        limit=limit,
+    )
+    there = context.backfills.make(backfill)
+    if there != backfill:
+        if there.state != "planned":
+            raise SetupFault(
+                f"there is a backfill {name} already, which is {there.state}: give this one another name, or change "
+                f"that one with 'bulk-ocr backfill set {name} --at {settings.destination}'"
+            )
+        context.backfills.change(name, lambda _: backfill)
+    report.saved_as = name
+    return backfill
 
 
 class _Counted:
@@ -194,10 +359,19 @@ def evenly_chosen(items: Iterable[Item], number: int, chance: random.Random) -> 
     return [item for _, item in sorted(kept, key=lambda each: each[0])]
 
 
-def _new(context: RunContext, known: KnownJobs, missing: Missing, report: PlanReport, tell: Tell) -> Iterator[Document]:
+def _new(
+    context: RunContext,
+    known: KnownJobs,
+    missing: Missing,
+    report: PlanReport,
+    partitions: "_Partitions",
+    tell: Tell,
+) -> Iterator[Document]:
     """The new documents that are worth reading; counts all on the way."""
     for found in discover(context, known, missing, look_only=True):
         report.documents += 1
+        partition = partitions.of(found.document)
+        partition.documents += 1
         tell(f"listed {report.documents:,} documents")
         if found.state == "done":
             report.done += 1
@@ -207,12 +381,14 @@ def _new(context: RunContext, known: KnownJobs, missing: Missing, report: PlanRe
             report.failed_before += 1
         else:
             report.new += 1
+            partition.new += 1
             report.bytes += found.document.size
             fault = _fault_by_listing(context, found.document)
             if fault is None:
                 yield found.document
             else:
                 _add_failing(report, found.document, fault)
+                partition.failing += 1
 
 
 def _fault_by_listing(context: RunContext, document: Document) -> DocumentFault | None:
@@ -236,11 +412,21 @@ def _look(context: RunContext, document: Document) -> Inspected | Fault:
                 InspectionLimits(limits.pixels, limits.dpi, context.options.refuse_restricted),
             )
             check_size(looked, document.size, limits.bytes)
+            looked = with_text_pages(file, looked, context.options)
         except CredentialsRefused:
             raise
         except Fault as fault:
             return fault
     return looked
+
+
+def with_text_pages(file: Path, looked: Inspected, options: Options) -> Inspected:
+    """What is known of a document, with the pages that hold their text; where these are skipped, they do not count."""
+    text_pages = count_text_pages(file, looked, trust_ocr_layers=options.trust_ocr_layers)
+    if not text_pages or looked.pages is None:
+        return looked
+    left = looked.pages - text_pages if options.skip_text else looked.pages
+    return replace(looked, text_pages=text_pages, pages=left, estimate=left)
 
 
 def _add(
@@ -258,6 +444,7 @@ def _add(
     form = sums.setdefault(look.form.name, FormatSum(format=look.form.name))
     form.documents += 1
     report.requests += requests_at_least(look, document.size, options)
+    report.text_pages += look.text_pages
     if look.pages is None:
         form.pages_estimated += look.estimate
         report.pages_estimated += look.estimate

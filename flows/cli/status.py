@@ -1,32 +1,41 @@
 """What the ledger says, for the command `status`. No flow: it reads, and changes nothing."""
 
 import tempfile
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, Field
 
+from flows.cli.figures import money, span
 from flows.cli.output import Page
+from flows.cli.places import destination_of, known_places
 from tasks.access.open import open_results
+from tasks.catalogue.catalogue import open_catalogue
+from tasks.catalogue.queries import Usage, totals, usage
 from tasks.clock import Clock
-from tasks.faults import ExitStatus, RecordUnreadable, SetupFault
+from tasks.faults import CredentialsRefused, ExitStatus, Fault, RecordUnreadable, SetupFault
 from tasks.job.record import Job
-from tasks.options import ENVIRONMENT, Credentials
+from tasks.options import DEFAULTS, ENVIRONMENT, Credentials
 from tasks.scratch import process_folder
 from tasks.steps.discover import several
 from tasks.steps.nearest import why_no_ledger
 from tasks.steps.poll import expires_soon
 from tasks.store.aside import AsideNotes
+from tasks.store.heartbeats import Heartbeats
 from tasks.store.ledger import Held, Ledger, State
-from tasks.store.location import Location
+from tasks.store.location import LEDGER_FOLDER, Location
 from tasks.store.object_store import ObjectStore
 from tasks.store.settings import AS_IT_IS, DestinationOptions
 from tasks.tally import KnownJobs
-from tasks.upstage.limits import RESULT_DAYS
+from tasks.upstage.limits import PRICE_PER_PAGE, RESULT_DAYS
 
 _SHOWN = 20
 _READERS = 16
+_MOST_RECORDS = 5_000  # to read for the sums; a look should not take minutes
 
 
 class OpenJob(BaseModel):
@@ -61,19 +70,37 @@ class LedgerStatus(BaseModel):
     possible_duplicates: int = Field(description="of the open jobs")
     unreadable: int = Field(0, description="open jobs whose records are of another version of this program")
     expiring: int = Field(description=f"open jobs whose results the API forgets within days ({RESULT_DAYS} in all)")
+    pages: int | None = Field(None, description="pages of the done documents; None where they were not added up")
+    pages_sent: int | None = Field(None, description="pages that the API accepted, for whatever became of them")
+    cost: float | None = Field(None, description="dollars for those")
+    possible_pages: int | None = Field(None, description="pages whose answer was lost: they may be billed as well")
+    no_sums: str = Field("", description="why pages and money were not added up, if they were not")
+    waiting_for: str = Field("", description="what the open jobs wait for")
+    workers: int = Field(0, description="processes at work on the destination")
     oldest: list[OpenJob] = Field(description=f"the open jobs that have waited longest, {_SHOWN} at most")
     set_aside: list[AsideJob] = Field([], description=f"documents that were set aside, {_SHOWN} at most")
 
     @property
     def exit_status(self) -> ExitStatus:
         """What the command's exit status is after this."""
-        return ExitStatus.SOME_FAILED if self.failed or self.aside else ExitStatus.DONE
+        unfinished = self.failed or self.aside or self.open or self.unreadable
+        return ExitStatus.SOME_FAILED if unfinished else ExitStatus.DONE
 
     def show(self, page: Page) -> None:
         """Print for a person."""
         aside = f", {self.aside} set aside" if self.aside else ""
         moved = f" ({self.moved} of them moved on while they were counted)" if self.moved else ""
         page.say(f"{self.done} done, {self.failed} failed, {self.open} open{aside} at {self.destination}{moved}")
+        if self.pages is not None and self.cost is not None:
+            lost = f"; {self.possible_pages:,} more may be billed" if self.possible_pages else ""
+            page.say(f"{self.pages:,} pages published; {self.pages_sent:,} pages paid for, {money(self.cost)}{lost}")
+        elif self.no_sums:
+            page.say(f"pages and money: {self.no_sums}")
+        if self.waiting_for:
+            workers = f"{self.workers} workers" if self.workers != 1 else "1 worker"
+            page.say(f"{self.waiting_for} ({workers} at work)")
+        if self.open and not self.workers:
+            page.say(f"nobody is at work: go on with 'bulk-ocr collect {self.destination}', or wait for its schedule")
         if self.expiring:
             page.say(
                 f"warning: the API soon forgets the results of {self.expiring} open jobs; "
@@ -86,7 +113,7 @@ class LedgerStatus(BaseModel):
             page.say(f"{self.possible_duplicates} submissions of open jobs may be paid for twice")
         if self.oldest:
             rows = [
-                (job.document, _span(job.age_seconds), f"{job.pages_completed}/{job.pages or '?'}", job.state)
+                (job.document, span(job.age_seconds), f"{job.pages_completed}/{job.pages or '?'}", job.state)
                 for job in self.oldest
             ]
             page.table(rows, ("document", "age", "pages", "state"))
@@ -96,11 +123,75 @@ class LedgerStatus(BaseModel):
             page.say(f"  … and {self.aside - len(self.set_aside)} more set aside")
 
 
+class Statuses(BaseModel):
+    """Several ledgers."""
+
+    places: list[LedgerStatus]
+    unused: list[str] = Field([], description="places whose destination has no ledger: no run has met them yet")
+    troubles: list[str] = Field([], description="places that could not be looked at, and why")
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """What the command's exit status is after this."""
+        every = [status.exit_status for status in self.places]
+        return ExitStatus.SOME_FAILED if any(every) or self.troubles else ExitStatus.DONE
+
+    def show(self, page: Page) -> None:
+        """Print for a person."""
+        for place, status in enumerate(self.places):
+            if place:
+                page.say("")
+            status.show(page)
+        for name in self.unused:
+            page.say(f"{name}: no run has met it yet")
+        for trouble in self.troubles:
+            page.say(trouble, "bold red")
+
+
+def read_statuses(
+    names: Sequence[str], *, credentials: Credentials = ENVIRONMENT, bucket: DestinationOptions = AS_IT_IS
+) -> Statuses:
+    """Count several ledgers.
+
+    Args:
+        names: destinations or names of places; every place there is when there are none.
+        credentials: where those for S3 are.
+        bucket: how the destinations' buckets are used.
+
+    Raises:
+        SetupFault: a name is none, there is no place at all, or S3 refuses us altogether.
+    """
+    found = Statuses(places=[])
+    if names:
+        wanted = [(name, destination_of(name)) for name in names]
+    else:
+        wanted = [(place.name, place.destination) for place in known_places()]
+        if not wanted:
+            raise SetupFault(
+                "which destination? Name it as s3://bucket/prefix, or list places in deployments/places.yaml"
+            )
+    objects = open_results(credentials, _READERS, bucket)
+    for name, destination in dict(wanted).items():
+        place = Location.parse(destination)
+        try:
+            if not names and why_no_ledger(objects, place) is not None:
+                found.unused.append(f"{name} ({place})")
+            else:
+                found.places.append(read_status(destination, credentials=credentials, bucket=bucket, sums=True))
+        except CredentialsRefused:
+            raise
+        except Fault as fault:  # one place's trouble does not hide the others
+            found.troubles.append(f"{name}: {fault}")
+    return found
+
+
 def read_status(
     destination: str,
     now: datetime | None = None,
     credentials: Credentials = ENVIRONMENT,
     bucket: DestinationOptions = AS_IT_IS,
+    *,
+    sums: bool = False,
 ) -> LedgerStatus:
     """Count the ledger of a destination and read its open jobs.
 
@@ -109,6 +200,7 @@ def read_status(
         now: the time to reckon ages by; the clock's when left out.
         credentials: where those for S3 are.
         bucket: how the destination's bucket is used.
+        sums: also add up pages and money, from the catalogue.
 
     Raises:
         SetupFault: there is no such bucket or no ledger, or it may not be read.
@@ -116,7 +208,26 @@ def read_status(
     place, objects = Location.parse(destination), open_results(credentials, _READERS, bucket)
     if (why := why_no_ledger(objects, place)) is not None:
         raise SetupFault(why)
-    return status_of(objects, place, now or Clock().now())
+    status = status_of(objects, place, now or Clock().now())
+    return LedgerStatus.model_validate({**dict(status), **_sums(objects, place)}) if sums else status
+
+
+def _sums(objects: ObjectStore, place: Location) -> dict[str, Any]:
+    """Pages and money, where the catalogue tells them without reading the whole ledger."""
+    try:
+        with open_catalogue(objects, place, most=_MOST_RECORDS) as catalogue:
+            if catalogue.unread:
+                return {"no_sums": f"run 'bulk-ocr usage {place}' once, which reads {catalogue.unread:,} records"}
+            (spent,) = usage(catalogue, None, PRICE_PER_PAGE) or (Usage(""),)
+            pages = totals(catalogue).pages
+    except SetupFault as fault:
+        return {"no_sums": str(fault)}
+    return {
+        "pages": pages,
+        "pages_sent": spent.pages,
+        "cost": spent.cost,
+        "possible_pages": spent.possible_pages,
+    }
 
 
 def status_of(objects: ObjectStore, destination: Location, now: datetime) -> LedgerStatus:
@@ -148,6 +259,8 @@ def status_of(objects: ObjectStore, destination: Location, now: datetime) -> Led
             possible_duplicates=sum(job.possible_duplicates for job in jobs),
             unreadable=len(opened.ids) - len(jobs),
             expiring=sum(expires_soon(job, now) for job in jobs),
+            waiting_for=_waiting_for(jobs, now),
+            workers=_workers(objects, destination),
             oldest=[_open_job(job, now) for job in waiting[:_SHOWN]],
             set_aside=[note for note in aside.values() if note is not None],
         )
@@ -212,26 +325,39 @@ def _aside(notes: AsideNotes, known: KnownJobs) -> dict[str, AsideJob | None]:
     return found
 
 
-def _open_job(job: Job, now: datetime) -> OpenJob:
+def _state(job: Job, now: datetime) -> str:
+    """What an open job waits for, in words."""
     if job.lease is not None:
         over = job.lease.until <= now
-        state = f"{job.lease.doing} stopped; the next pass takes it over" if over else job.lease.doing
-    elif job.open_requests:
-        state = "at the API"
-    else:
-        state = "finished at the API" if job.requests else "to be sent"
+        return f"{job.lease.doing} stopped; the next pass takes it over" if over else job.lease.doing
+    if job.open_requests:
+        return "at the API"
+    return "finished at the API" if job.requests else "to be sent"
+
+
+def _waiting_for(jobs: Sequence[Job], now: datetime) -> str:
+    """What the open jobs wait for: the commonest first."""
+    counts = Counter(_state(job, now) for job in jobs)
+    words = [f"{count:,} {state}" for state, count in counts.most_common()]
+    polls = [job.poll_after for job in jobs if job.open_requests and job.poll_after is not None]
+    if polls and min(polls) > now:
+        words.append(f"the API is asked next at {min(polls):%H:%M:%S} UTC")
+    return "; ".join(words)
+
+
+def _workers(objects: ObjectStore, destination: Location) -> int:
+    """How many processes show that they work on a destination."""
+    folder = destination.key(LEDGER_FOLDER)
+    heartbeats = Heartbeats(objects, destination.bucket, folder, "", DEFAULTS.lease_seconds, Clock())
+    return len(heartbeats.living())
+
+
+def _open_job(job: Job, now: datetime) -> OpenJob:
     return OpenJob(
         document=job.document.uri,
         age_seconds=(now - job.claimed_at).total_seconds(),
         pages=job.pages,
         pages_completed=job.pages_completed,
         requests=len(job.requests),
-        state=state,
+        state=_state(job, now),
     )
-
-
-def _span(seconds: float) -> str:
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"

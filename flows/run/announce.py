@@ -1,17 +1,28 @@
 """What a run shows while it works and when it ends: to whoever watches in this process, and in Prefect's UI."""
 
+import json
 import logging
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
 import httpx
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
-from prefect.client.schemas.objects import State
+from prefect import get_client
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import PrefectException
 from prefect.states import Completed, Failed
 
-from flows.run.events import emit_events
+from flows.run.events import attended, emit_events
 from flows.run.progress import Progress, Watcher
+from flows.run.steering import Steering
+from tasks.backfills.figures import Figures, PartitionFigures, details_of
 from tasks.clock import Clock
 from tasks.printable import printable
 from tasks.report import RunReport
@@ -62,15 +73,64 @@ class ProgressArtifact:
 
     def __init__(self) -> None:
         self._id: Any = None  # Prefect's
+        self._table: Any = None
 
-    def show(self, progress: Progress, still_open: int) -> None:
-        """Create the bar, or move it."""
+    def show(self, progress: Progress, still_open: int, figures: Figures | None) -> None:
+        """Create the bar, or move it; of a backfill, the table of its partitions as well."""
         percent = 100.0 * progress.finished / progress.total if progress.total else 100.0
         words = f"{progress.finished} of {progress.total} documents finished, {still_open} open"
+        key = "bulk-ocr-progress"
+        if figures is not None:
+            words, key = figures.sentence(), artifact_key(figures, "progress")
         if self._id is None:
-            self._id = create_progress_artifact(percent, key="bulk-ocr-progress", description=words)
+            self._id = create_progress_artifact(percent, key=key, description=words)
         else:
             update_progress_artifact(self._id, percent, description=words)
+        if figures is None or not figures.partitions:
+            return
+        rows = partition_rows(figures)
+        if self._table is None:
+            self._table = create_table_artifact(rows, key=artifact_key(figures, "partitions"), description=words)
+        else:
+            _update_table(self._table, rows, words)
+
+
+def artifact_key(figures: Figures, what: str) -> str:
+    """The key of an artifact of a backfill: its name, in the letters that keys have."""
+    return f"bulk-ocr-{re.sub(r'[^a-z0-9]+', '-', figures.name.lower()).strip('-')}-{what}"
+
+
+def partition_rows(figures: Figures) -> list[dict[str, str]]:
+    """The partitions as rows of a table, with their sum as the first: there can be many."""
+    rows = [
+        _row(part.name, part.finished, part.total, part, part.spent, part.cost, aside=bool(figures.aside))
+        for part in figures.partitions
+    ]
+    spent = figures.pages_sent + figures.pages_lost
+    total = _row("all", figures.finished, figures.total, figures, spent, figures.cost, aside=bool(figures.aside))
+    return [total, *rows]
+
+
+def _row(
+    name: str, finished: int, total: int, part: Figures | PartitionFigures, spent: int, cost: float, *, aside: bool
+) -> dict[str, str]:
+    """A row; the column of what is set aside only where something is, since the UI's tables are narrow."""
+    return {
+        "partition": printable(name),
+        "finished": f"{finished:,} of {total:,}",
+        "failed": f"{part.failed:,}",
+        **({"set aside": f"{part.aside:,}"} if aside else {}),
+        "open": f"{part.open:,}",
+        "new": f"{part.new:,}",
+        "pages": f"{part.pages:,}",
+        "pages paid": f"{spent:,}",
+        "cost": f"${cost:,.2f}",
+    }
+
+
+def _update_table(artifact: Any, rows: list[dict[str, str]], words: str) -> None:
+    with get_client(sync_client=True) as client:
+        client.update_artifact(artifact, ArtifactUpdate(data=json.dumps(rows), description=words))
 
 
 class Announcer:
@@ -80,16 +140,23 @@ class Announcer:
         flow: its flow.
         tally: its counts.
         watcher: whoever started it in this process.
+        steering: the backfill that the run serves, whose figures are shown; without one, the run's own counts are.
     """
 
     def __init__(
-        self, flow: Literal["submit", "listen", "collect", "backfill"], tally: Tally, watcher: Watcher
+        self,
+        flow: Literal["submit", "listen", "collect", "backfill"],
+        tally: Tally,
+        watcher: Watcher,
+        steering: Steering,
     ) -> None:
         self._tally = tally
+        self._steering = steering
         self._watcher = watcher
         self._server = Server(watcher.clock)
         self._artifact = ProgressArtifact() if flow == "backfill" else None
         self._shown_at = self._artifact_at = watcher.clock.monotonic()
+        self._rest = 0.0  # seconds that make the counting a small part of the work
 
     def show(self, doing: str, *, always: bool = False) -> None:
         """Tell whoever watches, and the UI from time to time, how far the run is.
@@ -99,17 +166,24 @@ class Announcer:
             always: however short the last time is ago.
         """
         now = self._watcher.clock.monotonic()
-        if not always and now - self._shown_at < _SHOW_SECONDS:
+        if not always and now - self._shown_at < max(_SHOW_SECONDS, self._rest):
             return  # counting takes longer the more documents there are; once a document would be too often
-        self._shown_at = now
-        census = self._tally.census()
-        details = f"{census.open} open, {self._tally.pages_sent} pages sent"
-        progress = Progress(doing, census.finished + census.aside, census.documents, details)
+        figures = self._steering.figures
+        if figures is None:
+            census = self._tally.census()
+            still_open = census.open
+            details = f"{still_open} open, {self._tally.pages_sent} pages sent"
+            progress = Progress(doing, census.finished + census.aside, census.documents, details)
+        else:
+            still_open = figures.open
+            progress = Progress(doing, figures.finished, figures.total, details_of(figures), figures)
+        self._shown_at = self._watcher.clock.monotonic()
+        self._rest = (self._shown_at - now) * (1 / _SHARE - 1)
         self._watcher.progress(progress)
         artifact = self._artifact
         if artifact is not None and (always or now - self._artifact_at > _ARTIFACT_SECONDS):
             self._artifact_at = now
-            self._server.tell(lambda: artifact.show(progress, census.open), once=always)
+            self._server.tell(lambda: artifact.show(progress, still_open, figures), once=always)
 
     def close(self, report: RunReport, *, left_open: int | None, expiring: int) -> None:
         """Announce the end.
@@ -127,15 +201,39 @@ class Announcer:
         log.info("%s", sentence)
 
 
+def announce_early_end(tally: Tally, steering: Steering, error: BaseException) -> None:
+    """Leave a report of a run that ends in the middle: by a fault, a crash, or because it is cancelled.
+
+    Not for runs at a terminal, whose person waits for the end of the command.
+    """
+    if attended():
+        return
+    try:
+        report = tally.report()
+        report.figures = steering.figures
+        report.backfill = None if steering.figures is None else steering.figures.name
+        report.ended = report.ended or f"the run ended early: {error or type(error).__name__}"
+        key = f"bulk-ocr-{report.flow}"
+        create_markdown_artifact(report.markdown(), key=key, description=report.sentence())
+    except Exception as failure:  # noqa: BLE001  # what ended the run is what has to be told
+        log.warning("the report of this run could not be written: %s", failure)
+
+
 def final_state(report: RunReport) -> State[RunReport]:
     """The flow run's last state, with a name that tells how it ended; the report is its result.
 
-    Documents that failed leave the run completed: it did its work, and their task runs are red.
+    Documents that failed leave the run completed: it did its work, and their task runs are red. A ceiling that was
+    reached, or a backfill that was paused, is no success, and no fault either that somebody has to be woken for.
     """
     if report.ended:
         return Failed(name="Set-up", message=printable(report.ended), data=report)
     if report.refused:
         return Failed(name="Account refused", message=printable(report.refused), data=report)
+    if report.ceiling:
+        return State(type=StateType.CANCELLED, name="Budget reached", message=printable(report.ceiling), data=report)
+    if report.held:
+        name = "Backfill cancelled" if report.figures and report.figures.state == "cancelled" else "Backfill paused"
+        return State(type=StateType.CANCELLED, name=name, message=printable(report.held), data=report)
     if report.nothing:
         return Completed(name="Nothing found", message=printable(report.nothing), data=report)
     if report.failed:
@@ -144,4 +242,8 @@ def final_state(report: RunReport) -> State[RunReport]:
         return Completed(name="Some set aside", message=report.sentence(), data=report)
     if report.missing:
         return Completed(name="Some missing", message=report.sentence(), data=report)
+    if report.flow == "backfill" and (report.open or report.left or report.stopped):
+        return Completed(name="Partly done", message=report.sentence(), data=report)
+    if report.did_nothing:
+        return Completed(name="Nothing to do", message=report.sentence(), data=report)
     return Completed(message=report.sentence(), data=report)

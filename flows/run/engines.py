@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
@@ -19,6 +19,10 @@ from tasks.faults import SetupFault
 from tasks.options import Options, RunSettings
 
 _END_SECONDS = 120.0
+_BESIDE = 2  # task runs beside those that send and those that collect: polls, for which nobody should wait
+_LOOK_SECONDS = 5.0
+_CLUSTER_SECONDS = 120.0
+"""How long a cluster may have no processes, or too many: one that is restarted or scaled comes back sooner."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +32,21 @@ class Engine:
     Attributes:
         runner: takes task runs.
         settings: as each of its processes works.
-        processes: how many there are.
+        processes: over how many the rates are shared out.
         count: counts them anew.
+        now: seconds of a clock that only goes forward.
     """
 
     runner: TaskRunner[Any]
     settings: RunSettings
     processes: int
     count: Callable[[Any], int]
+    now: Callable[[], float] = time.monotonic
+    _watch: "_ClusterWatch" = field(default_factory=lambda: _ClusterWatch())
 
     @property
     def places(self) -> int:
-        """How many task runs can be at work at once."""
+        """How many task runs of one stage can be at work at once."""
         return self.processes * self.settings.options.workers
 
     def let_end(self, futures: Iterable[Any]) -> None:
@@ -49,11 +56,55 @@ class Engine:
         """
         if isinstance(self.runner, ThreadPoolTaskRunner):
             return
-        deadline = time.monotonic() + _END_SECONDS
+        deadline = self.now() + _END_SECONDS
         for future in futures:
-            while time.monotonic() < deadline and self.count(self.runner):  # a cluster may have lost its processes
+            while self.now() < deadline and self._present():  # a cluster may have lost its processes
                 if _ended(future):
                     break
+
+    def look_at_cluster(self) -> None:
+        """Look now and then whether the cluster is as it should be; threads of this process cannot be lost.
+
+        Raises:
+            SetupFault: the cluster has lost all its processes, or has more than the rates are shared out over.
+        """
+        if self.settings.options.engine == "threads":
+            return
+        watch, now = self._watch, self.now()
+        if now - watch.looked < _LOOK_SECONDS:
+            return
+        watch.looked = now
+        present = self._present()
+        if 0 < present <= self.processes:
+            watch.wrong_since = None
+            return
+        watch.wrong_since = now if watch.wrong_since is None else watch.wrong_since
+        if now - watch.wrong_since < _CLUSTER_SECONDS:
+            return
+        cluster = self.settings.options.cluster or "this machine"
+        if present == 0:
+            raise SetupFault(
+                f"the cluster at {cluster} has had no processes for {_CLUSTER_SECONDS:.0f} s: start some, and run the "
+                "same again; what is on record is not sent again"
+            )
+        raise SetupFault(
+            f"the cluster at {cluster} has grown to {present} processes, and the account's rates are shared out over "
+            f"{self.processes}: run the same again with --processes {present}"
+        )
+
+    def _present(self) -> int:
+        try:
+            return self.count(self.runner)
+        except Exception:  # noqa: BLE001  # a scheduler that is gone raises whatever it likes
+            return 0
+
+
+@dataclass
+class _ClusterWatch:
+    """When a run last looked at its cluster, and since when it has been wrong."""
+
+    looked: float = float("-inf")
+    wrong_since: float | None = None
 
 
 def _ended(future: Any) -> bool:
@@ -121,7 +172,7 @@ def _interrupts_kept_from_children() -> Iterator[None]:
 
 
 def _threads(options: Options) -> TaskRunner[Any]:
-    return ThreadPoolTaskRunner(max_workers=options.workers)
+    return ThreadPoolTaskRunner(max_workers=2 * options.workers + _BESIDE)
 
 
 def _dask(options: Options) -> TaskRunner[Any]:
@@ -134,7 +185,7 @@ def _dask(options: Options) -> TaskRunner[Any]:
     return DaskTaskRunner(
         cluster_kwargs={
             "n_workers": options.processes,
-            "threads_per_worker": options.workers,
+            "threads_per_worker": 2 * options.workers + _BESIDE,
             "processes": True,
             "dashboard_address": None,
         }

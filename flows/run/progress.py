@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from tasks.backfills.figures import Figures
 from tasks.clock import Clock
 from tasks.report import RunReport
 
@@ -17,12 +18,14 @@ class Progress:
         finished: documents that are done, failed or set aside.
         total: documents known of so far; None as long as nothing can be said of it.
         details: further counts in words, as in `3 open, 25 pages sent`.
+        figures: of the backfill that a run serves.
     """
 
     doing: str
     finished: int = 0
     total: int | None = None
     details: str = ""
+    figures: Figures | None = None
 
     def line(self) -> str:
         """The same in words."""

@@ -7,15 +7,19 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
+from prefect.context import TagsContext
 from prefect.runtime import flow_run
 
-from flows.run.announce import Announcer
+from flows.run.announce import Announcer, announce_early_end
 from flows.run.aside import AsideBefore
 from flows.run.dispatch import Dispatcher
 from flows.run.engines import engine
 from flows.run.meant import Meant
 from flows.run.progress import Watcher, watching
+from flows.run.pumps import Pumps
+from flows.run.steering import Steering
 from tasks.access.open import open_access
+from tasks.backfills.record import Order
 from tasks.context import RunContext, close_context, open_context
 from tasks.faults import Cancelled, CredentialsRefused, Fault, ObjectRefused
 from tasks.job.outcome import Outcome
@@ -26,14 +30,14 @@ from tasks.report import RunReport
 from tasks.scratch import process_folder
 from tasks.steps.discover import Missing, discover
 from tasks.steps.nearest import why_nothing
-from tasks.steps.poll import OpenJobs, Survey
+from tasks.steps.order import ordered
+from tasks.steps.poll import OpenJobs
 from tasks.steps.texts import write_missing_texts
 from tasks.store.ledger import State
 from tasks.tally import KnownJobs, StepResult, Tally
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS_A_PASS = 60
 _FEW_KEYS = 500  # looking up so many jobs takes no longer than listing them all might
 
 
@@ -56,19 +60,23 @@ def open_run(flow: Flow, settings: RunSettings) -> Iterator["Run"]:
     context = open_context(settings, flow_run.id, open_access, clock=watcher.clock, keep=True)
     with ExitStack() as opened:
         opened.callback(close_context, settings, context.flow_run)
+        # Tags of the flow run's are not the task runs': each of them would cost a call about the tags' limits.
+        opened.enter_context(TagsContext(current_tags=set()))
         folder = opened.enter_context(tempfile.TemporaryDirectory(dir=process_folder()))
         known = opened.enter_context(KnownJobs(Path(folder)))
-        dispatcher = Dispatcher(opened.enter_context(engine(settings)), context.flow_run)
+        dispatcher = Dispatcher(opened.enter_context(engine(settings)), context.flow_run, context.clock)
         report = RunReport(flow=flow, source=settings.source, destination=settings.destination)
-        tally = Tally(known, report, context.clock)
+        tally, steering = Tally(known, report, context.clock), Steering(context)
         try:
-            yield Run(context, tally, dispatcher, Announcer(flow, tally, watcher))
-        except BaseException:
+            yield Run(context, tally, dispatcher, Announcer(flow, tally, watcher, steering), steering)
+        except BaseException as error:
             # Whatever ends the run ends it for all threads: what they have claimed and not sent is given back, and
             # none of them waits any longer, for the rate limit or for the next attempt.
             context.stop_submitting(Cancelled("the run is being ended"))
             context.clock.end()
             dispatcher.let_end()
+            steering.end()
+            announce_early_end(tally, steering, error)
             raise
 
 
@@ -78,15 +86,19 @@ class Run:
     Attributes:
         context: the tools.
         tally: what the run has done so far.
+        steering: the backfill that it serves, if it serves one.
     """
 
-    def __init__(self, context: RunContext, tally: Tally, dispatcher: Dispatcher, announcer: Announcer) -> None:
+    def __init__(
+        self, context: RunContext, tally: Tally, dispatcher: Dispatcher, announcer: Announcer, steering: Steering
+    ) -> None:
         self.context = context
         self.tally = tally
-        self._dispatcher = dispatcher
+        self.steering = steering
         self._announcer = announcer
-        self._meant = Meant(context, tally.known)
-        self._open_jobs = OpenJobs(context, self._meant.document)
+        meant = Meant(context, tally.known)
+        open_jobs = OpenJobs(context, meant.document)
+        self._pumps = Pumps(context, tally, dispatcher, open_jobs, meant, steering, self._take, self.show)
         self._aside = AsideBefore(context)
         self._missing = Missing()
 
@@ -100,6 +112,7 @@ class Run:
             SetupFault, AccountFault, Passes: with what to mend.
         """
         self.context.prepare()
+        self.steering.join()
         known, ledger, ours, settings = (
             self.tally.known,
             self.context.ledger,
@@ -115,85 +128,51 @@ class Run:
         log.info("the ledger at %s holds %d open jobs", settings.destination, still_open)
         return still_open
 
-    def _set_aside(self, key: str, fault: ObjectRefused) -> None:
-        self.tally.note_refused(f"s3://{self.context.source.bucket}/{key}", str(fault))
-
     def _show_looking(self) -> None:
         self.show("looking for new documents")
 
     def new_documents(self) -> Iterator[Document]:
         """The documents that are meant and have no job yet, in the order of the listing; counts all on the way."""
+        return (document for document in self._list() if document is not None)
+
+    def _set_aside(self, key: str, fault: ObjectRefused) -> None:
+        self.tally.note_refused(f"s3://{self.context.source.bucket}/{key}", str(fault))
+
+    def _list(self) -> Iterator[Document | None]:
+        """The new documents; None for each that is not new, so that whoever takes them can do something else."""
         self._missing = missing = Missing()  # listed again, they are found again
         documents = discover(
             self.context, self.tally.known, missing, refused=self._set_aside, looked=self._show_looking
         )
         for found in documents:
             self.tally.known.count(found.job_id, found.state)
-            if found.state is None and not self.tally.known.is_left(found.job_id):
-                yield found.document
+            new = found.state is None and not self.tally.known.is_left(found.job_id)
+            yield found.document if new else None
         self._aside.all_listed = True
 
     def submit(self, documents: Iterator[Document], most: int, heed: Callable[[Outcome], None] = lambda _: None) -> int:
         """Submit up to `most` documents. Returns how many were taken; `heed` gets what became of each."""
-        taken = 0
+        return self._pumps.submit(documents, most, heed)
 
-        def limited() -> Iterator[Document]:
-            nonlocal taken
-            while taken < most and self.tally.sending:
-                document = next(documents, None)
-                if document is None:
-                    return
-                taken += 1
-                yield document
+    def collect(self) -> None:
+        """One pass: poll the jobs that are due and collect those that are finished."""
+        self._pumps.collect()
 
-        self._work(self._dispatcher.submit(limited()), "submitting", heed)
-        return taken
+    def work(self, open_jobs: int, order: Order = "listed", limit: int | None = None) -> None:
+        """Submit, poll and collect until everything is done or failed, or nothing more can be done.
 
-    def collect(self) -> Survey:
-        """Poll the jobs that are due and collect those that are finished. Returns how things stood before."""
-        self.context.check_clock()
-        tally, survey = self.tally, self._open_jobs.survey()
-        tally.note_survey(survey.unreadable, survey.expiring)
-        for job_id in self._meant.jobs(survey.open):
-            # A job whose document is not listed (any more) is seen to as well: it is paid for.
-            tally.known.count(job_id, "open")
-        ready = [held for held in survey.ready if not tally.known.is_left(held.job.id)]
-        # So many as the rate limit lets through in about a minute: URLs are fresh when the collecting begins.
-        rate = self._dispatcher.requests_per_second
-        most = max(self.context.options.workers, int(_POLL_SECONDS_A_PASS * rate))
-        if due := [held for held in survey.due if not tally.known.is_left(held.job.id)][:most]:
-            polled = self._dispatcher.poll(due)
-            self._take(polled, collected=True)
-            ready += polled.ready
-        self._work(self._dispatcher.collect(ready), "collecting", collected=True)
-        return survey
-
-    def _work(
-        self,
-        results: Iterator[StepResult],
-        doing: str,
-        heed: Callable[[Outcome], None] = lambda _: None,
-        *,
-        collected: bool = False,
-    ) -> None:
-        for result in results:
-            self._take(result, collected=collected)
-            for outcome in result.outcomes:
-                heed(outcome)
-            self.show(doing)
+        Args:
+            open_jobs: how many jobs are open at the beginning, as `prepare` found.
+            order: which documents are sent first.
+            limit: most documents to send.
+        """
+        self._pumps.run(lambda: ordered(self._list(), order), open_jobs, limit)
 
     def _take(self, result: StepResult, *, collected: bool) -> None:
         """Count what a task run gave."""
         self.tally.add(result, collected=collected)
         for outcome in result.outcomes:
             self._aside.note(outcome)
-
-    def still_open(self, survey: Survey) -> int:
-        """How many of the jobs that a survey found open are not closed since, as far as we know."""
-        known = self.tally.known
-        return sum(
-            known.state(job_id) == "open" for job_id in self._meant.jobs(survey.open) if not known.is_left(job_id)
-        )
 
     def write_texts(self) -> None:
         """Write the plain texts that earlier runs did not, where they are wanted."""
@@ -217,6 +196,10 @@ class Run:
         self.tally.note_missing(self._missing.count, self._missing.first)
         if self._found_nothing():
             self._note_nothing()
+        steering = self.steering
+        figures = steering.finish(self.tally.stopped)
+        steering.tell_budgets()
+        self.tally.note_backfill(self.context.settings.backfill, steering.held, figures, steering.note)
         report = self.tally.report()
         self._announcer.close(report, left_open=left_open, expiring=self.tally.expiring)
         return report

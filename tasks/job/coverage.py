@@ -72,6 +72,12 @@ def cover(total: int, pieces: Sequence[Piece]) -> Coverage:
     return Coverage(tuple(shares), tuple(page_ranges(missing)))
 
 
+def left_over(total: int, covered: Iterable[PageRange]) -> list[PageRange]:
+    """The pages of 1..total that are in none of some ranges."""
+    found = {page for pages in covered for page in range(pages.first, pages.last + 1)}
+    return page_ranges(page for page in range(1, total + 1) if page not in found)
+
+
 def _consistent(total: int, pieces: Iterable[Piece]) -> None:
     by_request: dict[str, set[tuple[int, int]]] = {}
     for piece in pieces:

@@ -24,6 +24,7 @@ class Outcome:
         message: why, for `failed`, `aside` and `later`.
         result: where the result lies, for `done`.
         budget_used_up: the page budget has no room for it; sending stops.
+        not_sending: its backfill is paused or cancelled.
         moved: the listed version of the document is gone; what is there now, if anything, is what the rest is about.
         listed_as: the job of the version that is gone, where the version that is there now was taken up.
     """
@@ -39,6 +40,7 @@ class Outcome:
     message: str = ""
     result: str = ""
     budget_used_up: bool = False
+    not_sending: bool = False
     moved: bool = False
     listed_as: str = ""
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-RECORD_FORMAT: Literal[2] = 2
-Format = Literal[1, 2]
+RECORD_FORMAT: Literal[3] = 3
+Format = Literal[1, 2, 3]
 
 # Of format 1, whose leases were not renewed.
 _OLD_LEASE = timedelta(seconds=600)
@@ -75,16 +75,26 @@ class Document(Frozen):
 
 
 AnswerSchema = Literal["clova", "google"]
+TextLayers = Literal["skip-text", "trust-ocr-layers"]
+"""Whose text stands for recognising a page: that of documents, or that of scans with invisible text on them as well."""
 
 
-def job_id(document: Document, model: str, schema: AnswerSchema | None = None) -> str:
+def job_id(
+    document: Document, model: str, schema: AnswerSchema | None = None, text_layers: TextLayers | None = None
+) -> str:
     """The name of the job: the same for the same document version and the same options, anywhere, always."""
-    return job_id_of(document, document.etag, model, schema)
+    return job_id_of(document, document.etag, model, schema, text_layers)
 
 
-def job_id_of(document: Document, etag: str, model: str, schema: AnswerSchema | None) -> str:
+def job_id_of(
+    document: Document, etag: str, model: str, schema: AnswerSchema | None, text_layers: TextLayers | None = None
+) -> str:
     """The name of the job of another version of a document."""
-    options = {"model": model} if schema is None else {"model": model, "schema": schema}
+    options: dict[str, str] = {"model": model}
+    if schema is not None:
+        options["schema"] = schema
+    if text_layers is not None:
+        options["text_layers"] = text_layers
     identity = [document.bucket, document.key, etag, options]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:40]
 
@@ -101,6 +111,17 @@ class Request(Frozen):
     )
     unknown_since: datetime | None = Field(None, description="when the API first said that it does not know it")
     note: str = Field("", description="why it was given up, when it was")
+    completed_at: datetime | None = Field(None, description="when the API had finished it, as far as the API says")
+    price_per_page: float | None = Field(None, ge=0, description="dollars; None in records from before format 3")
+
+
+class LostPages(Frozen):
+    """Pages that were posted and whose answer was lost: they may be paid for, and no request id tells of them."""
+
+    at: datetime
+    pages: Annotated[int, Field(ge=0)]
+    run: str | None = None
+    price_per_page: float | None = Field(None, ge=0, description="dollars")
 
 
 Activity = Literal["reading", "posting", "collecting"]
@@ -114,6 +135,8 @@ class Lease(Frozen):
     until: datetime = Field(description="when it ends, unless the owner's heartbeat is alive")
     doing: Activity
     pages: PageRange | None = Field(None, description="the pages being posted")
+    run: str | None = Field(None, description="the flow run, or the process where there is no flow run")
+    price_per_page: float | None = Field(None, ge=0, description="dollars for each page being posted")
 
 
 class Job(Frozen):
@@ -124,6 +147,7 @@ class Job(Frozen):
     document: Document
     model: str
     answer_schema: AnswerSchema | None = Field(None, description="None for the API's own answer shape")
+    text_layers: TextLayers | None = Field(None, description="None where every page is recognised")
     result: str
     pages: int | None = Field(
         None, description="the document's page count; None until somebody counted: for office formats, the API"
@@ -138,16 +162,21 @@ class Job(Frozen):
     possible_duplicates: int = Field(0, ge=0, description="submissions whose answer was lost: may be paid for twice")
     pages_sent: int = Field(0, ge=0, description="pages in accepted submissions, and so paid for")
     pages_lost: int = Field(0, ge=0, description="pages in submissions whose answer was lost: may be paid for")
+    lost: tuple[LostPages, ...] = Field((), description="when those were posted, and by whom")
     poll_after: datetime | None = None
     content: str | None = Field(None, description="SHA-256 of the document's bytes, once they were read")
     unreadable_since: datetime | None = Field(None, description="when downloads began to be no answers")
     kept: tuple[PageRange, ...] = Field(
         (), description="pages that are in the ledger: answered synchronously, or fetched before the job failed"
     )
+    text_pages: tuple[PageRange, ...] = Field(
+        (), description="of those in the ledger, the ones that came from the document's own text"
+    )
     retries: int = Field(0, ge=0, description="how often the job was put back after it had failed")
     pages_completed: int = Field(0, ge=0, description="pages the API had finished when it was last asked")
     note: str = Field("", description="what is odd about the document, if it was sent all the same")
     flow_run: str | None = None
+    backfill: str | None = Field(None, description="the backfill that it was claimed for, and is charged to")
 
     @model_validator(mode="before")
     @classmethod
@@ -194,6 +223,51 @@ class ContentOwner(Frozen):
     job: str
 
 
+class RequestOwner(Frozen):
+    """The record under `_jobs/requests/`: which job collected the pages of a request."""
+
+    format: Format = RECORD_FORMAT
+    job: str
+
+
+CONFIDENCE_BINS = 10
+
+
+class Confidence(Frozen):
+    """How sure the API is of the words of a document, from 0 to 1. Words without a confidence are left out."""
+
+    minimum: float
+    mean: float
+    bins: Annotated[tuple[int, ...], Field(min_length=CONFIDENCE_BINS, max_length=CONFIDENCE_BINS)] = Field(
+        description="words from 0 to 0.1, from 0.1 to 0.2, …, from 0.9 to 1"
+    )
+
+
+class Measured(Frozen):
+    """What a result holds, measured while it was written."""
+
+    words: int
+    blank_pages: int = Field(description="pages with neither a word nor a text")
+    confidence: Confidence | None = Field(None, description="None where no word has one")
+    billed_pages: int | None = Field(None, description="as the answers say; None where one does not")
+
+
+class PageSources(Frozen):
+    """Where the pages of a result came from. Their sum is the document's pages."""
+
+    sent: int = Field(0, ge=0, description="recognised by the API for this document")
+    reused: int = Field(0, ge=0, description="copied from the result of a document with the same bytes")
+    text_layer: int = Field(0, ge=0, description="taken from the document's own text")
+
+
+class Durations(Frozen):
+    """Where the time from the claim to the published result went, in seconds. The three add up to all of it."""
+
+    waiting: float | None = Field(description="for us: to be sent, to be asked for; None where `at_api` is")
+    at_api: float | None = Field(description="by the API's own `completed_at`; None where it did not say")
+    collecting: float = Field(description="downloaded, merged and published")
+
+
 class DoneJob(Frozen):
     """The record under `_jobs/done/`: the result is published."""
 
@@ -204,6 +278,11 @@ class DoneJob(Frozen):
     superseded: bool = Field(False, description="a newer version of the document had been published already")
     copied_from: str | None = Field(None, description="the job whose result was copied: identical content")
     flow_run: str | None = None
+    # None in records from before format 3.
+    measured: Measured | None = None
+    sources: PageSources | None = None
+    cost: float | None = Field(None, description="dollars for all pages sent, those sent again included")
+    durations: Durations | None = None
 
 
 class FailedJob(Frozen):

@@ -22,12 +22,18 @@ from tasks.job.record import (
     AnswerSchema,
     Document,
     DoneJob,
+    Durations,
     FailedJob,
     Job,
     Lease,
+    LostPages,
+    Measured,
     PageRange,
+    PageSources,
     Request,
+    TextLayers,
 )
+from tasks.job.spending import cost
 
 Stage = Literal["read", "submit", "recognise", "collect"]
 
@@ -68,9 +74,26 @@ class Change:
     counts: Counts = NOTHING
 
 
-def lease(owner: str, now: datetime, seconds: float, doing: Activity, pages: PageRange | None = None) -> Lease:
+def lease(
+    owner: str,
+    now: datetime,
+    seconds: float,
+    doing: Activity,
+    pages: PageRange | None = None,
+    *,
+    run: str | None = None,
+    price_per_page: float | None = None,
+) -> Lease:
     """A lease from now on."""
-    return Lease(owner=owner, since=now, until=now + timedelta(seconds=seconds), doing=doing, pages=pages)
+    return Lease(
+        owner=owner,
+        since=now,
+        until=now + timedelta(seconds=seconds),
+        doing=doing,
+        pages=pages,
+        run=run,
+        price_per_page=price_per_page,
+    )
 
 
 def claimed(
@@ -79,10 +102,12 @@ def claimed(
     *,
     model: str,
     answer_schema: AnswerSchema | None,
+    text_layers: TextLayers | None = None,
     result: str,
     now: datetime,
     lease: Lease,
     flow_run: str | None,
+    backfill: str | None = None,
 ) -> Job:
     """A new job, owned by whoever manages to create its record."""
     return Job(
@@ -90,10 +115,12 @@ def claimed(
         document=document,
         model=model,
         answer_schema=answer_schema,
+        text_layers=text_layers,
         result=result,
         claimed_at=now,
         lease=lease,
         flow_run=flow_run,
+        backfill=backfill,
     )
 
 
@@ -111,6 +138,12 @@ def read(job: Job, *, content: str, pages: int | None, estimate: int, note: str 
     return _changed(job, {"rounds": job.rounds + 1, "content": content, "note": note, **count})
 
 
+def text_found(job: Job, pages: Sequence[PageRange]) -> Change:
+    """Pages that hold their text lie in the ledger: they are covered, and are not sent."""
+    new = tuple(each for each in pages if each not in job.kept)
+    return _changed(job, {"kept": (*job.kept, *new), "text_pages": tuple(pages)})
+
+
 def posting(job: Job, lease: Lease) -> Change:
     """Pages are about to be posted: from here on, whoever takes the job over knows that they may be paid for."""
     return _changed(job, {"lease": lease})
@@ -125,8 +158,12 @@ def sent(
     keep: Lease | None,
     flow_run: str | None,
     total: int | None = None,
+    posted: Lease | None = None,
 ) -> Change:
     """A request was accepted; of a synchronous one, its pages lie in the ledger already.
+
+    One that is recorded after another worker has taken the job over was counted then, as pages that may be paid for:
+    these are the same, and are not counted a second time.
 
     Args:
         job: the job.
@@ -136,10 +173,14 @@ def sent(
         keep: the lease to go on with, where parts are left to send; None to let the job go.
         flow_run: the run that sent it.
         total: the document's pages, where the answer told them.
+        posted: the lease under which it was sent.
     """
     if request in job.requests:  # written before, though the answer to that write was lost
         return Change(job, accepted(pages))
-    late = job.lease is None or job.lease.owner != owner  # another worker took over, and sends the same pages
+    late = taken_from(job, owner)  # another worker sends the same pages
+    found = counted_as_lost(job, posted) if late else None
+    lost = {} if found is None else _found(job, found)
+    counted = found is not None
     kept = (request.pages,) if request.status == "answered" and request.pages and not request.note else ()
     return _changed(
         job,
@@ -150,11 +191,30 @@ def sent(
             "lease": job.lease if late else keep,
             "poll_after": None,
             "pages_sent": job.pages_sent + pages,
-            "possible_duplicates": job.possible_duplicates + late,
+            "possible_duplicates": job.possible_duplicates + (late and not counted),
             "flow_run": flow_run,
+            **lost,
         },
-        accepted(pages, late=late),
+        accepted(pages, late=late and not counted),
     )
+
+
+def taken_from(job: Job, owner: str) -> bool:
+    """Whether another worker has taken the job over from its owner."""
+    return job.lease is None or job.lease.owner != owner
+
+
+def counted_as_lost(job: Job, posted: Lease | None) -> LostPages | None:
+    """What was counted when a job was taken over from whoever posted under a lease; None where that did not happen."""
+    if posted is None or posted.run is None:
+        return None
+    return next((lost for lost in job.lost if (lost.at, lost.run) == (posted.since, posted.run)), None)
+
+
+def _found(job: Job, found: LostPages) -> dict[str, Any]:
+    """What changes when the answer came after all."""
+    index = job.lost.index(found)
+    return {"pages_lost": max(0, job.pages_lost - found.pages), "lost": (*job.lost[:index], *job.lost[index + 1 :])}
 
 
 def accepted(pages: int, *, late: bool = False) -> Counts:
@@ -164,11 +224,7 @@ def accepted(pages: int, *, late: bool = False) -> Counts:
 
 def answer_lost(job: Job, pages: int) -> Change:
     """Pages were posted whole, and no answer came: they may be paid for."""
-    return _changed(
-        job,
-        {"possible_duplicates": job.possible_duplicates + 1, "pages_lost": job.pages_lost + pages},
-        Counts(pages_lost=pages, possible_duplicates=1),
-    )
+    return _changed(job, _lost(job, job.lease, pages), Counts(pages_lost=pages, possible_duplicates=1))
 
 
 def proved_nothing(job: Job, pages: int) -> Change:
@@ -200,8 +256,19 @@ def taken_over(job: Job, lease: Lease, found: Sequence[PageRange] = ()) -> Chang
     if over is None or over.doing != "posting" or (new and (over.pages is None or over.pages in new)):
         return _changed(job, changes, found_paid)
     posted = len(over.pages) if over.pages is not None else (job.pages or job.estimate)
-    changes |= {"possible_duplicates": job.possible_duplicates + 1, "pages_lost": job.pages_lost + posted}
+    changes |= _lost(job, over, posted)
     return _changed(job, changes, found_paid + Counts(pages_lost=posted, possible_duplicates=1))
+
+
+def _lost(job: Job, posting: Lease | None, pages: int) -> dict[str, Any]:
+    """What changes when pages were posted under a lease, and no answer is known."""
+    at = job.claimed_at if posting is None else posting.since
+    run, price = (None, None) if posting is None else (posting.run, posting.price_per_page)
+    return {
+        "possible_duplicates": job.possible_duplicates + 1,
+        "pages_lost": job.pages_lost + pages,
+        "lost": (*job.lost, LostPages(at=at, pages=pages, run=run, price_per_page=price)),
+    }
 
 
 def collecting(job: Job, lease: Lease) -> Change:
@@ -231,9 +298,10 @@ def running(request: Request) -> Request:
     return _request(request, {"unknown_since": None})
 
 
-def finished(request: Request, note: str = "") -> Request:
-    """The API has finished the request; the note is what it says of a failure."""
-    return _request(request, {"status": "finished", "note": note, "unknown_since": None})
+def finished(request: Request, note: str = "", completed_at: datetime | None = None) -> Request:
+    """The API has finished the request; the note is what it says of a failure, the time when that was."""
+    completed = completed_at or request.completed_at
+    return _request(request, {"status": "finished", "note": note, "unknown_since": None, "completed_at": completed})
 
 
 def unknown(request: Request, since: datetime) -> Request:
@@ -304,9 +372,30 @@ def kept(job: Job, ranges: Iterable[PageRange], lease: Lease) -> Change:
 
 
 def done(
-    job: Job, *, pages: int, now: datetime, superseded: bool, copied_from: str | None, flow_run: str | None
+    job: Job,
+    *,
+    pages: int,
+    now: datetime,
+    superseded: bool,
+    copied_from: str | None,
+    flow_run: str | None,
+    measured: Measured | None = None,
+    sources: PageSources | None = None,
+    durations: Durations | None = None,
 ) -> DoneJob:
-    """The result is published."""
+    """The result is published.
+
+    Args:
+        job: the job.
+        pages: its pages.
+        now: the time.
+        superseded: whether a newer version had been published already.
+        copied_from: the job whose result was copied, if it was.
+        flow_run: the run that published it.
+        measured: what the result holds.
+        sources: where its pages came from.
+        durations: where the time went.
+    """
     return DoneJob(
         job=_changed(job, {"lease": None}).job,
         pages=pages,
@@ -314,6 +403,10 @@ def done(
         superseded=superseded,
         copied_from=copied_from,
         flow_run=flow_run,
+        measured=measured,
+        sources=sources,
+        cost=cost(job).accepted,
+        durations=durations,
     )
 
 
@@ -349,7 +442,8 @@ def knows_as_much(one: Job, other: Job) -> bool:
         one.retries >= other.retries
         and requests <= {request.id for request in one.requests}
         and one.pages_sent >= other.pages_sent
-        and one.pages_lost >= other.pages_lost
+        # Pages whose answer came after all are not lost any more.
+        and one.pages_sent + one.pages_lost >= other.pages_sent + other.pages_lost
     )
 
 

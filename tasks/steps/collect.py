@@ -3,11 +3,13 @@
 import json
 import logging
 import random
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tasks.context import RunContext
+from tasks.documents.files.text_pages import RECOGNISED, SOURCE, in_shape_of
 from tasks.documents.results.batch import BatchIncomplete, BatchUnreadable, read_batch
 from tasks.documents.results.merge import merge
 from tasks.faults import (
@@ -27,7 +29,7 @@ from tasks.faults import (
 from tasks.job import transitions
 from tasks.job.coverage import Coverage, Piece, Share, cover
 from tasks.job.outcome import Outcome
-from tasks.job.record import Job, PageRange
+from tasks.job.record import Job, PageRange, PageSources
 from tasks.steps.failing import fail
 from tasks.steps.held_job import HeldJob
 from tasks.steps.poll import ask, postpone
@@ -54,14 +56,18 @@ def collect_job(context: RunContext, job: str | Held) -> Outcome:
     Raises:
         EndsRun: the account, the set-up or the operator ends the run; the job stays open.
     """
+    identity, name = (job, job) if isinstance(job, str) else (job.job.id, job.job.document.uri)
+    with context.jobs_at_work.begin(identity) as begun:
+        return _taken_up(context, job, identity) if begun else Outcome("skipped", identity, name)
+
+
+def _taken_up(context: RunContext, job: str | Held, identity: str) -> Outcome:
     try:
         held = context.ledger.read(job) if isinstance(job, str) else job
-        if held is None or context.held_by_another(held.job):
-            name = held.job.document.uri if held else str(job)
-            return Outcome("skipped", held.job.id if held else str(job), name)
+        if held is None or context.held_by_another(held.job, looked_at=isinstance(job, Held)):
+            return Outcome("skipped", identity, held.job.document.uri if held else identity)
         taken = _take_up(context, held)
     except Passes as fault:  # S3 could not be asked who has the job: whoever looks next will see
-        identity = job if isinstance(job, str) else job.job.id
         return Outcome("later", identity, f"job {identity}", message=str(fault))
     return taken if isinstance(taken, Outcome) else _collect(context, taken)
 
@@ -74,6 +80,8 @@ def _take_up(context: RunContext, held: Held) -> HeldJob | Outcome:
     job = HeldJob(context, held)
     over = held.job.lease
     if over is None:
+        # What its sender had reserved, and was killed before it could settle, is known now.
+        context.budget.taken_over(held.job.id, held.job.pages_sent + held.job.pages_lost, held.job.backfill)
         return job
     if _settled(context, held):
         return job.outcome("skipped")
@@ -85,7 +93,8 @@ def _take_up(context: RunContext, held: Held) -> HeldJob | Outcome:
         job.write(change)
     except Superseded:
         return job.outcome("skipped")
-    context.budget.taken_over(held.job.id, change.job.pages_sent + change.job.pages_lost)
+    spent = change.job.pages_sent + change.job.pages_lost
+    context.budget.taken_over(held.job.id, spent, change.job.backfill)
     return job
 
 
@@ -155,6 +164,7 @@ class _Collector:
         self._held = job
         self._answers: dict[str, RequestStatus] = {}
         self._unusable: set[tuple[str, PageRange]] = set()
+        self._since = context.clock.now()
 
     @property
     def _job(self) -> Job:
@@ -214,16 +224,14 @@ class _Collector:
         _check_total(total)
         context = self._context
         change = transitions.counted(self._job, total, context.lease("collecting"), unknown, context.run)
-        more = dict.fromkeys({request.run for request in unknown}, 0)
-        for request in unknown:
-            more[request.run] += total - self._job.estimate
-        for run, pages in more.items():  # charged first: what is on record is not corrected a second time
-            context.correct_budget(run, pages)
+        more = total - self._job.estimate
+        for request in unknown:  # charged first: what is on record is not corrected a second time
+            context.correct_budget(request, more, self._job.backfill)
         try:
             self._held.write(change)
         except Superseded:
-            for run, pages in more.items():
-                context.correct_budget(run, -pages)
+            for request in unknown:
+                context.correct_budget(request, -more, self._job.backfill)
             raise
 
     def _coverage(self) -> Coverage | None:
@@ -277,8 +285,31 @@ class _Collector:
 
     def _publish(self, coverage: Coverage, folder: Path) -> Outcome:
         result, text = folder / "result.json", folder / "text" if self._context.options.text else None
-        merged = merge(coverage.shares, lambda share: self._load(share, folder / "batch.json"), result, text)
-        return publish(self._context, self._held, Pages(result, text, merged.pages, merged.words))
+        merged = merge(coverage.shares, self._loader(coverage, folder), result, text)
+        from_text = sum(map(len, self._job.text_pages))
+        sources = PageSources(sent=merged.pages - from_text, text_layer=from_text)
+        return publish(
+            self._context, self._held, Pages(result, text, merged.pages, sources, self._since, merged.measured)
+        )
+
+    def _loader(self, coverage: Coverage, folder: Path) -> Callable[[Share], dict[str, Any]]:
+        """What gives the batch of a share. Of a job that takes text from documents, each page says where it is from."""
+        if self._job.text_layers is None:
+            return lambda share: self._load(share, folder / "batch.json")
+        like: list[dict[str, Any] | None] = []
+
+        def load(share: Share) -> dict[str, Any]:
+            answer = self._load(share, folder / "batch.json")
+            if share.piece.pages in self._job.text_pages and share.piece.request == _kept(share.piece.pages):
+                if not like:  # the shape and the model are told by what the API answered, wherever it stands
+                    sent = next(
+                        (each for each in coverage.shares if each.piece.pages not in self._job.text_pages), None
+                    )
+                    like.append(None if sent is None else self._load(sent, folder / "shape.json"))
+                return in_shape_of(answer, like[0])
+            return {**answer, "pages": [{**page, SOURCE: RECOGNISED} for page in answer["pages"]]}
+
+        return load
 
     def _keep_fetched(self, coverage: Coverage) -> None:
         """Keep the pages that were paid for and came: the API forgets them after 30 days."""

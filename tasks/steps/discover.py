@@ -13,10 +13,11 @@ from typing import TypeVar
 from tasks.context import RunContext
 from tasks.faults import Cancelled, DocumentFault, ObjectRefused
 from tasks.job.record import Document
+from tasks.steps.beside import is_result
 from tasks.steps.publish import result_is_of_another_version
 from tasks.store.ledger import State
 from tasks.store.listings import Once, inventory_entries, is_address, manifest_keys, object_address, storable
-from tasks.store.location import LEDGER_FOLDER, is_marker, is_output
+from tasks.store.location import LEDGER_FOLDER, is_marker, is_output, may_be_output
 from tasks.store.object_store import Entry
 from tasks.tally import KnownJobs
 
@@ -101,6 +102,8 @@ def discover(
         # What is named one by one is meant, whatever it looks like.
         size = None if selection.key else entry.size
         if _is_no_document(context, entry.key, size) or not selection.takes(relative, entry.size, entry.last_modified):
+            continue
+        if may_be_output(entry.key) and _is_searchable_pdf(context, entry):
             continue
         document = Document(
             bucket=source.bucket,
@@ -222,6 +225,15 @@ def _is_no_document(context: RunContext, key: str, size: int | None = None) -> b
     if destination.prefix.startswith(source.prefix) and destination.prefix != source.prefix:
         return True
     return key.startswith(destination.key(LEDGER_FOLDER))
+
+
+def _is_searchable_pdf(context: RunContext, entry: Entry) -> bool:
+    """Whether a PDF is one that this program wrote beside a result: its metadata tell, its name does not."""
+    try:
+        described = context.objects.head(context.source.bucket, entry.key, document=True)
+    except ObjectRefused:  # whoever fetches it tells
+        return False
+    return described is not None and is_result(described)
 
 
 def several(

@@ -94,8 +94,18 @@ class HeldJob:
             possible_duplicates=outcome.possible_duplicates + self.counts.possible_duplicates,
         )
 
-    def outcome(self, kind: Kind, message: str = "", *, budget_used_up: bool = False, moved: bool = False) -> Outcome:
+    def outcome(
+        self,
+        kind: Kind,
+        message: str = "",
+        *,
+        budget_used_up: bool = False,
+        not_sending: bool = False,
+        moved: bool = False,
+    ) -> Outcome:
         """What became of the job in this step."""
+        if kind == "open":  # whoever goes on with it need not read its record
+            self._context.records.keep(self.written)
         return Outcome(
             kind,
             self.job.id,
@@ -105,5 +115,6 @@ class HeldJob:
             possible_duplicates=self.counts.possible_duplicates,
             message=message,
             budget_used_up=budget_used_up,
+            not_sending=not_sending,
             moved=moved,
         )

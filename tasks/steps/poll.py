@@ -1,15 +1,18 @@
 """Step 3: ask the API how the open jobs stand. Between two polls a job costs nothing."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from heapq import heappop, heappush
 
 from tasks.context import RunContext
-from tasks.faults import Cancelled, Passes, RecordUnreadable, RequestUnknown, Superseded
+from tasks.faults import Cancelled, Fault, Passes, RecordUnreadable, RequestUnknown, Superseded
 from tasks.job import transitions
+from tasks.job.next_step import NextStep
 from tasks.job.record import Document, Job, Request
 from tasks.job.transitions import Change
+from tasks.steps.discover import several
 from tasks.steps.held_job import HeldJob
 from tasks.store.ledger import Held, RecordEntry
 from tasks.upstage.answers import RequestStatus
@@ -19,6 +22,12 @@ log = logging.getLogger(__name__)
 
 _UNKNOWN_SECONDS = 900
 _WARNING_DAYS = 5
+_READS_AT_ONCE = 16
+_NOT_WORTH_A_WRITE = 30.0  # seconds
+_LATEST_FIRST_POLL = 60.0
+_EARLY = 0.8  # of the time that jobs have taken of late, before one is asked for
+_ANOTHERS = "the API gave its id to another document as well"
+_RECORDS_HELD = 10_000  # about 3 KB each
 
 
 @dataclass
@@ -31,6 +40,7 @@ class Survey:
         ready: jobs that need no poll: pages are to be sent, all requests are finished, or a lease is over.
         expiring: jobs with a request so old that the API will soon forget its result.
         next_due: when the next of the others wants to be looked at again.
+        look_at: the same, of those whose records are not at hand: a listing shows whether they have changed.
         unreadable: records that were left alone.
         held: jobs that another worker holds, and that nobody else may touch yet.
         stopped: of these, the jobs whose worker does not show that it lives.
@@ -42,6 +52,7 @@ class Survey:
     ready: list[Held] = field(default_factory=list)
     expiring: int = 0
     next_due: datetime | None = None
+    look_at: datetime | None = None
     unreadable: int = 0
     held: int = 0
     stopped: int = 0
@@ -77,6 +88,7 @@ class _Waiting:
     until: datetime
     holder_alive: bool | None = None  # None where it waits for the API
     meant: bool = True
+    held: Held | None = None  # the record itself, as far as there is room: then it need not be read when it is due
 
 
 class OpenJobs:
@@ -91,44 +103,107 @@ class OpenJobs:
         self._context = context
         self._meant = meant
         self._waiting: dict[str, _Waiting] = {}
+        self._held = 0  # how many of these have their records
+        self._typical = 0.0  # seconds
+        self._queue: list[tuple[datetime, str]] = []  # of those, by when they are due; some are out of date
 
-    def survey(self) -> Survey:
-        """List the open jobs of the run's shard and tell which are due."""
+    def survey(self, busy: Callable[[str], bool] = lambda _: False) -> Survey:
+        """List the open jobs of the run's shard and tell which are due.
+
+        Args:
+            busy: whether a job waits for a step of this run: it is left out, as are those that a step works on. Their
+                leases are ours, and would be taken for ones that somebody left behind.
+        """
         context, found = self._context, Survey()
         now = context.clock.now()
-        waiting, self._waiting = self._waiting, {}
-        for entry in context.ledger.entries("open"):
-            if not context.is_ours(entry.id):
-                continue
-            known = waiting.get(entry.id)
-            if known is not None and known.etag == entry.etag and known.until > now:
-                if known.meant:
-                    found.open.append(entry.id)
-                self._wait(found, entry.id, known)
-                continue
-            held = self._read(entry.id, found)
-            if held is not None:
+        waiting, self._waiting, self._held, self._queue = self._waiting, {}, 0, []
+        for entry, held in several(self._read, self._worth_a_look(found, waiting, busy, now), _READS_AT_ONCE):
+            if isinstance(held, Held):
                 self._sort(found, held, now, entry)
+            elif isinstance(held, Passes):  # one that cannot be read now does not keep the others from being seen
+                log.warning("%s; looked at again later", held)
+                found.open.append(entry.id)
+            elif held is not None:
+                found.unreadable += 1
+                log.warning("%s", held)
         found.due.sort(key=_since)
         found.ready.sort(key=_since)
         return found
 
-    def _read(self, job_id: str, found: Survey) -> Held | None:
-        try:
-            return self._context.ledger.read(job_id)
-        except Passes as fault:  # one record that cannot be read now does not keep the others from being seen
-            log.warning("%s; looked at again later", fault)
-            found.open.append(job_id)
-            return None
-        except RecordUnreadable as unreadable:
-            found.unreadable += 1
-            log.warning("%s", unreadable)
-            return None
+    def _worth_a_look(
+        self, found: Survey, waiting: dict[str, _Waiting], busy: Callable[[str], bool], now: datetime
+    ) -> Iterator[RecordEntry]:
+        """The records that have to be read. Of the others, what is known already is put into the survey."""
+        for entry in self._context.ledger.entries("open"):
+            if not self._context.is_ours(entry.id) or busy(entry.id) or entry.id in self._context.jobs_at_work:
+                continue
+            known = waiting.get(entry.id)
+            if known is None or known.etag != entry.etag:
+                yield entry
+            elif known.until > now:
+                if known.meant:
+                    found.open.append(entry.id)
+                self._wait(found, entry.id, known)
+            elif known.held is not None:
+                self._sort(found, known.held, now, entry)
+            else:
+                yield entry
 
-    def _sort(self, found: Survey, held: Held, now: datetime, entry: RecordEntry) -> None:
+    def _read(self, entry: RecordEntry) -> Held | Fault | None:
+        try:
+            return self._context.ledger.read(entry.id)
+        except (Passes, RecordUnreadable) as fault:
+            return fault
+
+    def note(self, held: Held) -> Survey:
+        """Take in a record that a step of this run has just written. Tells what the job needs, as a survey of one."""
+        found = Survey()
+        self._sort(found, held, self._context.clock.now(), None)
+        return found
+
+    def finished(self, held: Held) -> None:
+        """Learn from a job that was found finished how long jobs take: others are not asked for much earlier."""
+        seconds = self._context.age(_since(held))
+        # Longer than it took, as it was found out by asking: what is shorter counts for more.
+        self._typical += (seconds - self._typical) * (0.5 if seconds < self._typical else 0.1)
+
+    def due(self) -> Survey:
+        """The jobs whose records are at hand and that want to be looked at by now; each is told of once."""
+        found, now = Survey(), self._context.clock.now()
+        while (until := self.next_due) is not None and until <= now:
+            _, job_id = heappop(self._queue)
+            held = self._forget(job_id)
+            if held is not None:
+                (found.due if held.job.open_requests else found.ready).append(held)
+        return found
+
+    @property
+    def next_due(self) -> datetime | None:
+        """When the first job whose record is at hand wants to be looked at; None when there is none."""
+        while self._queue:
+            until, job_id = self._queue[0]
+            known = self._waiting.get(job_id)
+            if known is not None and known.held is not None and known.until == until:
+                return until
+            heappop(self._queue)
+        return None
+
+    def _forget(self, job_id: str) -> Held | None:
+        known = self._waiting.pop(job_id, None)
+        if known is None or known.held is None:
+            return None
+        self._held -= 1
+        return known.held
+
+    def _sort(self, found: Survey, held: Held, now: datetime, entry: RecordEntry | None) -> None:
         job = held.job
         # The time of a version that is not the one we read says nothing.
-        step = self._context.next_step(job, entry.last_modified if entry.etag == held.etag else None)
+        written = entry.last_modified if entry is not None and entry.etag == held.etag else None
+        step = self._context.next_step(job, written)
+        if step.need == "poll" and entry is None and job.poll_after is None:  # just sent: it is not finished at once
+            seconds = max(self._context.options.poll_seconds, min(_EARLY * self._typical, _LATEST_FIRST_POLL))
+            first_poll = _since(held) + timedelta(seconds=seconds)
+            step = NextStep("wait", first_poll) if first_poll > now else step
         if step.need == "sweep":
             self._context.ledger.sweep(held)
         if job.closed is not None:
@@ -139,14 +214,22 @@ class OpenJobs:
         found.expiring += expires_soon(job, now)
         if step.need == "wait" and step.until is not None:
             alive = step.holder_alive if step.holder else None
-            self._wait(found, job.id, _Waiting(held.etag, step.until, alive, meant))
+            self._wait(found, job.id, _Waiting(held.etag, step.until, alive, meant, held))
         elif step.need == "poll":
             found.due.append(held)
         else:
             found.ready.append(held)
 
     def _wait(self, found: Survey, job_id: str, waiting: _Waiting) -> None:
+        self._forget(job_id)
+        if waiting.held is not None and (self._held >= _RECORDS_HELD or waiting.holder_alive is not None):
+            waiting = replace(waiting, held=None)  # what another worker holds, it changes
         self._waiting[job_id] = waiting
+        if waiting.held is not None:
+            self._held += 1
+            heappush(self._queue, (waiting.until, job_id))
+        else:
+            found.look_at = waiting.until if found.look_at is None else min(found.look_at, waiting.until)
         found.wait_until(waiting.until)
         if waiting.holder_alive is not None:
             found.hold(waiting.until, alive=waiting.holder_alive)
@@ -189,7 +272,8 @@ def ask(context: RunContext, job: Job, *, finished_too: bool) -> Asked:
     Args:
         context: the tools.
         job: the job.
-        finished_too: also ask for those known to be finished, for fresh download URLs.
+        finished_too: also ask for those known to be finished, for fresh download URLs, and see in the ledger that what
+            is finished is this job's: of several that were given one id, wherever they run, one has it.
 
     Raises:
         AccountFault: the key is refused.
@@ -201,30 +285,56 @@ def ask(context: RunContext, job: Job, *, finished_too: bool) -> Asked:
         if request.status not in ("open", "finished") or (request.status == "finished" and not finished_too):
             requests.append(request)
             continue
-        if not context.request_owners.claim(request.id, job.id):
-            log.error("%s: request %s is another document's: taken for lost", job.document.uri, request.id)
-            requests.append(transitions.lost(request, "the API gave its id to another document as well"))
+        if (why := _not_its_own(context, job, request, requests)) is not None:
+            log.error(
+                "%s, pages %s: request %s is taken for lost: %s", job.document.uri, request.pages, request.id, why
+            )
+            requests.append(transitions.lost(request, why))
             continue
         try:
             answer = context.answers.take(request.id) or context.client.status(request.id)
         except RequestUnknown:
             requests.append(_unknown(context, request))
             continue
+        judged = _judged(context, request, answer)
+        if finished_too and judged.status == "finished" and not context.ledger.claim_request(request.id, job.id):
+            log.error("%s: request %s is taken for lost: %s", job.document.uri, request.id, _ANOTHERS)
+            requests.append(transitions.lost(request, _ANOTHERS))
+            continue
         answers[request.id] = answer
-        requests.append(_judged(context, request, answer))
+        requests.append(judged)
     completed = sum(answer.completed_pages or 0 for answer in answers.values())
     return Asked(transitions.asked(job, requests, completed), answers)
+
+
+def _not_its_own(context: RunContext, job: Job, request: Request, before: Sequence[Request]) -> str | None:
+    """Why the answer to a request cannot be used, as far as this process knows; None where it can."""
+    if not context.request_owners.claim(request.id, job.id):
+        return _ANOTHERS
+    same = [other for other in before if other.id == request.id and other.pages != request.pages]
+    return "the API gave its id to other pages of the document as well" if same else None
 
 
 def _judged(context: RunContext, request: Request, answer: RequestStatus) -> Request:
     hours = context.age(request.submitted_at) / 3600
     if answer.finished and (answer.settled or hours > context.options.give_up_hours):
-        return transitions.finished(request, answer.failure_message)
+        return transitions.finished(request, answer.failure_message, _completed_at(request, answer))
     if hours > context.options.give_up_hours:
         note = f"still '{answer.status}' after {hours:.0f} hours"
         log.warning("request %s is %s: taken for lost", request.id, note)
         return transitions.lost(request, note)
     return transitions.running(request)
+
+
+def _completed_at(request: Request, answer: RequestStatus) -> datetime | None:
+    """When the API had finished a request. Told by how long it took, where it says that: its clock may not be ours."""
+    if answer.completed_at is None or answer.requested_at is None:
+        return answer.completed_at
+    took = answer.completed_at - answer.requested_at
+    try:
+        return request.submitted_at + max(took, timedelta())
+    except OverflowError:
+        return None
 
 
 def _unknown(context: RunContext, request: Request) -> Request:
@@ -242,12 +352,14 @@ def expires_soon(job: Job, now: datetime) -> bool:
     return any(request.status in ("open", "finished") and now - request.submitted_at > age for request in job.requests)
 
 
-def poll_job(context: RunContext, job: str | Held) -> bool:
+def poll_job(context: RunContext, job: str | Held, *, handed_on: bool = False) -> bool:
     """Ask for the open requests of a job; put on record what is new, unless it can be collected at once.
 
     Args:
         context: the tools.
         job: its id, or its record as it was just read.
+        handed_on: whether whoever asked goes on with the job itself. That it is asked for again within seconds is then
+            not put on record: a run that takes its place asks at once.
 
     Returns:
         Whether the job is ready to be collected.
@@ -276,17 +388,28 @@ def poll_job(context: RunContext, job: str | Held) -> bool:
             context.answers.keep(request_id, answer)
         return True
     polled.stage(asked.change)
+    if handed_on and asked.job.requests == held.job.requests and _wait_seconds(context, asked.job) < _NOT_WORTH_A_WRITE:
+        until = context.clock.now() + timedelta(seconds=_wait_seconds(context, asked.job))
+        context.records.keep(Held(transitions.postponed(asked.job, until).job, held.etag))
+        return False
     postpone(context, polled)
     return False
 
 
 def postpone(context: RunContext, job: HeldJob, unreadable_since: datetime | None = None) -> None:
     """Put on record what is known of a job, and when to ask for it again: the later, the older it is."""
-    options, record = context.options, job.job
-    since = [request.submitted_at for request in record.open_requests]
-    begun = since or [unreadable_since or record.unreadable_since or context.clock.now()]
-    wait = min(max(0.3 * min(map(context.age, begun)), options.poll_seconds), options.longest_poll_seconds)
+    record = job.job
+    until = context.clock.now() + timedelta(seconds=_wait_seconds(context, record, unreadable_since))
     try:
-        job.write(transitions.postponed(record, context.clock.now() + timedelta(seconds=wait), unreadable_since))
+        job.write(transitions.postponed(record, until, unreadable_since))
+        context.records.keep(job.written)
     except Superseded:
         log.info("%s: another worker has written the record meanwhile", record.document.uri)
+
+
+def _wait_seconds(context: RunContext, job: Job, unreadable_since: datetime | None = None) -> float:
+    """How long a job is left alone: the longer, the older it is."""
+    options = context.options
+    since = [request.submitted_at for request in job.open_requests]
+    begun = since or [unreadable_since or job.unreadable_since or context.clock.now()]
+    return min(max(0.3 * min(map(context.age, begun)), options.poll_seconds), options.longest_poll_seconds)

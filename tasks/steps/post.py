@@ -32,8 +32,8 @@ from tasks.job import transitions
 from tasks.job.record import Job, PageRange, Request
 from tasks.job.transitions import Change
 from tasks.steps.held_job import HeldJob
-from tasks.upstage.budget import Reservation
 from tasks.upstage.errors import clean_words
+from tasks.upstage.gate import Spending
 from tasks.upstage.upload import Upload
 
 log = logging.getLogger(__name__)
@@ -87,12 +87,13 @@ class Posting:
         folder: where answers are put.
     """
 
-    def __init__(self, context: RunContext, job: HeldJob, reservation: Reservation, folder: Path) -> None:
+    def __init__(self, context: RunContext, job: HeldJob, reservation: Spending, folder: Path) -> None:
         self._context = context
         self._job = job
         self._reservation = reservation
         self._folder = folder
         self._received: int | None = None  # pages of a synchronous answer
+        self._posted_at = context.clock.now()
 
     def post(self, part: Part, mode: Mode) -> None:
         """Send one part and record it. A lost answer is repeated, within bounds.
@@ -134,8 +135,10 @@ class Posting:
             # job is still ours: waiting can take longer than a lease.
             nonlocal under_way
             under_way = False
+            context.prove_sends(job.job.backfill)  # the wait may have been long, and the backfill paused meanwhile
             job.write(transitions.posting(job.job, context.lease("posting", part.pages)))
             job.unrecorded, under_way = False, True
+            self._posted_at = context.clock.now()
 
         if mode == "sync":
             self._check_room(part)
@@ -175,24 +178,31 @@ class Posting:
             raise
 
     def _check_owner(self, request_id: str) -> None:
-        """See that the API gave an id that no other document has.
+        """See that the API gave an id that no other document has, and no other part of this one.
 
         Raises:
-            AnswerLost: another document has it.
+            AnswerLost: another has it.
         """
-        if not self._context.request_owners.claim(request_id, self._job.job.id):
-            raise AnswerLost(f"the API answered with request {clean_words(request_id)}, which is another document's")
+        job, name = self._job.job, clean_words(request_id)
+        if not self._context.request_owners.claim(request_id, job.id):
+            raise AnswerLost(f"the API answered with request {name}, which is another document's")
+        known = next((request for request in job.requests if request.id == request_id), None)
+        if known is not None:
+            pages = f"pages {known.pages}" if known.pages else "all pages"
+            raise AnswerLost(f"the API answered with request {name}, which holds {pages} of the document already")
 
     def _request(self, request_id: str, pages: PageRange | None, note: str | None = None) -> Request:
-        context = self._context
-        status: Literal["open", "answered"] = "open" if note is None else "answered"
+        context, now = self._context, self._context.clock.now()
+        answered = note is not None
         return Request(
             id=request_id,
             pages=pages,
-            submitted_at=context.clock.now(),
+            submitted_at=self._posted_at if answered else now,
             run=context.run,
-            status=status,
+            status="answered" if answered else "open",
             note=note or "",
+            completed_at=now if answered else None,
+            price_per_page=context.options.price,
         )
 
     def _check_room(self, part: Part) -> None:
@@ -264,10 +274,20 @@ class Posting:
         # Held until the last part is sent, so that no collector takes the job for complete.
         keep = None if part.last else context.lease("reading")
         whole = total if part.pages is None else None
+        posted, late = job.written.job.lease, False
 
         def add(record: Job) -> Change:
+            nonlocal late
+            late = request not in record.requests and transitions.taken_from(record, context.owner)
             return transitions.sent(
-                record, request, paid, owner=context.owner, keep=keep, flow_run=context.flow_run, total=whole
+                record,
+                request,
+                paid,
+                owner=context.owner,
+                keep=keep,
+                flow_run=context.flow_run,
+                total=whole,
+                posted=posted,
             )
 
         try:
@@ -281,15 +301,20 @@ class Posting:
             message = f"request {request.id} was accepted but could not be recorded: {fault}"
             log.error("%s, pages %s: %s", name, request.pages, message)
             raise Passes(message) from fault
-        self._reservation.sent(paid)
         job.unrecorded = False
         if written is None:
-            job.counts += transitions.accepted(paid, late=True)
-            if context.ledger.done(job.job.id) is not None:
+            done = context.ledger.done(job.job.id)
+            if done is not None:
                 context.ledger.drop_kept(job.job.id)  # what we kept came too late to be of use
-        elif counts.possible_duplicates:
+            ended = done or context.ledger.failed(job.job.id)
+            counted = ended is not None and transitions.counted_as_lost(ended.job, posted) is not None
+            job.counts += transitions.accepted(paid, late=not counted)
+            self._reservation.sent(paid)
+        elif late:
+            self._reservation.sent(paid)
             job.counts += counts
         else:
+            self._reservation.sent(paid)
             job.take(written, counts)
             log.info("%s: sent pages %s as request %s", job.job.document.uri, request.pages or "all", request.id)
             return

@@ -12,21 +12,31 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
+from tasks.catalogue.row import row_of_done
 from tasks.context import RunContext
 from tasks.documents.results.read import write_text
-from tasks.faults import DocumentChanged, DocumentFault, FailureCode, Passes, RecordUnreadable
+from tasks.faults import (
+    CredentialsRefused,
+    DocumentFault,
+    EndsDocument,
+    FailureCode,
+    Passes,
+    RecordUnreadable,
+    SetupFault,
+)
 from tasks.job import transitions
+from tasks.job.durations import durations
 from tasks.job.outcome import Outcome
-from tasks.job.record import Job, job_id_of
+from tasks.job.record import Job, Measured, PageSources, job_id_of
+from tasks.steps.beside import JOB, bring_pdf_into_step, bring_text_into_step, is_result
 from tasks.steps.held_job import HeldJob
-from tasks.store.location import text_key
+from tasks.store.location import pdf_key, text_key
 from tasks.store.object_store import JSON, TEXT, Described
 
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
 _LONGEST_SOURCE = 900  # S3 allows 2 KB of user metadata in all
-_JOB = "bulk-ocr-job"
 _SOURCE_ID = "source-id"
 _MODIFIED = "source-modified"
 
@@ -39,13 +49,17 @@ class Pages:
         result: the JSON.
         text: the plain text, where that is wanted too.
         pages: how many there are.
-        words: how many words they hold.
+        sources: where they came from.
+        since: when collecting them began.
+        measured: what they hold, where that is known.
     """
 
     result: Path
     text: Path | None
     pages: int
-    words: int = 0
+    sources: PageSources
+    since: datetime
+    measured: Measured | None = None
 
 
 def publish(context: RunContext, held_job: HeldJob, recognised: Pages, *, copied_from: str | None = None) -> Outcome:
@@ -67,73 +81,47 @@ def publish(context: RunContext, held_job: HeldJob, recognised: Pages, *, copied
             log.warning("%s: its text was not written: %s", job.document.uri, fault)
     if recognised.text is not None or wrote != "written":
         bring_text_into_step(context, key, missing_too=recognised.text is not None)
+    if context.options.pdf or wrote != "written":
+        _bring_pdf(context, job, key)
+    now = context.clock.now()
     done = transitions.done(
         job,
         pages=recognised.pages,
-        now=context.clock.now(),
+        now=now,
         superseded=superseded,
         copied_from=copied_from,
         flow_run=context.flow_run,
+        measured=recognised.measured,
+        sources=recognised.sources,
+        durations=durations(job, recognised.since, now),
     )
-    if not context.ledger.finish(held_job.written, done):
+    etag = context.ledger.finish(held_job.written, done)
+    if etag is None:
         return held_job.outcome("skipped", "another worker published it")
+    if context.journal is not None:
+        context.journal.add(row_of_done(done, etag, context.destination))
     if superseded:
         log.info("%s: a newer version of it is published already; this one is not", job.document.uri)
     else:
         log.info("%s: published %d pages at %s", job.document.uri, recognised.pages, job.result)
     published = held_job.outcome("done")
-    return replace(published, pages=recognised.pages, words=recognised.words, result=job.result)
+    words = 0 if recognised.measured is None else recognised.measured.words
+    return replace(published, pages=recognised.pages, words=words, result=job.result)
 
 
-def bring_text_into_step(context: RunContext, key: str, *, missing_too: bool) -> bool:
-    """See that the text beside a result is of the same version of the document, and write it anew if it isn't.
-
-    Args:
-        context: the tools.
-        key: the result's.
-        missing_too: write it also where there is none.
-
-    Returns:
-        Whether it was written.
-
-    Raises:
-        DocumentFault: the result cannot be read.
-    """
-    bucket = context.destination.bucket
-    for _ in range(_ATTEMPTS):
-        there, text = context.objects.head(bucket, key), context.objects.head(bucket, text_key(key))
-        if there is None or not is_result(there) or (text is None and not missing_too):
-            return False
-        if text is not None and (not is_result(text) or text.metadata[_JOB] == there.metadata[_JOB]):
-            return False
-        with context.scratch() as folder:
-            try:
-                context.objects.fetch(bucket, key, there.etag, folder / "result")
-            except DocumentChanged:  # published anew meanwhile
-                continue
-            write_text(folder / "result", folder / "text")
-            over = text.etag if text is not None else None
-            if context.objects.put_file(
-                bucket, text_key(key), folder / "text", there.metadata, TEXT, over=over
-            ) and _still(context, bucket, key, there):
-                return True
-    raise Passes(f"others keep writing the result at s3://{bucket}/{key} and its text")
-
-
-def _still(context: RunContext, bucket: str, key: str, seen: Described) -> bool:
-    now = context.objects.head(bucket, key)
-    return now is not None and now.etag == seen.etag
-
-
-def is_result(described: Described) -> bool:
-    """Whether an object was published by this program."""
-    return _JOB in described.metadata
+def _bring_pdf(context: RunContext, job: Job, key: str) -> None:
+    try:
+        bring_pdf_into_step(context, key, missing_too=context.options.pdf)
+    except (EndsDocument, SetupFault) as fault:  # the result is there, and is paid for
+        if isinstance(fault, CredentialsRefused):
+            raise
+        log.warning("%s: its searchable PDF was not written: %s", job.document.uri, fault)
 
 
 def result_is_of_another_version(context: RunContext, result_key: str, job_id: str) -> bool:
     """Whether the result that is published there is another job's."""
     there = context.objects.head(context.destination.bucket, result_key)
-    return there is not None and is_result(there) and there.metadata[_JOB] != job_id
+    return there is not None and is_result(there) and there.metadata[JOB] != job_id
 
 
 def check_place(context: RunContext, job: Job) -> None:
@@ -146,6 +134,8 @@ def check_place(context: RunContext, job: Job) -> None:
     _look(context, job, bucket, key)
     if context.options.text:
         _look(context, job, bucket, text_key(key))
+    if context.options.pdf:
+        _look(context, job, bucket, pdf_key(key))
 
 
 def _look(context: RunContext, job: Job, bucket: str, key: str) -> Described | None:
@@ -165,22 +155,23 @@ def _write(
     context: RunContext, job: Job, file: Path, pages: int, bucket: str, key: str, media_type: str
 ) -> Literal["written", "replaced", "superseded"]:
     """Write a result, over nothing or over that of an older version, unless that of a newer version is there."""
-    for _ in range(_ATTEMPTS):
-        there = _look(context, job, bucket, key)
+    for attempt in range(1 + _ATTEMPTS):
+        # The first attempt saves the look: where something lies there already, the condition tells.
+        there = _look(context, job, bucket, key) if attempt else None
         if there is not None and _newer(context, there, job):
             return "superseded"
         etag = there.etag if there else None
         if context.objects.put_file(bucket, key, file, _provenance(job, pages), media_type, over=etag):
             return "replaced" if there else "written"
         written = context.objects.head(bucket, key)
-        if written is not None and written.metadata.get(_JOB) == job.id:
+        if written is not None and written.metadata.get(JOB) == job.id:
             return "replaced" if there else "written"
     raise Passes(f"others keep writing the result of {job.document.uri}")
 
 
 def _newer(context: RunContext, there: Described, job: Job) -> bool:
     """Whether the result that is there is of a newer version of the document than this job's."""
-    if there.metadata.get(_JOB) == job.id:
+    if there.metadata.get(JOB) == job.id:
         return False
     source = context.objects.head(job.document.bucket, job.document.key)
     if source is not None and source.etag == job.document.etag:
@@ -195,7 +186,7 @@ def _is_of_same_variant(there: Described, job: Job) -> bool:
         return False
     # Keys of variants can meet: model "ocr-1" with schema "google", and a model that is called "ocr-1.google".
     etag = there.metadata.get("source-etag", "")
-    return there.metadata.get(_JOB) == job_id_of(job.document, etag, job.model, job.answer_schema)
+    return there.metadata.get(JOB) == job_id_of(job.document, etag, job.model, job.answer_schema, job.text_layers)
 
 
 def _source_id(job: Job) -> str:
@@ -206,7 +197,7 @@ def _source_id(job: Job) -> str:
 def _provenance(job: Job, pages: int) -> dict[str, str]:
     """Where a result came from, as object metadata (ASCII, so the address is percent-encoded)."""
     metadata = {
-        _JOB: job.id,
+        JOB: job.id,
         _SOURCE_ID: _source_id(job),
         _MODIFIED: job.document.last_modified.isoformat(),
         "source-etag": job.document.etag,
@@ -215,14 +206,21 @@ def _provenance(job: Job, pages: int) -> dict[str, str]:
         # The first few; the ledger's record has them all.
         "request-ids": ",".join(quote(request.id)[:64] for request in job.requests[:8]),
     }
+    if job.text_layers is not None:
+        metadata["pages-from-text"] = str(sum(map(len, job.text_pages)))
     source = quote(job.document.uri, safe="/:")
     if len(source) <= _LONGEST_SOURCE:
         metadata["source"] = source
     return metadata
 
 
+def _not_billed(measured: Measured | None) -> Measured | None:
+    """What a copied result holds: the pages were billed for the document that it is copied from."""
+    return None if measured is None else Measured.model_validate({**dict(measured), "billed_pages": 0})
+
+
 def _variant(job: Job) -> str:
-    return f"{job.model}/{job.answer_schema}" if job.answer_schema else job.model
+    return "/".join(filter(None, (job.model, job.answer_schema, job.text_layers)))
 
 
 def reuse_identical(context: RunContext, held_job: HeldJob, content: str, folder: Path) -> Outcome | None:
@@ -231,7 +229,7 @@ def reuse_identical(context: RunContext, held_job: HeldJob, content: str, folder
     Returns:
         What became of the job; None when it has to be recognised itself, which it then does for later ones.
     """
-    job, ledger = held_job.job, context.ledger
+    job, ledger, since = held_job.job, context.ledger, context.clock.now()
     try:
         owner = ledger.claim_content(content, _variant(job), job.id)
     except RecordUnreadable as unreadable:
@@ -243,13 +241,14 @@ def reuse_identical(context: RunContext, held_job: HeldJob, content: str, folder
     if done is not None:
         bucket, _, key = done.job.result.removeprefix("s3://").partition("/")
         described = context.objects.head(bucket, key)
-        if described is not None and described.metadata.get(_JOB) == owner:
+        if described is not None and described.metadata.get(JOB) == owner:
             copy = folder / "copy.json"
             context.objects.fetch(bucket, key, described.etag, copy)
             text = folder / "copy.txt" if context.options.text else None
             if text is not None:
                 write_text(copy, text)
-            return publish(context, held_job, Pages(copy, text, done.pages), copied_from=owner)
+            pages = Pages(copy, text, done.pages, PageSources(reused=done.pages), since, _not_billed(done.measured))
+            return publish(context, held_job, pages, copied_from=owner)
     elif ledger.read(owner) is not None:
         ledger.close(held_job.written)
         return held_job.outcome("later", f"its bytes are those of a document that job {owner} recognises now")

@@ -6,6 +6,7 @@ where collecting finds them.
 """
 
 import hashlib
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,15 +16,18 @@ from tasks.context import RunContext
 from tasks.documents.files.formats import upload_name
 from tasks.documents.files.inspect import Inspected, InspectionLimits, inspect_document
 from tasks.documents.files.split import divide
+from tasks.documents.files.text_pages import find_text_pages
 from tasks.faults import (
     AnswerLost,
     Cancelled,
+    CeilingReached,
     CredentialsRefused,
     DocumentChanged,
     DocumentFault,
     EndsRun,
     FailureCode,
     NotOffered,
+    NotSending,
     ObjectRefused,
     Passes,
     RecordUnreadable,
@@ -31,6 +35,7 @@ from tasks.faults import (
     TimedOut,
 )
 from tasks.job import transitions
+from tasks.job.coverage import left_over
 from tasks.job.outcome import Outcome
 from tasks.job.record import PageRange
 from tasks.job.transitions import Stage
@@ -89,7 +94,7 @@ def _sent(context: RunContext, job: HeldJob, missing: Sequence[PageRange] | None
         return job.outcome("aside", str(fault))
     except (Passes, AnswerLost, RecordUnreadable, Cancelled) as fault:
         job.release()
-        return job.outcome("later", str(fault))
+        return job.outcome("later", str(fault), not_sending=isinstance(fault, NotSending))
     except CredentialsRefused:  # nothing can be written any more
         raise
     except Exception:  # the run ends, or worse: nobody else should wait for a lease of ours
@@ -129,14 +134,29 @@ class _Round:
                 copied = reuse_identical(context, job, content, folder)
                 if copied is not None:
                     return copied
+            text_pages = self._keep_text(document, inspected, folder) if missing is None else []
+            if text_pages:
+                missing = left_over(inspected.estimate, text_pages)
+            if text_pages and not missing:
+                return self._all_text(inspected, content, text_pages)
             whole = missing is None or not inspected.form.divisible
             wanted = [PageRange(first=1, last=inspected.estimate)] if whole else list(missing or ())
             count = sum(map(len, wanted))
-            reservation = context.budget.reserve(job.job.id, count, job.job.pages_sent + job.job.pages_lost)
-            if reservation is None:
+            most = context.options.max_pages_per_document
+            if fresh and most is not None and count > most:
                 job.release()
-                message = f"its {count} pages are more than is left of the page budget"
-                return job.outcome("later", message, budget_used_up=True)
+                return job.outcome(
+                    "aside",
+                    f"it has {count:,} pages, more than the {most:,} of --max-pages-per-document: send it with a "
+                    "higher limit, or leave it out",
+                )
+            try:
+                reservation = context.budget.reserve(
+                    job.job.id, count, job.job.pages_sent + job.job.pages_lost, job.job.backfill
+                )
+            except CeilingReached as reached:
+                job.release()
+                return job.outcome("later", str(reached), budget_used_up=True)
             job.stage(
                 transitions.read(
                     job.job,
@@ -146,9 +166,32 @@ class _Round:
                     note=inspected.note,
                 )
             )
+            if text_pages:
+                job.stage(transitions.text_found(job.job, text_pages))
             with reservation:
                 self._send_all(document, inspected, wanted, folder, Posting(context, job, reservation, folder))
         return job.outcome("open")
+
+    def _all_text(self, inspected: Inspected, content: str, text_pages: Sequence[PageRange]) -> Outcome:
+        """Let a job go that has nothing to send: whoever collects it publishes it."""
+        job, estimate = self._job, inspected.estimate
+        job.stage(
+            transitions.read(job.job, content=content, pages=inspected.pages, estimate=estimate, note=inspected.note)
+        )
+        job.stage(transitions.text_found(job.job, text_pages))
+        job.write(transitions.released(job.job, round_counts=True))
+        return job.outcome("open")
+
+    def _keep_text(self, document: Path, inspected: Inspected, folder: Path) -> list[PageRange]:
+        """Put the pages that hold their text into the ledger, where the job is one that takes them. Returns which."""
+        job, kept = self._job.job, list[PageRange]()
+        if job.text_layers is None:
+            return kept
+        trusted = job.text_layers == "trust-ocr-layers"
+        for part in find_text_pages(document, inspected, folder, trust_ocr_layers=trusted):
+            self._context.ledger.keep_pages(job.id, part.pages, json.dumps(part.answer).encode())
+            kept.append(part.pages)
+        return kept
 
     def _send_all(
         self, document: Path, inspected: Inspected, wanted: Sequence[PageRange], folder: Path, posting: Posting

@@ -45,6 +45,11 @@ def submit_document(context: RunContext, document: Document) -> Outcome:
 
 def _submit(context: RunContext, document: Document) -> Outcome:
     identity = context.job_id(document)
+    with context.jobs_at_work.begin(identity) as begun:
+        return _claimed(context, document, identity) if begun else Outcome("skipped", identity, document.uri)
+
+
+def _claimed(context: RunContext, document: Document, identity: str) -> Outcome:
     try:
         result = context.result_key(document)
         unusable = None
@@ -55,10 +60,12 @@ def _submit(context: RunContext, document: Document) -> Outcome:
         document,
         model=context.options.model,
         answer_schema=context.options.answer_schema,
+        text_layers=context.options.text_layers,
         result=f"s3://{context.destination.bucket}/{result}",
         now=context.clock.now(),
         lease=context.lease("reading"),
         flow_run=context.flow_run,
+        backfill=context.settings.backfill,
     )
     try:
         held = context.ledger.claim(job)

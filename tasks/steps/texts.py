@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from tasks.context import RunContext
 from tasks.faults import EndsDocument
-from tasks.steps.publish import bring_text_into_step
+from tasks.steps.beside import bring_text_into_step
 from tasks.store.location import LEDGER_FOLDER, result_suffix, text_key
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,8 @@ def write_missing_texts(context: RunContext) -> int:
 
 def _without_text(context: RunContext) -> Iterator[str]:
     """The results without a text, from the listing alone: the two lie close together in the order of keys."""
-    suffix, ledger = result_suffix(context.options.model, context.options.answer_schema), LEDGER_FOLDER
+    options, ledger = context.options, LEDGER_FOLDER
+    suffix = result_suffix(options.model, options.answer_schema, options.text_layers)
     waiting: list[str] = []
     for entry in context.objects.list(context.destination.bucket, context.destination.prefix):
         yield from (key for key in waiting if text_key(key) < entry.key)

@@ -6,7 +6,7 @@ Whether a heartbeat is fresh is told by the store's clock, not by its writer's.
 
 import threading
 from datetime import timedelta
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from tasks.clock import Clock
 from tasks.store.object_store import JSON, Described, ObjectStore
@@ -66,6 +66,14 @@ class Heartbeats:
             return None
         fresh_until = found.last_modified + timedelta(seconds=float(found.metadata.get(_SECONDS, 0)))
         return True if fresh_until > self._clock.now() else None
+
+    def living(self) -> list[str]:
+        """The processes that show that they live."""
+        names = (
+            unquote(entry.key.removeprefix(self._folder).removesuffix(".json"))
+            for entry in self._objects.list(self._bucket, self._folder)
+        )
+        return [name for name in names if self.alive(name)]
 
     def forget_dead(self) -> None:
         """Delete the heartbeats of processes that were killed long ago."""

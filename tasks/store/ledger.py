@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,10 +20,10 @@ from pydantic import BaseModel, ValidationError
 
 from tasks.faults import Cancelled, CredentialsRefused, Fault, RecordUnreadable, Superseded
 from tasks.job import transitions
-from tasks.job.record import RECORD_FORMAT, ContentOwner, DoneJob, FailedJob, Job, PageRange
+from tasks.job.record import RECORD_FORMAT, ContentOwner, DoneJob, FailedJob, Job, PageRange, RequestOwner
 from tasks.job.transitions import NOTHING, Change, Counts
 from tasks.store.location import LEDGER_FOLDER, Location
-from tasks.store.object_store import JSON, ObjectStore
+from tasks.store.object_store import JSON, ObjectStore, Stored
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,12 @@ class Held:
 
     job: Job
     etag: str
+
+
+class _Earlier(BaseModel):
+    """What records of done and of failed jobs share."""
+
+    job: Job
 
 
 State = Literal["open", "done", "failed"]
@@ -62,6 +68,11 @@ class Ledger:
     def folder(self) -> str:
         """The key prefix all records lie under."""
         return self._folder
+
+    @property
+    def address(self) -> str:
+        """The folder's address."""
+        return f"s3://{self._bucket}/{self._folder}"
 
     def _key(self, state: State, job_id: str) -> str:
         return f"{self._folder}{state}/{job_id}.json"
@@ -137,19 +148,19 @@ class Ledger:
         closed = transitions.closed(held.job, self._owner, uuid.uuid4().hex)
         etag = self._objects.replace(self._bucket, self._key("open", closed.id), _bytes(closed), held.etag)
         if etag is not None:
-            self.sweep(Held(closed, etag))
+            self._objects.remove(self._bucket, self._key("open", closed.id), etag, just_written=True)
         return etag is not None
 
     def sweep(self, held: Held) -> None:
         """Delete a closed record, and no other that may lie there by now."""
         self._objects.remove(self._bucket, self._key("open", held.job.id), held.etag)
 
-    def finish(self, held: Held, done: DoneJob) -> bool:
-        """Say that the result is published, and close the job. Returns whether nobody else had said so before.
+    def finish(self, held: Held, done: DoneJob) -> str | None:
+        """Say that the result is published, and close the job. Returns the record's ETag; None when another was first.
 
         What is left to tidy up after that is nobody's failure: whoever meets it next does it.
         """
-        first = self._objects.create(self._bucket, self._key("done", held.job.id), _bytes(done)) is not None
+        first = self._objects.create(self._bucket, self._key("done", held.job.id), _bytes(done))
         try:
             if held.job.kept:
                 self.drop_kept(held.job.id)
@@ -170,16 +181,36 @@ class Ledger:
         Returns:
             False when the job was not ours any more: another worker goes on with it, or has finished it.
         """
-        key, body = self._key("failed", held.job.id), _bytes(failed)
-        self._objects.put(self._bucket, key, body, {}, JSON)
+        before, etag = self._write_failed(held.job, failed)
         ours = self.close(held)
+        done = self._objects.exists(self._bucket, self._key("done", held.job.id))
         # Whoever finishes a job looks for a failed record only when the job was not theirs to close.
-        if ours and not self._objects.exists(self._bucket, self._key("done", held.job.id)):
+        if ours and not done:
             return True
-        stored = self._objects.get(self._bucket, key)
-        if stored is not None and stored.body == body:
-            self._objects.remove(self._bucket, key, stored.etag)
+        key = self._key("failed", held.job.id)
+        if etag is not None and (before is None or done):
+            self._objects.remove(self._bucket, key, etag)
+        elif etag is not None and before is not None:
+            self._objects.replace(self._bucket, key, before.body, etag)  # it was the rightful owner's
         return False
+
+    def _write_failed(self, job: Job, failed: FailedJob) -> tuple[Stored | None, str | None]:
+        """Write why a job was given up, unless that was written by somebody who knew as much of the job.
+
+        Returns:
+            What lay there before, and the ETag of what was written, if anything was.
+        """
+        key = self._key("failed", job.id)
+        while True:
+            before = self._objects.get(self._bucket, key)
+            if before is None:
+                etag = self._objects.create(self._bucket, key, _bytes(failed))
+            elif transitions.knows_as_much(self._parse(FailedJob, before.body, job.id).job, job):
+                return before, None
+            else:
+                etag = self._objects.replace(self._bucket, key, _bytes(failed), before.etag)
+            if etag is not None:
+                return before, etag
 
     def put_back(self, failed: FailedJob) -> bool:
         """Open a failed job again, with all that is known of its requests and pages.
@@ -239,6 +270,18 @@ class Ledger:
     def _kept_key(self, job_id: str, pages: PageRange) -> str:
         return f"{self._folder}pages/{job_id}/{pages.first}-{pages.last}.json"
 
+    def claim_request(self, request_id: str, job_id: str) -> bool:
+        """Say that the pages of a request are a job's. Returns False when another job has said so before.
+
+        The API's ids should be unique. Where two processes are given the same one, neither can know, and one text would
+        be published for two documents.
+        """
+        key = f"{self._folder}requests/{hashlib.sha256(request_id.encode()).hexdigest()[:40]}.json"
+        if self._objects.create(self._bucket, key, _bytes(RequestOwner(job=job_id))) is not None:
+            return True
+        stored = self._objects.get(self._bucket, key)
+        return stored is None or self._parse(RequestOwner, stored.body, job_id).job == job_id
+
     def claim_content(self, content: str, variant: str, job_id: str) -> str:
         """Say that a job recognises this content. Returns the job that does: this one, or one before it.
 
@@ -276,6 +319,53 @@ class Ledger:
         """
         return self._objects.remove(self._bucket, self._key("done", job_id), etag)
 
+    def open_again(self, record: DoneJob | FailedJob, entry: RecordEntry) -> bool:
+        """Let a document count as new, so that it is recognised and paid for again; its result stays where it is.
+
+        What was on record is kept under `earlier/` first.
+
+        Args:
+            record: the record of the document as it was read.
+            entry: the same as it was listed.
+
+        Returns:
+            False when another has written a newer one since.
+        """
+        state: State = "done" if isinstance(record, DoneJob) else "failed"
+        key = f"{self._folder}earlier/{entry.id}/{entry.etag.strip(chr(34))}.json"
+        self._objects.put(self._bucket, key, _bytes(record), {}, JSON)
+        return self._objects.remove(self._bucket, self._key(state, entry.id), entry.etag)
+
+    def earlier(self, known: Container[str] = ()) -> Iterator[tuple[str, Job]]:
+        """The jobs of documents as they were before they were done again, by the keys of their records.
+
+        Args:
+            known: keys that are left out: these records never change.
+        """
+        for entry in self._objects.list(self._bucket, f"{self._folder}earlier/"):
+            stored = None if entry.key in known else self._objects.get(self._bucket, entry.key)
+            if stored is not None:
+                with suppress(ValidationError):  # of another version of this program
+                    yield entry.key, _Earlier.model_validate_json(stored.body).job
+
+    def earlier_record(self, job_id: str, etag: str) -> DoneJob | FailedJob | None:
+        """A record as it was before its document was done again; None when there is none.
+
+        Args:
+            job_id: the job.
+            etag: what the record's ETag was.
+
+        Raises:
+            RecordUnreadable: it is of another version of this program.
+        """
+        stored = self._objects.get(self._bucket, f"{self._folder}earlier/{job_id}/{etag}.json")
+        if stored is None:
+            return None
+        try:
+            return self._parse(DoneJob, stored.body, job_id)
+        except RecordUnreadable:
+            return self._parse(FailedJob, stored.body, job_id)
+
     def read_budget(self, name: str) -> tuple[bytes, str] | None:
         """What a budget has been charged so far, with its ETag; None when nothing was."""
         stored = self._objects.get(self._bucket, self._budget_key(name))
@@ -289,6 +379,30 @@ class Ledger:
 
     def _budget_key(self, name: str) -> str:
         return f"{self._folder}budgets/{name}.json"
+
+    def read_backfill(self, name: str) -> tuple[bytes, str] | None:
+        """The record of a backfill, with its ETag; None when there is none of that name."""
+        stored = self._objects.get(self._bucket, self._backfill_key(name))
+        return None if stored is None else (stored.body, stored.etag)
+
+    def write_backfill(self, name: str, body: bytes, etag: str | None) -> bool:
+        """Write a backfill's record over nothing, or over the version read. False when another was first."""
+        if etag is None:
+            return self._objects.create(self._bucket, self._backfill_key(name), body) is not None
+        return self._objects.replace(self._bucket, self._backfill_key(name), body, etag) is not None
+
+    def backfill_names(self) -> list[str]:
+        """The backfills of this destination."""
+        folder = f"{self._folder}backfills/"
+        keys = (entry.key.removeprefix(folder) for entry in self._objects.list(self._bucket, folder))
+        return [key.removesuffix(".json") for key in keys if key.endswith(".json") and "/" not in key]
+
+    def report_key(self, name: str) -> str:
+        """Where the report of a backfill lies, a page for people."""
+        return f"{self._folder}backfills/{name}/report.html"
+
+    def _backfill_key(self, name: str) -> str:
+        return f"{self._folder}backfills/{name}.json"
 
     def entries(self, state: State) -> Iterator[RecordEntry]:
         """The records in one state, as listed; costs no reads."""

@@ -198,8 +198,14 @@ class FolderObjects:
         else:
             self._write_file(bucket, key, body, metadata, ...)
 
-    def remove(self, bucket: str, key: str, etag: str) -> bool:
+    def remove(self, bucket: str, key: str, etag: str, *, just_written: bool = False) -> bool:  # noqa: ARG002  # it heeds conditions
         """Delete an object while it is exactly the version with that ETag, and no other that took its place.
+
+        Args:
+            bucket: the bucket.
+            key: the object's key.
+            etag: the version.
+            just_written: makes no difference here.
 
         Returns:
             True when that version is gone, by this call or already; False when another is in its place, left alone.

@@ -11,8 +11,17 @@ _LONGEST_KEY = 1024
 DEFAULT_MODEL = "ocr"
 LEDGER_FOLDER = "_jobs/"
 _RESULT = re.compile(r"\.ocr(\.[A-Za-z0-9._-]+)?\.(json|txt)\Z")
-# A folder of the ledger, and JSON in it; or the object that the proof of conditional writes makes and deletes.
-_LEDGER = re.compile(r"(?:\A|/)_jobs/(?:[a-z]+/.*\.json|check-[0-9a-f]{32})\Z", re.DOTALL)
+# A folder of the ledger and JSON in it, a file of the catalogue, or the object that the proof of conditional writes
+# makes and deletes.
+_LEDGER = re.compile(
+    r"(?:\A|/)_jobs/(?:[a-z]+/.*\.json|catalogue/[a-z]+/[0-9a-f]{32}\.(?:parquet|jsonl\.gz)|check-[0-9a-f]{32})\Z",
+    re.DOTALL,
+)
+# Documents can be called "scan.ocr.pdf": with a document's ending before it, the name is this program's.
+_OWN_PDF = re.compile(
+    r"\.(?:pdf|tiff?|jpe?g|png|bmp|dib|hei[cf]|docx|pptx|xlsx|hwpx?)\.ocr(\.[A-Za-z0-9._-]+)?\.pdf\Z", re.IGNORECASE
+)
+_PERHAPS_PDF = re.compile(r"\.ocr(\.[A-Za-z0-9._-]+)?\.pdf\Z")
 _MARKERS = {".keep", ".gitkeep"}
 _HADOOP_FOLDER = "_$folder$"
 
@@ -52,19 +61,24 @@ class Location:
         return key.removeprefix(self.prefix)
 
 
-def result_suffix(model: str = DEFAULT_MODEL, schema: str | None = None) -> str:
+def result_suffix(model: str = DEFAULT_MODEL, schema: str | None = None, text_layers: str | None = None) -> str:
     """What the keys of results end in."""
-    parts = ["", "ocr", *([model] if model != DEFAULT_MODEL else []), *([schema] if schema else []), "json"]
-    return ".".join(parts)
+    variant = [model if model != DEFAULT_MODEL else None, schema, text_layers]
+    return ".".join(("", "ocr", *filter(None, variant), "json"))
 
 
 def result_key(
-    source: Location, destination: Location, key: str, model: str = DEFAULT_MODEL, schema: str | None = None
+    source: Location,
+    destination: Location,
+    key: str,
+    model: str = DEFAULT_MODEL,
+    schema: str | None = None,
+    text_layers: str | None = None,
 ) -> str:
     """Where the result of a document lies: `a/b.pdf.ocr.json`.
 
-    A model other than the alias, and a schema, come before the ending, so that the results of several lie side by
-    side: `a/b.pdf.ocr.ocr-250904.clova.json`.
+    A model other than the alias, a schema, and whose text was taken, come before the ending, so that the results of
+    several lie side by side: `a/b.pdf.ocr.ocr-250904.clova.json`, `a/b.pdf.ocr.skip-text.json`.
 
     Raises:
         DocumentFault: the key would be longer than S3 allows (1,024 bytes).
@@ -74,7 +88,7 @@ def result_key(
             FailureCode.KEY_RESERVED,
             f"its result would lie in the ledger's folder {LEDGER_FOLDER}: put the document elsewhere",
         )
-    result = destination.key(source.relative(key) + result_suffix(model, schema))
+    result = destination.key(source.relative(key) + result_suffix(model, schema, text_layers))
     length = len(result.encode())
     if length > _LONGEST_KEY:
         raise DocumentFault(
@@ -90,13 +104,27 @@ def text_key(result: str) -> str:
     return result.removesuffix(".json") + ".txt"
 
 
+def pdf_key(result: str) -> str:
+    """Where the searchable PDF of a result lies."""
+    return result.removesuffix(".json") + ".pdf"
+
+
 def is_output(key: str) -> bool:
     """Whether a key is one that this program gives to results and records of some destination, wherever it lies.
 
-    Told by its shape alone: reading every object of a source would cost more than the listing. All such keys end in
-    .json or .txt, which no format that can be recognised does; the ledger's folder may hold documents of others.
+    Told by its shape alone: reading every object of a source would cost more than the listing. Such keys end in
+    .json, .txt, .parquet or .gz, which no format that can be recognised does, or in a document's ending and .ocr.pdf;
+    the ledger's folder may hold documents of others.
     """
-    return bool(_RESULT.search(key) or _LEDGER.search(key))
+    return bool(_RESULT.search(key) or _LEDGER.search(key) or _OWN_PDF.search(key))
+
+
+def may_be_output(key: str) -> bool:
+    """Whether a key that is no output by its shape may be the searchable PDF of a document without an ending.
+
+    "scan.ocr.pdf" may as well be somebody's document: the object's metadata tell.
+    """
+    return bool(_PERHAPS_PDF.search(key)) and not is_output(key)
 
 
 def is_marker(key: str, size: int | None = None) -> bool:

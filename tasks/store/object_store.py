@@ -74,8 +74,14 @@ class ObjectStore(Protocol):
     def put(self, bucket: str, key: str, body: bytes | BinaryIO, metadata: Mapping[str, str], media_type: str) -> None:
         """Write an object, whatever was there. A file is streamed."""
 
-    def remove(self, bucket: str, key: str, etag: str) -> bool:
+    def remove(self, bucket: str, key: str, etag: str, *, just_written: bool = False) -> bool:
         """Delete an object while it is exactly the version with that ETag, and no other that took its place.
+
+        Args:
+            bucket: the bucket.
+            key: the object's key.
+            etag: the version.
+            just_written: whether the call before this one has written that version, which is as good as a look.
 
         Returns:
             True when that version is gone, by this call or already; False when another is in its place, left alone.

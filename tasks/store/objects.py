@@ -218,7 +218,7 @@ class Objects:
         except ERRORS as error:
             raise explained(error, f"write s3://{bucket}/{key}", bucket) from error
 
-    def remove(self, bucket: str, key: str, etag: str) -> bool:
+    def remove(self, bucket: str, key: str, etag: str, *, just_written: bool = False) -> bool:
         """Delete an object while it is exactly the version with that ETag, and no other that took its place.
 
         A DELETE whose answer was lost is not repeated before the object is looked at: it may have been carried out,
@@ -229,6 +229,8 @@ class Objects:
             bucket: the bucket.
             key: the object's key.
             etag: the version, as it was read or written.
+            just_written: whether the call before this one has written that version, which is as good as a look. A
+                DELETE that is repeated is preceded by a look in any case.
 
         Returns:
             True when that version is gone, by this call or already; False when another is in its place, left alone.
@@ -238,8 +240,12 @@ class Objects:
             SetupFault: it may not be deleted.
         """
 
+        look = not just_written
+
         def delete() -> bool:
-            if not self._deletes_heed_conditions and (other := self._replaced(bucket, key, etag)) is not None:
+            nonlocal look
+            looks, look = look, True
+            if looks and not self._deletes_heed_conditions and (other := self._replaced(bucket, key, etag)) is not None:
                 return other
             try:
                 self._delete_if(bucket, key, etag)

@@ -59,9 +59,9 @@ class Sides:
         """See ObjectStore."""
         self._of(bucket).put(bucket, key, body, metadata, media_type)
 
-    def remove(self, bucket: str, key: str, etag: str) -> bool:
+    def remove(self, bucket: str, key: str, etag: str, *, just_written: bool = False) -> bool:
         """See ObjectStore."""
-        return self._of(bucket).remove(bucket, key, etag)
+        return self._of(bucket).remove(bucket, key, etag, just_written=just_written)
 
     def delete(self, bucket: str, key: str) -> None:
         """See ObjectStore."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -35,6 +36,15 @@ def _identifier(value: Any) -> Any:
 def _count(value: Any) -> Any:
     """A number that nothing depends on: nonsense is as good as none."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31 else None
+
+
+def _time(value: Any) -> datetime | None:
+    """A moment that nothing depends on: nonsense is as good as none."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def _number(value: Any) -> Any:
@@ -74,6 +84,8 @@ class RequestStatus(_Answer):
     total_pages: int | None = None
     completed_pages: Annotated[int | None, BeforeValidator(_count)] = None  # for the progress only
     failure_message: Annotated[str, BeforeValidator(_words)] = ""
+    requested_at: Annotated[datetime | None, BeforeValidator(_time)] = None
+    completed_at: Annotated[datetime | None, BeforeValidator(_time)] = None
     batches: Annotated[tuple[Batch, ...], Field(max_length=_MOST_BATCHES), BeforeValidator(_list)] = ()
 
     @property

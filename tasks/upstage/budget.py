@@ -1,44 +1,50 @@
-"""The pages a run may send: reserved before every POST, and kept where a run that is started again finds them.
+"""One meter: the pages and the money that may be spent, reserved before every POST, kept where all who spend see them.
 
-A budget belongs to a flow run, by its id: suspended, resumed, retried or spread over processes, the run goes on with
-what is left. Each document under way holds a reservation. When it ends, what was sent and lost is charged; of one that
-a killed process left behind, the job's own record tells what it came to.
+A meter belongs to a run, a backfill, a day or a month, by its name in the store. Each document under way holds a
+reservation. When it ends, what was sent and lost is charged; of one that a killed process left behind, the job's own
+record tells what it came to. `tasks.upstage.gate` holds several meters against one POST.
+
+Reservations are by document, and those of all threads that wait go into one write: as precise near the ceiling as far
+from it, and no slower than the store answers.
 """
 
 import threading
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tasks.faults import Passes, SetupFault
+from tasks.faults import Fault, Passes, SetupFault
 
 _ATTEMPTS = 100
+MICROS = 1_000_000
+"""Money is counted in millionths of a dollar: whole numbers, whose sums do not drift."""
 
 
 class BudgetStore(Protocol):
-    """Where budgets are kept, with conditional writes."""
+    """Where meters are kept, with conditional writes."""
 
     def read_budget(self, name: str) -> tuple[bytes, str] | None:
-        """A budget with its ETag; None when nothing was charged yet."""
+        """A meter with its ETag; None when nothing was charged yet."""
 
     def write_budget(self, name: str, body: bytes, etag: str | None) -> bool:
-        """Write a budget over nothing, or over the version read. False when another was first."""
+        """Write a meter over nothing, or over the version read. False when another was first."""
 
 
 class InMemory:
-    """Keeps budgets in this process: for runs that no other process shares, and that no other continues."""
+    """Keeps meters in this process: for runs that no other process shares, and that no other continues."""
 
     def __init__(self) -> None:
         self._written: dict[str, tuple[bytes, str]] = {}
 
     def read_budget(self, name: str) -> tuple[bytes, str] | None:
-        """A budget with its ETag; None when nothing was charged yet."""
+        """A meter with its ETag; None when nothing was charged yet."""
         return self._written.get(name)
 
     def write_budget(self, name: str, body: bytes, etag: str | None) -> bool:
-        """Write a budget over nothing, or over the version read. False when another was first."""
+        """Write a meter over nothing, or over the version read. False when another was first."""
         current = self._written.get(name)
         if (current[1] if current else None) != etag:
             return False
@@ -53,6 +59,7 @@ class Reserved(BaseModel):
         job: the job.
         pages: how many.
         before: the pages that the job's record counted as sent or lost when this was reserved.
+        price: of a page, in millionths of a dollar.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,33 +67,45 @@ class Reserved(BaseModel):
     job: str
     pages: int
     before: int
+    price: int = 0
 
 
 class Charged(BaseModel):
-    """The record under `_jobs/budgets/`: what one run has spent, and what it may be spending at this moment."""
+    """The record under `_jobs/budgets/`: what has been spent, and what may be being spent at this moment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     sent: int = Field(0, description="pages in accepted submissions")
     lost: int = Field(0, ge=0, description="pages in submissions whose answer was lost: they may be paid for")
+    cost: int = Field(0, description="of both, in millionths of a dollar")
     reserved: Mapping[str, Reserved] = Field({}, description="by the reservation's name: pages about to be sent")
 
     @property
     def total(self) -> int:
-        """All that is spent, or may be."""
+        """All pages that are spent, or may be."""
         return self.sent + self.lost + sum(reserved.pages for reserved in self.reserved.values())
+
+    @property
+    def total_cost(self) -> int:
+        """All money that is spent, or may be, in millionths of a dollar."""
+        return self.cost + sum(reserved.pages * reserved.price for reserved in self.reserved.values())
 
     def changed(self, **changes: object) -> "Charged":
         """The same with other values, which are checked."""
-        return self.model_validate({**dict(self), **changes})
+        return self.model_validate({**dict(self), "format": 2, **changes})
+
+    def charged(self, pages: int, price: int) -> "Charged":
+        """With pages that turned out to be spent, or, with a negative number, not to be."""
+        return self.changed(sent=self.sent + pages, cost=self.cost + pages * price)
 
     def settled(self, name: str, sent: int, lost: int) -> "Charged":
         """With a reservation ended. One that is gone was charged by whoever took its job over."""
         if name not in self.reserved:
             return self
         left = {key: reserved for key, reserved in self.reserved.items() if key != name}
-        return self.changed(sent=self.sent + sent, lost=self.lost + lost, reserved=left)
+        cost = self.cost + (sent + lost) * self.reserved[name].price
+        return self.changed(sent=self.sent + sent, lost=self.lost + lost, cost=cost, reserved=left)
 
     def without_leftovers(self, job: str, spent: int) -> "Charged":
         """With the reservations ended that dead processes left behind for a job.
@@ -102,21 +121,78 @@ class Charged(BaseModel):
         return charged
 
 
+def read_charged(name: str, body: bytes) -> Charged:
+    """A meter's record.
+
+    Raises:
+        SetupFault: it cannot be read; nothing may be sent.
+    """
+    try:
+        return Charged.model_validate_json(body)
+    except ValidationError as error:
+        raise SetupFault(
+            f"the budget {name} in the ledger cannot be read ({error.errors()[0]['msg']}), so nothing is "
+            "sent: it is of another version of this program, or was edited; use that version, or move it away"
+        ) from error
+
+
+def micros(dollars: float | None) -> int | None:
+    """Dollars as millionths of a dollar; None stays None."""
+    return None if dollars is None else round(dollars * MICROS)
+
+
+Change = Callable[[Charged], Charged | None]
+
+
+@dataclass
+class _Waiting:
+    """A change that a thread waits for."""
+
+    change: Change
+    written: bool | None = None
+    fault: Fault | None = None
+
+
 class Budget:
-    """The pages that may still be sent in a run. Shared by all threads, and by all processes that serve the run.
+    """One meter and its ceiling. Shared by all threads, and by all processes that spend by it.
 
     Args:
-        pages: the ceiling; None for none, which costs no calls.
-        name: the budget's name in the store.
+        pages: the ceiling in pages; None for none.
+        name: the meter's name in the store.
         store: where it is kept.
+        cost: the ceiling in millionths of a dollar; None for none.
+        price: of a page, in millionths of a dollar.
+        always: count although there is no ceiling; otherwise a meter without one costs no calls.
+        label: whose it is, for people.
     """
 
-    def __init__(self, pages: int | None, name: str = "", store: BudgetStore | None = None) -> None:
-        self._ceiling = pages
-        self._name = name
+    def __init__(
+        self,
+        pages: int | None,
+        name: str = "",
+        store: BudgetStore | None = None,
+        *,
+        cost: int | None = None,
+        price: int = 0,
+        always: bool = False,
+        label: str = "this run",
+    ) -> None:
+        self.pages, self.cost = pages, cost
+        self.name = name
+        self.label = label
+        self._price = price
+        self._always = always
         self._store: BudgetStore = store or InMemory()
         self._lock = threading.Lock()  # one write at a time from this process: they would only lose to one another
-        self._waiting: list[Callable[[Charged], Charged]] = []  # written together with the next reservation
+        self._queue: list[_Waiting] = []
+        self._later: list[Change] = []  # written together with the next reservation
+        self._queued = threading.Lock()
+        self.last = Charged()  # as last read or written
+
+    @property
+    def counts(self) -> bool:
+        """Whether anything is written at all."""
+        return self._always or self.pages is not None or self.cost is not None
 
     def reserve(self, job_id: str, pages: int, spent: int = 0) -> "Reservation | None":
         """Reserve pages for a job, or nothing at all.
@@ -128,10 +204,10 @@ class Budget:
                 behind for the job are charged by that.
 
         Raises:
-            Passes, SetupFault: the budget cannot be read or written; nothing may be sent.
+            Passes, SetupFault: the meter cannot be read or written; nothing may be sent.
         """
         name = uuid.uuid4().hex
-        reserved = Reserved(job=job_id, pages=pages, before=spent)
+        reserved = Reserved(job=job_id, pages=pages, before=spent, price=self._price)
 
         def take(charged: Charged) -> Charged:
             charged = charged.without_leftovers(job_id, spent)
@@ -143,68 +219,142 @@ class Budget:
         """Enlarge a reservation. Returns whether there was room."""
         return self._within_ceiling(lambda charged: charged.changed(reserved={**charged.reserved, name: reserved}))
 
-    def charge(self, pages: int) -> None:
-        """Charge pages that turned out to be spent, or, with a negative number, not to be."""
-        if self._ceiling is not None and pages:
-            self._write(lambda charged: charged.changed(sent=charged.sent + pages))
+    def charge(self, pages: int, price: int | None = None) -> None:
+        """Charge pages that turned out to be spent, or, with a negative number, not to be.
+
+        Args:
+            pages: how many.
+            price: of a page when they were sent, in millionths of a dollar; the meter's own when left out.
+        """
+        if self.counts and pages:
+            self._write(lambda charged: charged.charged(pages, self._price if price is None else price))
 
     def settle(self, name: str, sent: int, lost: int) -> None:
         """End a reservation: charge what was sent and lost, and free the rest.
 
         Written with the next reservation, or by `close`: until then the whole reservation counts as spent.
         """
-        self._later(lambda charged: charged.settled(name, sent, lost))
+        self._soon(lambda charged: charged.settled(name, sent, lost))
 
     def taken_over(self, job_id: str, spent: int) -> None:
         """A job's worker died: what its reservation came to, the job's record tells. Written like `settle`."""
-        self._later(lambda charged: charged.without_leftovers(job_id, spent))
+        self._soon(lambda charged: charged.without_leftovers(job_id, spent))
+
+    def clear(self, spent_of: Callable[[str], int | None]) -> bool:
+        """End the reservations, as of the last look, of jobs that nobody works on any more.
+
+        A process that is killed after its job's record was written, and before the end of its reservation was, leaves
+        one that nobody takes over: the job is done, failed, or waits for the API. Its record tells what was spent.
+
+        Args:
+            spent_of: the pages that a job's record counts as sent or lost; None where somebody may be sending them.
+
+        Returns:
+            Whether there were any. Written like `settle`.
+        """
+        found = False
+        for name, reserved in self.last.reserved.items():  # those that are made from now on have other names
+            if (spent := spent_of(reserved.job)) is not None:
+                self.settle(name, max(0, spent - reserved.before), 0)
+                found = True
+        return found
 
     def close(self) -> None:
         """Write what is not written yet."""
-        if self._waiting:
+        if self._later:
             self._write(lambda charged: charged)
 
-    def _later(self, change: Callable[[Charged], Charged]) -> None:
-        if self._ceiling is not None:
-            with self._lock:
-                self._waiting.append(change)
+    def fits(self, charged: Charged) -> bool:
+        """Whether so much is within the ceiling."""
+        pages, cost = self.pages, self.cost
+        return (pages is None or charged.total <= pages) and (cost is None or charged.total_cost <= cost)
+
+    def room(self) -> str:
+        """What is left, in words, as of the last look."""
+        parts = []
+        if self.pages is not None:
+            parts.append(f"{max(0, self.pages - self.last.total):,} of {self.pages:,} pages are left")
+        if self.cost is not None:
+            left = max(0, self.cost - self.last.total_cost) / MICROS
+            parts.append(f"${left:,.2f} of ${self.cost / MICROS:,.2f} is left")
+        return ", ".join(parts)
+
+    @property
+    def share(self) -> float:
+        """How much of the ceiling is spent or reserved, as of the last look: 1.0 is all of it."""
+        shares = [0.0]
+        if self.pages is not None:
+            shares.append(self.last.total / self.pages if self.pages else 1.0)
+        if self.cost is not None:
+            shares.append(self.last.total_cost / self.cost if self.cost else 1.0)
+        return max(shares)
+
+    def _soon(self, change: Change) -> None:
+        if self.counts:
+            with self._queued:
+                self._later.append(change)
 
     def _within_ceiling(self, change: Callable[[Charged], Charged]) -> bool:
-        ceiling = self._ceiling
-        if ceiling is None:
+        if not self.counts:
             return True
 
         def checked(charged: Charged) -> Charged | None:
             changed = change(charged)
-            return changed if changed.total <= ceiling else None
+            return changed if self.fits(changed) else None
 
         return self._write(checked)
 
-    def _write(self, change: Callable[[Charged], Charged | None]) -> bool:
-        """Apply a change to the record, after those that wait for it. False where it is refused."""
+    def _write(self, change: Change) -> bool:
+        """Apply a change to the record, together with those of other threads. False where it is refused."""
+        waiting = _Waiting(change)
+        with self._queued:
+            self._queue.append(waiting)
         with self._lock:
-            for _ in range(_ATTEMPTS):
-                stored = self._store.read_budget(self._name)
-                charged = Charged() if stored is None else self._parsed(stored[0])
-                for waiting in self._waiting:
-                    charged = waiting(charged)
-                changed = change(charged)
-                if changed is None and not self._waiting:
-                    return False
-                body = (charged if changed is None else changed).model_dump_json().encode()
-                if self._store.write_budget(self._name, body, None if stored is None else stored[1]):
-                    self._waiting.clear()
-                    return changed is not None
-        raise Passes(f"others keep writing the budget {self._name}: nothing was sent")
+            if waiting.written is None and waiting.fault is None:  # not done by the thread that had the lock before
+                self._write_all()
+        if waiting.fault is not None:
+            raise waiting.fault
+        return bool(waiting.written)
 
-    def _parsed(self, body: bytes) -> Charged:
+    def _write_all(self) -> None:
+        with self._queued:
+            batch, self._queue = self._queue, []
+            later, self._later = self._later, []
         try:
-            return Charged.model_validate_json(body)
-        except ValidationError as error:
-            raise SetupFault(
-                f"the budget {self._name} in the ledger cannot be read ({error.errors()[0]['msg']}), so nothing is "
-                "sent: it is of another version of this program, or was edited; use that version, or move it away"
-            ) from error
+            taken = self._written(batch, later)
+        except BaseException as error:
+            fault = (
+                error if isinstance(error, Fault) else Passes(f"the budget {self.name} could not be written: {error}")
+            )
+            with self._queued:
+                self._later = later + self._later
+            for waiting in batch:
+                waiting.fault = fault
+            if fault is not error:
+                raise
+            return
+        for waiting, written in zip(batch, taken, strict=True):
+            waiting.written = written
+
+    def _written(self, batch: list[_Waiting], later: list[Change]) -> list[bool]:
+        """Write what is within the ceiling. Returns which of the changes were."""
+        for _ in range(_ATTEMPTS):
+            stored = self._store.read_budget(self.name)
+            before = charged = Charged() if stored is None else read_charged(self.name, stored[0])
+            for settled in later:
+                charged = settled(charged) or charged
+            taken = []
+            for waiting in batch:
+                changed = waiting.change(charged)
+                taken.append(changed is not None)
+                charged = charged if changed is None else changed
+            self.last = charged
+            if charged == before:
+                return taken
+            body = charged.model_dump_json().encode()
+            if self._store.write_budget(self.name, body, None if stored is None else stored[1]):
+                return taken
+        raise Passes(f"others keep writing the budget {self.name}: nothing was sent")
 
 
 class Reservation:
@@ -227,11 +377,20 @@ class Reservation:
 
     def extend(self, pages: int) -> bool:
         """Reserve more, to send pages again. Returns whether there was room."""
-        larger = Reserved(job=self._reserved.job, pages=self._reserved.pages + pages, before=self._reserved.before)
-        if not self._budget.extend(self._name, larger):
+        return self.resized(self._reserved.pages + pages)
+
+    def resized(self, pages: int) -> bool:
+        """Reserve another number of pages in all. Returns whether there was room."""
+        changed = Reserved.model_validate({**dict(self._reserved), "pages": pages})
+        if not self._budget.extend(self._name, changed):
             return False
-        self._reserved = larger
+        self._reserved = changed
         return True
+
+    @property
+    def pages(self) -> int:
+        """How many pages are reserved."""
+        return self._reserved.pages
 
     def __enter__(self) -> Self:
         return self

@@ -250,8 +250,9 @@ class UpstageClient:
 
                     def moved(monitor: Any) -> None:
                         nonlocal sent
-                        before, sent = sent, monitor.bytes_read
-                        call.moved(sent - before)
+                        # A call that was cut raises here, before this piece is handed to the connection.
+                        call.moved(monitor.bytes_read - sent)
+                        sent = monitor.bytes_read
                         if sent >= encoder.len:
                             call.allow(seconds, when_ended=_LAST_SECONDS)
 
@@ -284,7 +285,7 @@ class UpstageClient:
         # What is not offered in one way may be in another, and what is not for one model may be for another.
         if isinstance(fault, AccountFault) and not isinstance(fault, NotOffered):
             self.stop_submitting(fault)
-        raise self._noted(response.status_code, fault)
+        raise self._noted(response, fault, submitting=True)
 
     def _unanswered(self, name: str, submission: Submission, whole: bool, error: requests.RequestException) -> Fault:
         """What it means that a document got no answer: one whose upload was cut short cannot have been accepted."""
@@ -361,7 +362,7 @@ class UpstageClient:
         if response.status_code == 404:
             raise RequestUnknown("the API does not know the request (404)")
         fault = fault_of(response.status_code, answer, response.headers, self._clock.now(), submitting=None)
-        raise self._noted(response.status_code, fault)
+        raise self._noted(response, fault, submitting=False)
 
     def _prove_api(self, response: requests.Response, call: Call) -> None:
         """Refuse a web page for people, such as a network's sign-in page, which has status 200 for everything."""
@@ -446,10 +447,10 @@ class UpstageClient:
         # A key shorter than any real one could be a word of the answer.
         return answer.replace(self._key.encode(), "…".encode()) if len(self._key) >= _SHORTEST_KEY else answer
 
-    def _noted(self, status: int, fault: Fault) -> Fault:
-        """What an answer means; of a wait that it asks for, the other threads are told as well."""
-        if status == 429 and isinstance(fault, Passes) and fault.retry_after:
-            self._throttle.pause(fault.retry_after)
+    def _noted(self, response: requests.Response, fault: Fault, *, submitting: bool) -> Fault:
+        """What an answer means; of a refusal, and of a wait that it asks for, the other threads are told as well."""
+        if response.status_code == 429 and isinstance(fault, Passes):
+            self._throttle.refused(response.headers, fault.retry_after, submitting=submitting)
         return fault
 
     def _patiently(self, call: Callable[[], Answer], what: str, attempts: int = ATTEMPTS) -> Answer:

@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+PRICE_PER_PAGE = 0.0015  # dollars, as the vendor publishes it
 RESULT_DAYS = 30  # how long the API keeps a finished request's result
 
 

@@ -82,6 +82,25 @@ def look_at(task: str, file: Path, *arguments: str | int | Path) -> str:
 def _run(
     task: str, megabytes: int, seconds: float, file: Path, *arguments: str | int | Path
 ) -> "subprocess.CompletedProcess[bytes]":
+    return run_program(extract.__file__, task, megabytes, seconds, file, *arguments)
+
+
+def run_program(
+    program: str, task: str, megabytes: int, seconds: float, file: Path, *arguments: str | int | Path
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run a program that is built like `extract`.
+
+    Args:
+        program: its file.
+        task: which of its tasks.
+        megabytes: how much memory it may take, beyond what libraries and mapped documents do.
+        seconds: how long it may take.
+        file: the document.
+        arguments: what else the task takes.
+
+    Raises:
+        subprocess.TimeoutExpired: it takes longer.
+    """
     # -P: nothing beside the script is imported in place of the real thing.
-    command = [sys.executable, "-P", extract.__file__, task, str(megabytes), str(file), *map(str, arguments)]
+    command = [sys.executable, "-P", program, task, str(megabytes), str(file), *map(str, arguments)]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds)

@@ -10,10 +10,13 @@ Run by `tasks.documents.files.apart`. Imports no more libraries than the task ne
 | `count` | FILE | what pdfium says, as JSON |
 | `rebuild` | FILE PAGES TO | |
 | `import` | FILE FIRST LAST TO | |
+| `text-layers` | FILE TO TRUSTED | |
+| `count-text-layers` | FILE TRUSTED | how many pages have a usable text layer |
 | `compare` | FILE FIRST LAST PAGES PART AT | the page that looks different in the part, or 0 |
 """
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,6 +50,14 @@ def _done(task: str, file: Path, arguments: list[str]) -> str:
             return ""
         first, last, to = arguments
         return str(pdf_parts.write_part(file, int(first), int(last), Path(to)))
+    if task in ("text-layers", "count-text-layers"):
+        from tasks.documents.files import text_layers
+
+        trusted = arguments[-1] == "1"
+        if task == "count-text-layers":
+            return str(text_layers.count_text_layers(file, trust_ocr_layers=trusted))
+        text_layers.write_text_layers(file, Path(arguments[0]), trust_ocr_layers=trusted)
+        return ""
     from tasks.documents.files import pdf_second_reader
 
     if task == "count":
@@ -62,12 +73,24 @@ def _done(task: str, file: Path, arguments: list[str]) -> str:
     return str(pdf_second_reader.first_difference(file, int(first), int(last), int(pages), Path(part), int(at)))
 
 
-def _main(task: str, megabytes: str, file: str, *arguments: str) -> int:
+def main(done: Callable[[str, Path, list[str]], str], task: str, megabytes: str, file: str, *arguments: str) -> int:
+    """Do a task within bounds on memory, and print what it gives, or why it cannot be done.
+
+    Args:
+        done: does the task, with the document and what else it takes.
+        task: which.
+        megabytes: how much memory it may take.
+        file: the document.
+        arguments: what else the task takes.
+
+    Returns:
+        How the program is to end.
+    """
     _bound(int(megabytes), Path(file))
     # Found wherever the project lies, last, so that nothing of it is imported in place of a library.
     sys.path.append(str(Path(__file__).parents[3]))
     try:
-        print(_done(task, Path(file), list(arguments)))
+        print(done(task, Path(file), list(arguments)))
     except OSError as error:
         print(error.errno or 0)
         return MACHINE
@@ -78,4 +101,4 @@ def _main(task: str, megabytes: str, file: str, *arguments: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(*sys.argv[1:]))
+    sys.exit(main(_done, *sys.argv[1:]))

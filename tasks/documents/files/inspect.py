@@ -46,6 +46,7 @@ class Inspected:
         restricted: whether it is a PDF that an owner password restricts: a copy without encryption is sent.
         disputed: whether it is a PDF whose page tree claims other pages than there are: a copy of these is sent.
         reader: which reader counted the pages of a PDF, and divides it.
+        text_pages: how many of its pages hold their text, where somebody has counted these.
     """
 
     form: Format
@@ -56,6 +57,7 @@ class Inspected:
     restricted: bool = False
     disputed: bool = False
     reader: Reader = "qpdf"
+    text_pages: int = 0
 
 
 def inspect_document(file: Path, name: str, limits: InspectionLimits) -> Inspected:

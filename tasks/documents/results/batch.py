@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from tasks.faults import Passes
 
 
@@ -178,10 +180,16 @@ _OUTLINE = bytes(
 )
 # Below 1e100 it takes more than 200 digits before the point to exceed what a float can hold.
 _TOO_LARGE = (b"0e000", b"0e+000", b"0" * 200)
+_LONG_NUMBER = b"0" * 18  # an integer that orjson may not hold
 
 
 def _parse(raw: bytes) -> Any:
     outline = raw.translate(_OUTLINE)
+    if _LONG_NUMBER not in outline and b"0e" not in outline:  # then it reads what Python does, five times as fast
+        try:
+            return orjson.loads(raw)
+        except ValueError:  # lone surrogates, depth: Python decides, and says what is wrong
+            pass
     if any(mark in outline for mark in _TOO_LARGE) or b"\0" in raw:  # a zero byte: not UTF-8, so no outline
         return json.loads(raw, parse_constant=_refuse, parse_float=_finite)
     return json.loads(raw, parse_constant=_refuse)

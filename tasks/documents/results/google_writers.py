@@ -100,7 +100,7 @@ class DocumentWriter(ResultWriter):
     def _write_told_as_response(self, answer: Answer, pages: Sequence[Answer]) -> None:
         self._out.write(self.opening + "".join("\n" + dumps(page) for page in pages))
         self.pages = 1
-        self.words = count_words(Form.RESPONSES, answer)
+        self.words = self._measurer.add(Form.RESPONSES, answer)
         if self._plain is not None:
             self._plain.add(page_texts(Form.RESPONSES, answer)[0])
 

@@ -16,6 +16,7 @@ from tasks.documents.results.words import plain_text
 from tasks.documents.results.writers import ClovaWriter, OwnWriter, ResultWriter
 from tasks.faults import DocumentFault, FailureCode
 from tasks.job.coverage import Share
+from tasks.job.record import Measured
 
 _WRITERS: dict[Form | None, type[ResultWriter]] = {
     writer.form: writer for writer in (OwnWriter, ClovaWriter, ResponsesWriter, DocumentWriter)
@@ -27,7 +28,12 @@ class Merged:
     """What was written."""
 
     pages: int
-    words: int
+    measured: Measured
+
+    @property
+    def words(self) -> int:
+        """How many words the pages hold."""
+        return self.measured.words
 
 
 def merge(
@@ -75,7 +81,7 @@ def merge(
             del answer  # before the next is read: one batch in memory, not two
         assert writer is not None
         writer.end()
-        return Merged(writer.pages, writer.words)
+        return Merged(writer.pages, writer.measured)
 
 
 def _agreed(before: str, shape: str, share: Share) -> str:

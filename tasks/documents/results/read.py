@@ -5,7 +5,7 @@ One page is in memory at a time, or one response where the form has several page
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -15,7 +15,10 @@ import ijson
 from tasks.documents.results.batch import Form, form_of
 from tasks.documents.results.words import (
     ResultPage,
+    ResultWord,
+    Size,
     count_words,
+    page_sizes,
     page_texts,
     page_words,
     plain_text,
@@ -43,30 +46,47 @@ def read_pages(result: Path) -> Iterator[ResultPage]:
     Raises:
         DocumentFault: the file is no result, or ends before it is whole.
     """
-    number = 0
-    try:
-        for form, unit in _units(result):
-            for text, words in zip(page_texts(form, unit), page_words(form, unit), strict=True):
-                number += 1
-                yield ResultPage(number, text, words)
-    except (ijson.JSONError, ValueError, RecursionError) as error:
-        raise _no_result("it is cut or garbled") from error
-    if not number:
-        raise _no_result("it holds no page")
+    return (ResultPage(number, *parts) for number, parts in enumerate(_read(result, _parts), 1))
+
+
+def read_texts(result: Path) -> Iterator[str]:
+    """Give the text of each page of a result, in order; in half the time of `read_pages`.
+
+    Raises:
+        DocumentFault: the file is no result, or ends before it is whole.
+    """
+    return _read(result, page_texts)
 
 
 def write_text(result: Path, to: Path) -> int:
     """Write the plain text of a result, as `merge` does with `text_to`; gives the number of pages.
 
     Raises:
-        DocumentFault: as `read_pages` does; what was written until then is no whole text.
+        DocumentFault: as `read_texts` does; what was written until then is no whole text.
     """
     number = 0
     with plain_text(to) as plain:
-        for page in read_pages(result):
-            plain.add(page.text)
-            number = page.number
+        for number, text in enumerate(read_texts(result), 1):  # noqa: B007  # how many there were
+            plain.add(text)
     return number
+
+
+def _parts(form: Form, unit: dict[str, Any]) -> Iterator[tuple[str, tuple[ResultWord, ...], Size | None]]:
+    return zip(page_texts(form, unit), page_words(form, unit), page_sizes(form, unit), strict=True)
+
+
+def _read(result: Path, read: Callable[[Form, dict[str, Any]], Iterable[Parsed]]) -> Iterator[Parsed]:
+    """What a function reads of each page."""
+    any_page = False
+    try:
+        for form, unit in _units(result):
+            for page in read(form, unit):
+                any_page = True
+                yield page
+    except (ijson.JSONError, ValueError, RecursionError) as error:
+        raise _no_result("it is cut or garbled") from error
+    if not any_page:
+        raise _no_result("it holds no page")
 
 
 def _units(result: Path) -> Iterator[tuple[Form, dict[str, Any]]]:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,13 +29,18 @@ class ResultWord:
     box: Box
 
 
+Size = tuple[float, float]
+"""Width and height of a page's picture, in pixels."""
+
+
 @dataclass(frozen=True, slots=True)
 class ResultPage:
-    """A page of a result, counted from 1."""
+    """A page of a result, counted from 1. Its size is that of the recognised picture, where the answer has it."""
 
     number: int
     text: str
     words: tuple[ResultWord, ...]
+    size: Size | None = dataclass_field(default=None, compare=False)
 
 
 def page_texts(form: Form, unit: Node) -> list[str]:
@@ -76,6 +82,17 @@ def page_words(form: Form, unit: Node) -> list[tuple[ResultWord, ...]]:
             return [tuple(_google_word(word) for word in _google_words(unit))]
 
 
+def page_sizes(form: Form, unit: Node) -> list[Size | None]:
+    """The size of each page of a unit; None where the answer has none."""
+    match form:
+        case Form.OWN | Form.DOCUMENT:
+            return [_size(unit)]
+        case Form.CLOVA:
+            return [_size(unit.get("convertedImageInfo"))]
+        case Form.RESPONSES:
+            return [_size(page) for page in annotated_pages(unit) or ({},)]
+
+
 def count_words(form: Form, unit: Node) -> int:
     """How many words a unit holds, without making them."""
     match form:
@@ -89,6 +106,30 @@ def count_words(form: Form, unit: Node) -> int:
             return found or (max(0, len(_nodes(unit, "textAnnotations")) - 1) if len(pages) < 2 else 0)
         case Form.DOCUMENT:
             return sum(len(_nodes(paragraph, "words")) for paragraph in _google_paragraphs(unit))
+
+
+def page_confidences(form: Form, unit: Node) -> list[tuple[list[Any], bool]]:
+    """Of each page of a unit: the confidence of each word, None where it has none, and whether the page is blank.
+
+    Without making the words, since every page of every result passes through here.
+    """
+    match form:
+        case Form.OWN:
+            words = _nodes(unit, "words")
+            return [([word.get("confidence") for word in words], not words and not _own_text(unit).strip())]
+        case Form.CLOVA:
+            fields = _nodes(unit, "fields")
+            return [([field.get("inferConfidence") for field in fields], not fields)]
+        case Form.DOCUMENT:
+            found = [word.get("confidence") for word in _google_words(unit)]
+            return [(found, not found and not _google_text(unit).strip())]
+        case Form.RESPONSES:
+            pages = annotated_pages(unit) or ({},)
+            each = [[word.get("confidence") for word in _google_words(page)] for page in pages]
+            if not any(each) and len(each) == 1:
+                each = [[None] * (len(_nodes(unit, "textAnnotations")) - 1)]
+            text = bool(_text(unit.get("fullTextAnnotation"), "text").strip()) and not any(each)
+            return [(found, not found and not text) for found in each]
 
 
 def told_as_response(pages: Sequence[Node]) -> bool:
@@ -233,6 +274,13 @@ def _box(box: Any, key: str = "vertices", missing: float | None = None) -> Box:
             return ()
         corners.append((x, y))
     return tuple(corners)
+
+
+def _size(node: Any) -> Size | None:
+    if not isinstance(node, dict):
+        return None
+    width, height = _number(node.get("width")), _number(node.get("height"))
+    return (width, height) if width and height and min(width, height) > 0 else None
 
 
 def _number(value: Any) -> float | None:

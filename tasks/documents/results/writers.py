@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import IO, Any, ClassVar
 
 from tasks.documents.results.batch import Form
-from tasks.documents.results.words import PlainText, count_words, page_texts
+from tasks.documents.results.measure import Measurer
+from tasks.documents.results.words import PlainText, page_texts
 from tasks.faults import DocumentFault, FailureCode
 from tasks.job.coverage import Share
+from tasks.job.record import Measured
 
 Answer = Mapping[str, Any]
 Spool = Callable[[], IO[str]]
@@ -62,11 +64,20 @@ class ResultWriter(ABC):
         self._head: dict[str, Any] | None = None
         self._units = 0
         self._billed = dict.fromkeys(_BILLED, 0)
+        self._measurer = Measurer()
+
+    @property
+    def measured(self) -> Measured:
+        """What the pages written so far hold."""
+        return self._measurer.measured()
 
     def add(self, answer: Answer, share: Share) -> None:
         """Write the pages of a batch that are in the share."""
         if self._head is None:
             self._head = {key: value for key, value in answer.items() if key != self.key}
+        self._measurer.add_billed(
+            share.piece, next((told for key in _BILLED if (told := _billed_pages(answer, key)) is not None), None)
+        )
         for key in self._billed:
             told = _billed_pages(answer, key)
             # Pages that the API says it did not bill are not billed because they stand in a longer result.
@@ -82,7 +93,7 @@ class ResultWriter(ABC):
         self._out.write(dumps(unit))
         self._units += 1
         self.pages += pages
-        self.words += count_words(self.form, unit)
+        self.words += self._measurer.add(self.form, unit)
         if self._plain is not None:
             for text in page_texts(self.form, unit):
                 self._plain.add(text)
@@ -153,7 +164,8 @@ class OwnWriter(ResultWriter):
         if isinstance(text, str):
             # Escaped piece by piece, so that the full text never has to be in memory.
             self._text.write(dumps(text)[1:-1])
-        self._page_confidences.add(page.get("confidence"))
+        if page.get("source") != "text-layer":  # nobody recognised it, and nobody doubts it
+            self._page_confidences.add(page.get("confidence"))
         if isinstance(size, dict):
             self._sizes.write((", " if self._any_size else "") + dumps({**size, "page": self.pages + 1}))
             self._any_size = True

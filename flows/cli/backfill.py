@@ -1,0 +1,313 @@
+"""`bulk-ocr backfill …`: named backfills, listed, shown, started and steered, from any terminal."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter, validators
+from pydantic import BaseModel, ValidationError
+
+from flows.cli.arguments import ANYWHERE, BackfillArguments, BackfillAt, FlowArguments
+from flows.cli.output import Page, complain, print_json, show
+from flows.cli.prefect_setup import prepare_for_blocks
+from tasks.backfills.figures import Figures, dollars
+from tasks.backfills.record import Backfill, Ceilings, Pace, State
+from tasks.faults import ExitStatus, SetupFault
+from tasks.upstage.budget import MICROS, Charged, read_charged
+
+if TYPE_CHECKING:
+    from flows.cli.backfill_ledger import BackfillLedger
+
+app = App(name="backfill", help="Named backfills: list, show, start, pause, resume, cancel, set.")
+
+Name = Annotated[str, Parameter(help="The backfill.")]
+Setting = Literal[
+    "requests-per-second", "pages-per-minute", "workers", "window", "max-pages", "max-cost", "stop-after-failures"
+]
+_Positive = validators.Number(gt=0)
+
+
+class BackfillLine(BaseModel):
+    """A backfill in a list."""
+
+    name: str
+    state: str
+    why: str
+    source: str
+    planned: int | None
+    pages_sent: int
+    cost: float
+    max_pages: int | None
+    max_cost: float | None
+    made_by: str
+
+
+class BackfillList(BaseModel):
+    """The backfills of a destination."""
+
+    destination: str
+    backfills: list[BackfillLine]
+
+    def show(self, page: Page) -> None:
+        """Print for a person."""
+        rows = [
+            (
+                line.name,
+                line.state,
+                "" if line.planned is None else f"{line.planned:,}",
+                f"{line.pages_sent:,}" + (f" of {line.max_pages:,}" if line.max_pages else ""),
+                dollars(line.cost) + (f" of {dollars(line.max_cost)}" if line.max_cost else ""),
+                line.source,
+                line.made_by,
+            )
+            for line in self.backfills
+        ]
+        page.table(rows, ("name", "state", "documents", "pages sent", "cost", "source", "made by"))
+        if not rows:
+            page.say(f"there is no backfill at {self.destination}: 'bulk-ocr plan … --save NAME' makes one")
+
+
+class BackfillShown(BaseModel):
+    """A backfill: what is on record, and how it stands."""
+
+    backfill: Backfill
+    figures: Figures
+
+    def show(self, page: Page) -> None:
+        """Print for a person."""
+        from flows.cli.backfill_figures import picture
+
+        record, planned = self.backfill, self.backfill.planned
+        page.draw(partial(picture, self.figures))
+        page.say("")
+        page.say(f"made by {record.made_by} at {record.made_at:%Y-%m-%d %H:%M} UTC; {_settings(record)}")
+        if planned is not None and planned.pages is not None:
+            price = dollars(planned.pages * record.price_per_page)
+            page.say(
+                f"planned at {planned.at:%Y-%m-%d %H:%M} UTC: {planned.documents:,} documents, "
+                f"{planned.pages:,} pages, {price}, {planned.failing:,} that would fail; limited by {planned.bound_by}"
+            )
+
+
+class BackfillChanged(BaseModel):
+    """What became of a backfill by a command."""
+
+    backfill: Backfill
+    served_by: list[str]
+    remarks: list[str] = []
+
+    def show(self, page: Page) -> None:
+        """Print for a person."""
+        record = self.backfill
+        page.say(f"backfill {record.name} is {record.state}; {_settings(record)}")
+        for remark in self.remarks:
+            page.say(remark)
+        if self.served_by:
+            page.say(f"it is served by {'; '.join(self.served_by)}, which heeds this within ten seconds")
+
+
+@app.command(name="list")
+def list_backfills(*, place: BackfillAt = ANYWHERE) -> ExitStatus:
+    """List the backfills of a destination."""
+    ledger = _ledger(place)
+    lines = []
+    for name in ledger.backfills.names():
+        record = ledger.backfills.read(name)
+        if record is not None:
+            spent = _spent(ledger.context.ledger.read_budget(record.meter), record)
+            lines.append(
+                BackfillLine(
+                    name=name,
+                    state=record.state,
+                    why=record.why,
+                    source=record.source,
+                    planned=record.planned.documents if record.planned else None,
+                    pages_sent=spent.sent,
+                    cost=spent.cost / MICROS,
+                    max_pages=record.ceilings.max_pages,
+                    max_cost=record.ceilings.max_cost,
+                    made_by=record.made_by,
+                )
+            )
+    show(BackfillList(destination=place.destination, backfills=lines), json=place.json)
+    return ExitStatus.DONE
+
+
+@app.command(name="show")
+def show_backfill(name: Name, *, place: BackfillAt = ANYWHERE) -> ExitStatus:
+    """Show what was planned, what is allowed, and how it stands. Reads the ledger only."""
+    ledger = _ledger(place)
+    backfill = ledger.find(name)
+    figures = ledger.reader(backfill).read()
+    if figures is None:
+        raise SetupFault(f"the backfill {name} was deleted meanwhile")
+    show(BackfillShown(backfill=backfill, figures=figures), json=place.json)
+    return ExitStatus.DONE
+
+
+@app.command
+def start(
+    name: Name,
+    arguments: Annotated[FlowArguments, Parameter(name="*")] = FlowArguments(),  # noqa: B008  # it is frozen
+    *,
+    at: Annotated[str | None, Parameter(env_var="BULK_OCR_DESTINATION", help="As for the others.")] = None,
+    partition: Annotated[list[str] | None, Parameter(negative="", help="Only this partition; repeatable.")] = None,
+) -> ExitStatus:
+    """Serve a backfill here and now, until every document is done or failed; a paused or cancelled one goes on.
+
+    Several may serve one at once, on any machines. From a deployment: give the flow 'backfill' its name.
+    """
+    place = BackfillArguments(at=at)
+    ledger = _ledger(place)
+    record = ledger.find(name)
+    now = ledger.context.clock.now()
+    if not record.sends:
+        complain(f"backfill {name} was {record.state}{f' ({record.why})' if record.why else ''}; it goes on")
+        record = ledger.backfills.change(name, lambda found: found.moved("running", "", now))
+    from flows.cli.flow_runner import run_flow
+
+    given = dict(arguments.options)
+    options = type(arguments.options).model_validate(
+        {
+            **given,
+            "model": record.model,
+            "answer_schema": record.answer_schema,
+            "price_per_page": record.price_per_page,
+            "workers": record.pace.workers or arguments.options.workers,
+        }
+    )
+    selection = type(record.selection).model_validate({**dict(record.selection), "partition": tuple(partition or ())})
+    return run_flow(
+        "backfill",
+        arguments,
+        {
+            "source": record.source,
+            "destination": place.destination,
+            "selection": selection,
+            "options": options,
+            "credentials": arguments.credentials,
+            "name": name,
+            "order": record.order,
+            "limit": record.limit,
+        },
+    )
+
+
+Why = Annotated[str, Parameter(help="Why, for whoever looks at it later.")]
+
+
+@app.command
+def pause(name: Name, *, why: Why = "", place: BackfillAt = ANYWHERE) -> ExitStatus:
+    """Send nothing more for a backfill, wherever it is worked on. What is at the API is still collected."""
+    return _move(name, "paused", why, place)
+
+
+@app.command
+def resume(name: Name, *, why: Why = "", place: BackfillAt = ANYWHERE) -> ExitStatus:
+    """Let a backfill that was paused or cancelled go on."""
+    return _move(name, "running", why, place)
+
+
+@app.command
+def cancel(name: Name, *, why: Why = "", place: BackfillAt = ANYWHERE) -> ExitStatus:
+    """End a backfill: nothing more is sent, and what is at the API is still collected, since it is paid for."""
+    return _move(name, "cancelled", why, place)
+
+
+@app.command(name="set")
+def set_backfill(
+    name: Name,
+    *,
+    requests_per_second: Annotated[float | Literal["auto"] | None, Parameter(help="Of each run.")] = None,
+    pages_per_minute: Annotated[float | Literal["auto"] | None, Parameter(help="Of each run.")] = None,
+    workers: Annotated[
+        int | None, Parameter(validator=validators.Number(gte=1, lte=64), help="Of each process.")
+    ] = None,
+    window: Annotated[int | None, Parameter(validator=validators.Number(gte=1), help="Most jobs open at once.")] = None,
+    max_pages: Annotated[int | None, Parameter(validator=validators.Number(gte=1), help="Of all runs.")] = None,
+    max_cost: Annotated[float | None, Parameter(validator=_Positive, help="Dollars, of all runs.")] = None,
+    stop_after_failures: Annotated[str | None, Parameter(help="Pause after so many failures, or a share: 2%.")] = None,
+    unset: Annotated[tuple[Setting, ...], Parameter(negative="", help="Take this setting back; repeatable.")] = (),
+    place: BackfillAt = ANYWHERE,
+) -> ExitStatus:
+    """Change the pace or the ceilings of a backfill. Runs that serve it heed that within ten seconds."""
+    ledger = _ledger(place)
+    ledger.find(name)
+    now = ledger.context.clock.now()
+    given: dict[str, object] = {
+        "requests_per_second": requests_per_second,
+        "pages_per_minute": pages_per_minute,
+        "workers": workers,
+        "window": window,
+        "max_pages": max_pages,
+        "max_cost": max_cost,
+        "stop_after_failures": stop_after_failures,
+    }
+    changes = {key: value for key, value in given.items() if value is not None}
+    changes |= {key.replace("-", "_"): None for key in unset}
+    if not changes:
+        raise SetupFault("say what to set, as in --max-pages 5000, or what to --unset")
+
+    def changed(record: Backfill) -> Backfill:
+        pace = Pace.model_validate(
+            {**dict(record.pace), **{k: v for k, v in changes.items() if k in Pace.model_fields}}
+        )
+        ceilings = Ceilings.model_validate(
+            {**dict(record.ceilings), **{k: v for k, v in changes.items() if k in Ceilings.model_fields}}
+        )
+        return record.changed(now, pace=pace, ceilings=ceilings)
+
+    try:
+        record = ledger.backfills.change(name, changed)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SetupFault(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}; nothing was changed") from error
+    spent = _spent(ledger.context.ledger.read_budget(record.meter), record)
+    remarks, ceilings = [], record.ceilings
+    if ceilings.max_pages is not None and spent.total >= ceilings.max_pages:
+        remarks.append(f"{spent.total:,} pages are spent already, so nothing more is sent")
+    if ceilings.max_cost is not None and spent.total_cost / MICROS >= ceilings.max_cost:
+        remarks.append(f"{dollars(spent.total_cost / MICROS)} is spent already, so nothing more is sent")
+    return _tell(ledger.reader(record).serving(record), record, remarks, place)
+
+
+def _move(name: str, state: State, why: str, place: BackfillArguments) -> ExitStatus:
+    ledger = _ledger(place)
+    before = ledger.find(name)
+    now = ledger.context.clock.now()
+    record = ledger.backfills.change(name, lambda found: found.moved(state, why, now))
+    serving = ledger.reader(record).serving(record)
+    remarks = []
+    if before.state == record.state:
+        remarks.append(f"it was {before.state} before")
+    if state == "running" and not serving:
+        remarks.append(
+            f"nobody works for it at present; start it: bulk-ocr backfill start {name} --at {place.destination}"
+        )
+    return _tell(serving, record, remarks, place)
+
+
+def _tell(serving: list[str], record: Backfill, remarks: list[str], place: BackfillArguments) -> ExitStatus:
+    changed = BackfillChanged(backfill=record, served_by=serving, remarks=remarks)
+    if place.json:
+        print_json(changed)
+    else:
+        changed.show(Page())
+    return ExitStatus.DONE
+
+
+def _settings(record: Backfill) -> str:
+    """The pace and the ceilings, in words."""
+    values = {**record.ceilings.model_dump(exclude_none=True), **record.pace.model_dump(exclude_none=True)}
+    said = ", ".join(f"{key.replace('_', '-')} {value}" for key, value in values.items())
+    return said or "no ceilings and no pace of its own"
+
+
+def _spent(stored: tuple[bytes, str] | None, record: Backfill) -> Charged:
+    return Charged() if stored is None else read_charged(record.meter, stored[0])
+
+
+def _ledger(place: BackfillArguments) -> "BackfillLedger":
+    prepare_for_blocks(place.credentials)
+    from flows.cli.backfill_ledger import BackfillLedger
+
+    return BackfillLedger(place.destination, place.credentials)

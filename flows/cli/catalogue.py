@@ -1,0 +1,52 @@
+"""The catalogue as commands open it: with their credentials, and with a word on standard error about how far it is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from flows.cli.output import complain
+from flows.cli.progress import Display
+from flows.run.progress import Progress
+from tasks.access.open import open_results
+from tasks.catalogue.catalogue import Catalogue, open_catalogue
+from tasks.faults import SetupFault
+from tasks.options import Credentials
+from tasks.steps.nearest import why_no_ledger
+from tasks.store.location import Location
+from tasks.store.object_store import ObjectStore
+from tasks.store.settings import DestinationOptions
+
+READERS = 16
+
+
+def ledger_store(place: Location, credentials: Credentials, bucket: DestinationOptions) -> ObjectStore:
+    """The store of a destination that has a ledger.
+
+    Raises:
+        SetupFault: there is no such bucket or no ledger, or it may not be read.
+    """
+    objects = open_results(credentials, READERS, bucket)
+    if (why := why_no_ledger(objects, place)) is not None:
+        raise SetupFault(why)
+    return objects
+
+
+@contextmanager
+def catalogue_of(objects: ObjectStore, place: Location) -> Iterator[Catalogue]:
+    """The catalogue of a destination, up to date; what it lacks is said.
+
+    Raises:
+        SetupFault: DuckDB is not installed, or the ledger cannot be read.
+    """
+    with Display(Console(stderr=True)) as display:
+
+        def tell(doing: str, read: int, total: int) -> None:
+            display.show(Progress(doing, read, total) if total else Progress(doing))
+
+        with open_catalogue(objects, place, tell) as catalogue, display.aside():
+            if catalogue.unreadable:
+                complain(f"{catalogue.unreadable} records are of another version of this program and were left alone")
+            if catalogue.unsaved:
+                complain(f"the catalogue was not saved, and will be read again: {catalogue.unsaved}")
+            yield catalogue

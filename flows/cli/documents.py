@@ -1,0 +1,175 @@
+"""Which documents are poor, slow, large or failed, for the command `documents`."""
+
+import csv
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from flows.cli.catalogue import catalogue_of, ledger_store
+from flows.cli.figures import money, number, share, span
+from flows.cli.output import Page, Styled, writing
+from tasks.catalogue.catalogue import Catalogue
+from tasks.catalogue.queries import SHOWN_COLUMNS, DocumentFilter, Totals, documents, totals, write_documents
+from tasks.faults import SetupFault
+from tasks.options import Credentials
+from tasks.printable import printable_json
+from tasks.store.location import Location
+from tasks.store.settings import DestinationOptions
+
+_SHOWN = 20
+
+Form = Literal["table", "csv", "json"]
+
+
+def list_documents(
+    destination: str,
+    wanted: DocumentFilter,
+    form: Form,
+    parquet: Path | None,
+    credentials: Credentials,
+    bucket: DestinationOptions,
+) -> None:
+    """Print the documents that a filter takes, or write them as Parquet.
+
+    Args:
+        destination: where results and ledger lie.
+        wanted: which documents.
+        form: how to print them; people get the first twenty, programs all.
+        parquet: a file to write instead.
+        credentials: where those for S3 are.
+        bucket: how the destination's bucket is used.
+
+    Raises:
+        SetupFault: DuckDB is not installed, there is no ledger, or the file cannot be written.
+    """
+    if wanted.slowest is not None and wanted.largest is not None:
+        raise SetupFault("--slowest and --largest are two orders of the same list: give one of them")
+    place = Location.parse(destination)
+    with catalogue_of(ledger_store(place, credentials, bucket), place) as catalogue:
+        if parquet is not None:
+            _write(catalogue, wanted, parquet)
+        elif form == "csv":
+            _print_csv(documents(catalogue, wanted))
+        elif form == "json":
+            _print_json(str(place), totals(catalogue, wanted), documents(catalogue, wanted))
+        else:
+            _show(Page(), str(place), catalogue, wanted)
+
+
+def _write(catalogue: Catalogue, wanted: DocumentFilter, file: Path) -> None:
+    """Write the file whole or not at all."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}", delete=False) as made:
+            made.close()
+            try:
+                written = write_documents(catalogue, wanted, Path(made.name))
+                os.replace(made.name, file)  # noqa: PTH105  # as one name for another
+            except BaseException:
+                Path(made.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise SetupFault(f"{file} cannot be written ({error.strerror}): name another file with --parquet") from error
+    Page().say(f"{number(written)} documents in {file.absolute()}")
+
+
+def _plain(value: Any) -> Any:
+    """A value as CSV has it."""
+    return str(value).lower() if isinstance(value, bool) else _dated(value)
+
+
+def _dated(value: Any) -> Any:
+    """A value with a moment as text."""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
+    return value
+
+
+def _print_csv(rows: Iterator[Mapping[str, Any]]) -> None:
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    with writing():
+        out.writerow(SHOWN_COLUMNS)
+        for row in rows:
+            bins = row["confidence_bins"]
+            plain = {**row, "confidence_bins": None if bins is None else ";".join(map(str, bins))}
+            out.writerow([_plain(value) for value in plain.values()])
+
+
+def _print_json(destination: str, sums: Totals, rows: Iterator[Mapping[str, Any]]) -> None:
+    """One JSON object, written row by row: there may be millions."""
+    ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+
+    def text(value: Any) -> str:
+        return printable_json(json.dumps(value, ensure_ascii=False), ascii_only=ascii_only)
+
+    with writing():
+        head = {"destination": destination, "matching": sums.documents, "pages": sums.pages, "words": sums.words}
+        sys.stdout.write(text(head)[:-1] + ', "documents": [')
+        for place, row in enumerate(rows):
+            sys.stdout.write((", " if place else "") + text({name: _dated(value) for name, value in row.items()}))
+        sys.stdout.write("]}\n")
+
+
+def _show(page: Page, destination: str, catalogue: Catalogue, wanted: DocumentFilter) -> None:
+    everything, sums = totals(catalogue), totals(catalogue, wanted)
+    rows = list(documents(catalogue, wanted, None if wanted.slowest or wanted.largest else _SHOWN))
+    if rows and wanted.failed:
+        page.table([(row["document"], row["code"], row["reason"]) for row in rows], ("document", "code", "reason"))
+    elif rows:
+        page.table([_row(row) for row in rows], _HEADER)
+    chosen = "" if wanted == DocumentFilter() else f"{number(sums.documents)} of "
+    page.say(
+        f"{chosen}{number(everything.documents)} documents at {destination}: {number(everything.done)} done, "
+        f"{number(everything.failed)} failed",
+        "bold",
+    )
+    confidence = "" if sums.confidence is None else f", mean confidence {share(sums.confidence)}"
+    page.say(
+        f"{number(sums.pages)} pages, {number(sums.blank_pages)} of them blank; {number(sums.words)} words{confidence}"
+    )
+    if sums.unmeasured:
+        page.say(
+            f"{number(sums.unmeasured)} done documents were published before words, confidence and money were kept: "
+            "their columns are empty"
+        )
+    if (left := sums.documents - len(rows)) > 0 and not (wanted.slowest or wanted.largest):
+        page.say(f"… and {number(left)} more; --csv, --json or --parquet FILE give all")
+
+
+_HEADER = (
+    "document",
+    "state",
+    "pages",
+    "blank",
+    "words",
+    "confidence",
+    "least",
+    "waiting",
+    "API",
+    "collecting",
+    "cost",
+)
+_POOR = 0.6
+
+
+def _row(row: Mapping[str, Any]) -> list[str | Styled]:
+    mean = row["confidence_mean"]
+    poor = mean is not None and mean < _POOR
+    return [
+        row["document"],
+        Styled(row["state"], "red" if row["state"] == "failed" else ""),
+        number(row["pages"]),
+        number(row["blank_pages"]) if row["blank_pages"] else "",
+        "" if row["words"] is None else number(row["words"]),
+        Styled(share(mean), "bold red" if poor else ""),
+        share(row["confidence_min"]),
+        *(
+            "" if row[name] is None else span(row[name])
+            for name in ("waiting_seconds", "api_seconds", "collecting_seconds")
+        ),
+        "" if row["cost"] is None else money(row["cost"]),
+    ]

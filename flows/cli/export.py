@@ -1,0 +1,158 @@
+"""The command `export`: results in the formats of other programs."""
+
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import IO, Annotated
+
+from cyclopts import Parameter
+from pydantic import BaseModel, Field
+
+from flows.cli.arguments import ResultsArguments
+from flows.cli.output import Page, print_json, writing
+from flows.cli.result_store import READERS, complain_of_skipped, counted, counting, named_place, store_of
+from tasks.faults import EndsDocument, ExitStatus, SetupFault
+from tasks.outputs.exports import ENDINGS, ExportedFrom, ExportFormat, export_result
+from tasks.outputs.results import ResultFile, find_results, read_ahead, storable
+from tasks.scratch import folder_fault
+
+_STREAMED: tuple[ExportFormat, ...] = ("text", "jsonl")  # of these, several results make one file
+
+
+class ExportReport(BaseModel):
+    """What was exported."""
+
+    files: list[str] = Field(description="what was written; empty where it went to standard output")
+    results: int = 0
+    pages: int = 0
+    skipped: dict[str, str] = Field(default_factory=dict, description="results that were left out, and why")
+
+    def show(self, page: Page) -> None:
+        """Print for a person: the files, a line each."""
+        for file in self.files:
+            page.say(file)
+
+
+def export(
+    *places: Annotated[str, Parameter(help="Results, documents, folders, or destinations (s3://bucket/prefix).")],
+    to: Annotated[ExportFormat, Parameter(help="The format.")],
+    output: Annotated[
+        str | None,
+        Parameter(
+            name=["--output", "-o"],
+            help="A file; a folder, where there are several results; standard output when left out.",
+        ),
+    ] = None,
+    arguments: ResultsArguments = ResultsArguments(),  # noqa: B008  # frozen
+) -> ExitStatus:
+    """Write results as plain text, hOCR, ALTO, or JSON lines (one page a line, for search engines and RAG loaders).
+
+    Into a folder goes one file a document. Text and JSON lines of several results can also be one stream.
+    """
+    if not places:
+        raise SetupFault("no result was named; 'bulk-ocr export --help' shows how")
+    if arguments.json and output is None:
+        raise SetupFault("--json reports on files, and the export itself goes to standard output: name an --output")
+    found = [find_results(named_place(place), store_of(arguments)) for place in places]
+    report = ExportReport(files=[])
+    with counting("exporting") as count:
+        results = counted((pair for each in found for pair in read_ahead(each, READERS)), count)
+        first = next(results, None)
+        if first is None:
+            raise SetupFault(f"there is no result at {', '.join(places)}")
+        results = chain([first], results)
+        if output is not None and (Path(output).is_dir() or output.endswith("/")):
+            _into_folder(results, to, Path(output), report)
+        else:
+            with _stream(output, report) as out:
+                _into_stream(results, to, out, report)
+    complain_of_skipped(report.skipped, len(report.skipped))
+    if arguments.json:
+        print_json(report)
+    else:
+        report.show(Page())
+    return ExitStatus.SOME_FAILED if report.skipped else ExitStatus.DONE
+
+
+def _into_folder(
+    results: Iterable[tuple[ResultFile, Path | EndsDocument]], to: ExportFormat, folder: Path, report: ExportReport
+) -> None:
+    taken: dict[Path, str] = {}
+    for result, file in results:
+        target = _inside(folder, storable(result.document) + ENDINGS[to])
+        if target in taken:
+            target = _inside(folder, storable(Path(result.address).name).removesuffix(".json") + ENDINGS[to])
+        unfinished = target.with_name(f".{target.name}.part")
+        try:
+            if isinstance(file, EndsDocument):
+                raise file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("w", encoding="utf-8", errors="replace", newline="") as out:
+                pages = export_result(file, to, out, _source(result))
+            unfinished.replace(target)
+        except EndsDocument as fault:
+            unfinished.unlink(missing_ok=True)
+            report.skipped[result.address] = str(fault)
+            continue
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        taken[target] = result.address
+        report.files.append(str(target))
+        report.results += 1
+        report.pages += pages
+
+
+def _into_stream(
+    results: Iterable[tuple[ResultFile, Path | EndsDocument]], to: ExportFormat, out: IO[str], report: ExportReport
+) -> None:
+    for result, file in results:
+        if report.results and to not in _STREAMED:
+            raise SetupFault(f"{to} has one document a file, and there are several: name a folder, as in -o {to}/")
+        try:
+            if isinstance(file, EndsDocument):
+                raise file
+            if report.results and to == "text":
+                out.write("\f")
+            report.pages += export_result(file, to, out, _source(result))
+        except EndsDocument as fault:
+            report.skipped[result.address] = str(fault)
+        else:
+            report.results += 1
+
+
+def _source(result: ResultFile) -> ExportedFrom:
+    return ExportedFrom(storable(result.document), storable(result.address))
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A file in a folder; the name of a document in S3 may lead out of it."""
+    parts = [part for part in name.replace("\0", "").split("/") if part not in ("", ".", "..")]
+    return folder.joinpath(*parts or ["document"])
+
+
+@contextmanager
+def _stream(output: str | None, report: ExportReport) -> Iterator[IO[str]]:
+    if output is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # the formats are UTF-8, whatever the locale
+            sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="")
+        with writing():
+            yield sys.stdout
+        return
+    target = Path(output)
+    unfinished = target.with_name(f".{target.name}.part")
+    try:
+        with unfinished.open("w", encoding="utf-8", errors="replace", newline="") as out:
+            yield out
+        unfinished.replace(target)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    report.files.append(str(target))
+
+
+def _unwritable(target: Path, error: OSError) -> SetupFault:
+    return folder_fault(target.parent, error) or SetupFault(f"{target} cannot be written ({error.strerror or error})")

@@ -1,0 +1,170 @@
+"""`bulk-ocr redo`: finished documents to be recognised and paid for again. Their old results stay until then."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+from cyclopts import Parameter, validators
+from pydantic import BaseModel, Field
+
+from flows.cli.arguments import LedgerArguments
+from flows.cli.output import Page, complain, show
+from flows.cli.places import destination_of
+from flows.cli.prefect_setup import prepare_for_blocks
+from tasks.backfills.figures import dollars
+from tasks.faults import ExitStatus, RecordUnreadable, SetupFault
+from tasks.job.record import Document, DoneJob, FailedJob
+from tasks.selection import Selection
+from tasks.steps.discover import several
+from tasks.steps.nearest import did_you_mean, why_no_ledger
+from tasks.store.ledger import Ledger, RecordEntry
+from tasks.store.location import Location, result_suffix
+
+_READERS = 16
+
+
+class Redone(BaseModel):
+    """What `redo` did, or would do."""
+
+    destination: str
+    documents: int
+    pages: int = Field(description="to be paid for again")
+    price: float = Field(description="dollars, of these")
+    opened: int = Field(0, description="documents that count as new from now on")
+
+    def show(self, page: Page) -> None:
+        """Print for a person."""
+        page.say(f"{self.opened:,} documents with {self.pages:,} pages ({dollars(self.price)}) are to be done again")
+        page.say("Their results stay until the new ones are published. Go on with: bulk-ocr run, or backfill start")
+
+
+def redo(
+    arguments: LedgerArguments,
+    *,
+    include: Annotated[list[str] | None, Parameter(negative="", help="Only keys like this; repeatable.")] = None,
+    key: Annotated[list[str] | None, Parameter(negative="", help="Only this document; repeatable.")] = None,
+    partition: Annotated[list[str] | None, Parameter(negative="", help="Only this partition; repeatable.")] = None,
+    by: Annotated[str, Parameter(help="How partitions are told: year, month, modified or prefix:N.")] = "month",
+    below_confidence: Annotated[
+        float | None,
+        Parameter(
+            validator=validators.Number(gt=0, lte=1),
+            help="Only documents whose words have a lower confidence than this, in the mean.",
+        ),
+    ] = None,
+    failed: Annotated[bool, Parameter(negative="", help="Those that failed, from the beginning.")] = False,
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask.")] = False,
+    price: Annotated[float, Parameter(help="Dollars a page.")] = 0.0015,
+) -> ExitStatus:
+    """Have finished documents recognised again, and pay for them again: the next run sends them.
+
+    Says what that costs, and asks. The old results stay in their place until the new ones are published, and what was
+    on record about them is kept under _jobs/earlier/.
+    """
+    prepare_for_blocks(arguments.credentials)
+    from tasks.access.open import open_results
+
+    if not (include or key or partition or failed or below_confidence):
+        raise SetupFault(
+            "say which documents to do again: --include, --key, --partition, --below-confidence or --failed"
+        )
+    place = Location.parse(destination_of(arguments.destination))
+    objects = open_results(arguments.credentials, _READERS, arguments.bucket)
+    if (why := why_no_ledger(objects, place)) is not None:
+        raise SetupFault(why)
+    ledger = Ledger(objects, place)
+    wanted = _Wanted(
+        place, Selection(include=tuple(include or ()), by=by), key or (), partition or (), below_confidence
+    )
+    chosen = list(_chosen(ledger, wanted, failed=failed))
+    wanted.prove_all_met()
+    if not chosen:
+        raise SetupFault(f"no document at {place} is meant by that; nothing is done again")
+    pages = sum(record.pages if isinstance(record, DoneJob) else record.job.pages or 0 for _, record in chosen)
+    report = Redone(destination=str(place), documents=len(chosen), pages=pages, price=round(pages * price, 6))
+    question = f"{len(chosen):,} documents with {pages:,} pages are paid for again: {dollars(report.price)}"
+    if not yes:
+        if not sys.stdin.isatty():
+            raise SetupFault(f"{question}. Give --yes to go on; nobody can be asked here")
+        complain(f"{question}. Go on? [y/N]")
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            complain("nothing was changed")
+            return ExitStatus.SOME_FAILED
+    for entry, record in chosen:
+        report.opened += ledger.open_again(record, entry)
+    show(report, json=arguments.json)
+    return ExitStatus.DONE
+
+
+class _Wanted:
+    """Which documents are meant; notes which of the names led to one."""
+
+    def __init__(
+        self,
+        destination: Location,
+        selection: Selection,
+        keys: Sequence[str],
+        partitions: Sequence[str],
+        below_confidence: float | None,
+    ) -> None:
+        self._destination = destination
+        self._selection = selection
+        self._keys, self._partitions = set(keys), set(partitions)
+        self._below_confidence = below_confidence
+        self._met: set[str] = set()
+        self._seen_partitions: set[str] = set()
+        self._seen_keys: set[str] = set()
+
+    def takes(self, record: DoneJob | FailedJob) -> bool:
+        """Whether a document is meant."""
+        job = record.job
+        result = job.result.removeprefix(f"s3://{self._destination.bucket}/{self._destination.prefix}")
+        relative = result.removesuffix(result_suffix(job.model, job.answer_schema, job.text_layers))
+        document: Document = job.document
+        partition = self._selection.partition_of(relative, document.last_modified)
+        names = {document.uri, document.key, relative}
+        self._seen_partitions.add(partition)
+        if len(self._seen_keys) < 100_000:
+            self._seen_keys.add(document.key)
+        if self._partitions and partition not in self._partitions:
+            return False
+        if self._keys and names.isdisjoint(self._keys):
+            return False
+        self._met |= names & self._keys | {partition} & self._partitions
+        return self._is_unsure(record) and self._selection.takes_name(relative)
+
+    def _is_unsure(self, record: DoneJob | FailedJob) -> bool:
+        if self._below_confidence is None:
+            return True
+        measured = record.measured if isinstance(record, DoneJob) else None
+        confidence = None if measured is None else measured.confidence
+        return confidence is not None and confidence.mean < self._below_confidence
+
+    def prove_all_met(self) -> None:
+        """Prove that every name led to a document.
+
+        Raises:
+            SetupFault: one did not; says which may have been meant.
+        """
+        for what, given, there in (
+            ("partition", self._partitions, self._seen_partitions),
+            ("key", self._keys, self._seen_keys),
+        ):
+            for name in sorted(given - self._met):
+                nearest = did_you_mean(name, there)
+                asked = f". Did you mean {nearest}?" if nearest else ""
+                raise SetupFault(
+                    f"no finished document at {self._destination} has the {what} '{name}'; nothing is done again{asked}"
+                )
+
+
+def _chosen(ledger: Ledger, wanted: _Wanted, *, failed: bool) -> Iterator[tuple[RecordEntry, DoneJob | FailedJob]]:
+    def read(entry: RecordEntry) -> DoneJob | FailedJob | None:
+        try:
+            return ledger.failed(entry.id) if failed else ledger.done(entry.id)
+        except RecordUnreadable:
+            return None
+
+    for entry, record in several(read, ledger.entries("failed" if failed else "done"), _READERS):
+        if record is not None and wanted.takes(record):
+            yield entry, record

@@ -1,0 +1,449 @@
+"""One document's history, for the command `show`: read from its records; the catalogue finds the older ones."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from urllib.parse import unquote
+
+from pydantic import BaseModel, Field
+
+from flows.cli.catalogue import READERS, catalogue_of
+from flows.cli.figures import money, number, share, span
+from flows.cli.output import Page
+from flows.cli.places import destination_of, known_places
+from flows.cli.run_links import RunLink, run_link
+from tasks.access.open import open_results
+from tasks.catalogue.catalogue import Catalogue
+from tasks.catalogue.queries import document_ids, names_like, rows_of_document
+from tasks.catalogue.row import Row
+from tasks.clock import Clock
+from tasks.faults import Fault, RecordUnreadable, SetupFault
+from tasks.job.next_step import Bounds, next_step
+from tasks.job.record import Document, DoneJob, Durations, FailedJob, Job, Measured, PageSources, job_id
+from tasks.job.spending import cost, spends
+from tasks.job.story import next_of_done, next_of_failed, next_of_open
+from tasks.options import DEFAULTS, Credentials
+from tasks.steps.nearest import why_no_ledger
+from tasks.store.aside import AsideNotes
+from tasks.store.heartbeats import Heartbeats
+from tasks.store.ledger import Ledger
+from tasks.store.listings import object_address
+from tasks.store.location import DEFAULT_MODEL, LEDGER_FOLDER, Location, is_output
+from tasks.store.object_store import Described, ObjectStore
+from tasks.store.settings import DestinationOptions
+
+_NEAREST = 3
+_JOB, _SOURCE = "bulk-ocr-job", "source"  # of a result's metadata
+
+
+class SpentRequest(BaseModel):
+    """A submission of the document's pages."""
+
+    id: str | None = Field(description="the API's; None where its answer was lost")
+    pages: str
+    sent_at: datetime
+    finished_at: datetime | None = Field(None, description="by the API's own word")
+    run: str | None
+    run_url: str | None
+    status: str
+    note: str = ""
+    cost: float | None = Field(description="dollars; None where the record knows no price")
+
+
+class JobHistory(BaseModel):
+    """One version of the document under one model and schema."""
+
+    id: str
+    state: Literal["open", "done", "failed", "set aside", "replaced"]
+    model: str
+    answer_schema: str | None
+    text_layers: str | None = None
+    version: str = Field(description="the document's ETag")
+    is_current: bool | None = Field(description="whether the document still is that version; None where nobody knows")
+    result: str
+    claimed_at: datetime | None = None
+    ended_at: datetime | None = None
+    pages: int | None = None
+    run: str | None = None
+    run_url: str | None = None
+    backfill: str | None = None
+    measured: Measured | None = None
+    sources: PageSources | None = None
+    durations: Durations | None = None
+    cost: float | None = Field(None, description="dollars for all that the API accepted")
+    possible_cost: float | None = Field(None, description="dollars for pages whose answer was lost, on top of that")
+    possible_duplicates: int = 0
+    requests: list[SpentRequest] = []
+    code: str | None = None
+    reason: str | None = None
+    next: str
+
+    def show(self, page: Page) -> None:
+        """Print for a person."""
+        schema = f", schema {self.answer_schema}" if self.answer_schema else ""
+        schema += f", {self.text_layers}" if self.text_layers else ""
+        old = "" if self.is_current is not False else " (an earlier version of the document)"
+        page.say(f"{self.state}: model {self.model}{schema}, version {self.version}{old}", "bold")
+        lines = [
+            ("result", self.result if self.state == "done" else ""),
+            ("why", f"{self.code}: {self.reason}" if self.code else self.reason or ""),
+            ("claimed", _moment(self.claimed_at)),
+            ("ended", _moment(self.ended_at)),
+            ("run", self.run_url or self.run or ""),
+            ("backfill", self.backfill or ""),
+            ("pages", self._pages()),
+            ("confidence", self._confidence()),
+            ("cost", self._cost()),
+            ("time", self._time()),
+            ("next", self.next),
+        ]
+        page.table([(f"  {name}", text) for name, text in lines if text])
+        if self.requests:
+            page.table([_request_row(each, self.run) for each in self.requests], _REQUEST_HEADER)
+
+    def _pages(self) -> str:
+        if self.pages is None:
+            return ""
+        parts = [number(self.pages)]
+        if self.measured:
+            blank = f", {self.measured.blank_pages} blank" if self.measured.blank_pages else ""
+            parts.append(f"{number(self.measured.words)} words{blank}")
+        if self.sources and self.sources.reused:
+            parts.append("copied from a document with the same bytes")
+        if self.sources and self.sources.text_layer:
+            parts.append(f"{number(self.sources.text_layer)} from the document's own text")
+        return "; ".join(parts)
+
+    def _confidence(self) -> str:
+        confidence = self.measured.confidence if self.measured else None
+        if confidence is None:
+            return ""
+        return f"{share(confidence.mean)} on average, {share(confidence.minimum)} at least"
+
+    def _cost(self) -> str:
+        parts = [money(self.cost)] if self.cost is not None else []
+        if self.possible_cost:
+            parts.append(f"{money(self.possible_cost)} more if lost answers were billed")
+        if self.possible_duplicates:
+            parts.append(f"{self.possible_duplicates} submissions may be paid for twice")
+        return "; ".join(parts)
+
+    def _time(self) -> str:
+        took = self.durations
+        if took is None:
+            return ""
+        return (
+            f"{span(took.waiting)} waiting for us, {span(took.at_api)} at the API, {span(took.collecting)} collecting"
+        )
+
+
+class DocumentHistory(BaseModel):
+    """What is known of a document."""
+
+    document: str
+    destination: str
+    version_now: str | None = Field(description="its ETag now; None where it is gone or may not be looked at")
+    jobs: list[JobHistory]
+    note: str = ""
+
+    def show(self, page: Page) -> None:
+        """Print for a person."""
+        page.say(self.document, "bold")
+        for job in self.jobs:
+            job.show(page)
+        if self.note:
+            page.say(self.note)
+
+
+_REQUEST_HEADER = ("  request", "pages", "sent", "finished at the API", "cost", "status", "other run")
+
+
+def _request_row(request: SpentRequest, run: str | None) -> tuple[str, ...]:
+    """A row of a table; the run only where it is another than the job's."""
+    return (
+        f"  {request.id or '(answer lost)'}",
+        request.pages,
+        _moment(request.sent_at),
+        _moment(request.finished_at),
+        "?" if request.cost is None else money(request.cost),
+        f"{request.status}: {request.note}" if request.note else request.status,
+        "" if request.run == run else request.run_url or request.run or "",
+    )
+
+
+def _moment(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def read_document(
+    document: str, destination: str | None, credentials: Credentials, bucket: DestinationOptions
+) -> DocumentHistory:
+    """Read a document's history.
+
+    Args:
+        document: its address, its result's, or its key where the destination is named.
+        destination: where results and ledger lie, or the name of its place; found out when left out.
+        credentials: where those for S3 are.
+        bucket: how the destination's bucket is used.
+
+    Raises:
+        SetupFault: there is no such document; says which are most like it.
+    """
+    objects = open_results(credentials, READERS, bucket)
+    address, place = _located(objects, document, destination)
+    if (why := why_no_ledger(objects, place)) is not None:
+        raise SetupFault(why)
+    return _Reader(objects, place).read(address)
+
+
+def _located(objects: ObjectStore, document: str, destination: str | None) -> tuple[str, Location]:
+    """The document's address or key, and the destination whose ledger knows it."""
+    place = None if destination is None else Location.parse(destination_of(destination))
+    if "://" not in document:
+        if place is None:
+            raise SetupFault(
+                f"'{document}' is no address (s3://bucket/key): give one, or name the destination with --at"
+            )
+        return document, place
+    bucket, key = object_address(document)
+    if is_output(key):
+        result = objects.head(bucket, key)
+        if result is not None and _SOURCE in result.metadata:
+            found = _ledger_above(objects, bucket, key) or place
+            if found is not None:
+                return unquote(result.metadata[_SOURCE]), found
+    if place is None:
+        place = _place_of(bucket, key)
+    if place is None:
+        raise SetupFault(
+            f"which destination has the result of {document}? Name it with --at s3://bucket/prefix, or give "
+            "the address of the result"
+        )
+    return document, place
+
+
+def _ledger_above(objects: ObjectStore, bucket: str, key: str) -> Location | None:
+    """The nearest folder above a result that has a ledger."""
+    folder = key
+    while folder:
+        folder = folder.rpartition("/")[0]
+        found = Location(bucket, f"{folder}/" if folder else "")
+        if next(objects.list(bucket, found.key(LEDGER_FOLDER)), None) is not None:
+            return found
+    return None
+
+
+def _place_of(bucket: str, key: str) -> Location | None:
+    """The destination of the place whose source holds a document; the innermost, where one lies in another."""
+    inside: list[tuple[int, str]] = []
+    for place in known_places():
+        source = Location.parse(place.source)
+        if source.bucket == bucket and key.startswith(source.prefix):
+            inside.append((len(source.prefix), place.destination))
+    return Location.parse(max(inside)[1]) if inside else None
+
+
+class _Reader:
+    """Reads the records about one document."""
+
+    def __init__(self, objects: ObjectStore, place: Location) -> None:
+        self._objects = objects
+        self._place = place
+        self._ledger = Ledger(objects, place)
+        self._clock = Clock()
+        self._link: RunLink = run_link()
+        self._heartbeats = Heartbeats(
+            objects, place.bucket, self._ledger.folder, "nobody", DEFAULTS.lease_seconds, self._clock
+        )
+
+    def read(self, named: str) -> DocumentHistory:
+        note, older = "", list[Row]()
+        now = self._version_now(named)
+        ids = [] if now is None else [self._id(now, named)]
+        try:
+            with catalogue_of(self._objects, self._place) as catalogue:
+                named = self._meant(catalogue, named)
+                now = self._version_now(named)
+                ids = document_ids(catalogue, named) + ([] if now is None else [self._id(now, named)])
+                older = rows_of_document(catalogue, named)
+        except SetupFault as fault:
+            if "DuckDB" not in str(fault):
+                raise
+            note = f"Only the present version under the model '{DEFAULT_MODEL}' was looked up: {fault}"
+        version = None if now is None else now.etag
+        jobs = [job for each in dict.fromkeys(ids) for job in self._jobs(each, version)]
+        shown = {job.id for job in jobs}
+        shown_ends = {(job.id, job.ended_at) for job in jobs}
+        for row in older:
+            if (row.id, _aware(row.ended_at)) not in shown_ends:
+                jobs.append(self._of_row(row, version, replaced=row.id in shown))
+        if not jobs:
+            there = "it is new, and no run has met it" if now is not None else "there is no such document now"
+            raise SetupFault(f"the ledger at {self._place} knows nothing of {named}: {there}. {note}".rstrip())
+        jobs.sort(key=lambda job: job.claimed_at or datetime.max.replace(tzinfo=UTC), reverse=True)
+        return DocumentHistory(document=named, destination=str(self._place), version_now=version, jobs=jobs, note=note)
+
+    def _meant(self, catalogue: Catalogue, named: str) -> str:
+        """The address of the document that somebody named by its address, its key or its path in the source."""
+        if "://" in named and (document_ids(catalogue, named) or self._version_now(named) is not None):
+            return named
+        rows = catalogue.database.rows(
+            "SELECT DISTINCT document FROM (SELECT document, key, path FROM history UNION ALL "
+            "SELECT document, key, path FROM underway) WHERE key = ? OR path = ? ORDER BY 1 LIMIT 10",
+            [named, named],
+        )
+        found = [str(row["document"]) for row in rows]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise SetupFault(f"'{named}' may be any of {', '.join(found)}: give the address")
+        nearest = names_like(catalogue, named, _NEAREST)
+        asked = f". Did you mean {' or '.join(nearest)}?" if nearest else ""
+        raise SetupFault(f"the ledger at {self._place} knows no document '{named}'{asked}")
+
+    def _version_now(self, document: str) -> Described | None:
+        if "://" not in document:
+            return None
+        try:
+            bucket, key = object_address(document)
+            return self._objects.head(bucket, key, document=True)
+        except Fault:  # another account's bucket, perhaps: its present version is not known
+            return None
+
+    @staticmethod
+    def _id(now: Described, document: str) -> str:
+        bucket, key = object_address(document)
+        version = Document(bucket=bucket, key=key, etag=now.etag, size=now.size, last_modified=now.last_modified)
+        return job_id(version, DEFAULT_MODEL)
+
+    def _jobs(self, identity: str, version: str | None) -> Iterable[JobHistory]:
+        try:
+            done, failed, held = self._ledger.done(identity), None, self._ledger.read(identity)
+            if done is None:
+                failed = self._ledger.failed(identity)
+        except RecordUnreadable as fault:
+            raise SetupFault(str(fault)) from fault
+        if done is not None:
+            yield self._of_done(done, version)
+        elif held is not None and held.job.closed is None:
+            yield self._of_open(held.job, version)
+        elif failed is not None:
+            yield self._of_failed(failed, version)
+        note = AsideNotes(self._objects, self._place).read(identity)
+        if note is not None and done is None and failed is None:
+            yield JobHistory(
+                id=identity,
+                state="set aside",
+                model=note.model,
+                answer_schema=note.answer_schema,
+                version=version or "?",
+                is_current=None if version is None else True,
+                result="",
+                run=note.flow_run,
+                run_url=self._link(note.flow_run),
+                ended_at=note.noted_at,
+                reason=note.reason,
+                next="each run tries it once more",
+            )
+
+    def _of_done(self, done: DoneJob, version: str | None) -> JobHistory:
+        base = self._of_job(done.job, "done", version, next_of_done(done, version), done.flow_run)
+        return JobHistory.model_validate(
+            {
+                **dict(base),
+                "pages": done.pages,
+                "ended_at": done.finished_at,
+                "measured": done.measured,
+                "sources": done.sources,
+                "durations": done.durations,
+            }
+        )
+
+    def _of_failed(self, failed: FailedJob, version: str | None) -> JobHistory:
+        words = next_of_failed(failed, str(self._place))
+        base = self._of_job(failed.job, "failed", version, words, failed.flow_run)
+        more = {"ended_at": failed.failed_at, "code": failed.code, "reason": f"{failed.reason} (stage: {failed.stage})"}
+        return JobHistory.model_validate({**dict(base), **more})
+
+    def _of_open(self, job: Job, version: str | None) -> JobHistory:
+        bounds = Bounds(timedelta(seconds=DEFAULTS.lease_seconds), timedelta(seconds=DEFAULTS.longest_poll_seconds))
+        entry = self._ledger.entry("open", job.id)
+        written = None if entry is None else entry.last_modified
+        step = next_step(job, self._clock.now(), "nobody", bounds, self._heartbeats, written)
+        return self._of_job(job, "open", version, next_of_open(job, step), job.flow_run)
+
+    def _of_job(
+        self, job: Job, state: Literal["open", "done", "failed"], version: str | None, words: str, run: str | None
+    ) -> JobHistory:
+        paid = cost(job)
+        return JobHistory(
+            id=job.id,
+            state=state,
+            model=job.model,
+            answer_schema=job.answer_schema,
+            text_layers=job.text_layers,
+            version=job.document.etag,
+            is_current=None if version is None else version == job.document.etag,
+            result=job.result,
+            claimed_at=job.claimed_at,
+            pages=job.pages,
+            run=run,
+            run_url=self._link(run),
+            backfill=job.backfill,
+            cost=paid.accepted,
+            possible_cost=paid.possible,
+            possible_duplicates=job.possible_duplicates,
+            requests=self._requests(job),
+            next=words,
+        )
+
+    def _requests(self, job: Job) -> list[SpentRequest]:
+        known = {request.id: request for request in job.requests}
+        found = []
+        for spend in spends(job):
+            request = known.get(spend.request or "")
+            status = request.status if request else "accepted" if spend.accepted else "answer lost: may be billed"
+            found.append(
+                SpentRequest(
+                    id=spend.request,
+                    pages=str(request.pages) if request and request.pages else f"{spend.pages} pages",
+                    sent_at=spend.at,
+                    finished_at=request.completed_at if request else None,
+                    run=spend.run,
+                    run_url=self._link(spend.run),
+                    status=status,
+                    note=request.note if request else "",
+                    cost=spend.cost,
+                )
+            )
+        return found
+
+    def _of_row(self, row: Row, version: str | None, *, replaced: bool) -> JobHistory:
+        """What the catalogue still knows of a record that is gone."""
+        return JobHistory(
+            id=row.id,
+            state="replaced",
+            model=row.model,
+            answer_schema=row.answer_schema,
+            text_layers=row.text_layers,
+            version=row.version,
+            is_current=None if version is None else version == row.version,
+            result=row.result,
+            claimed_at=_aware(row.claimed_at),
+            ended_at=_aware(row.ended_at),
+            pages=row.pages,
+            run=row.run,
+            run_url=self._link(row.run),
+            backfill=row.backfill,
+            cost=row.cost,
+            possible_cost=row.possible_cost,
+            possible_duplicates=row.possible_duplicates,
+            code=row.code,
+            reason=row.reason,
+            next="its record was replaced" if replaced else "its record is gone",
+        )
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    """A moment of the catalogue, which are UTC without saying so."""
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,77 @@
+"""`bulk-ocr watch`: how a backfill stands, from any terminal, whoever does the work. Reads the ledger only."""
+
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter, validators
+from rich.console import Console
+from rich.live import Live
+
+from flows.cli.arguments import ANYWHERE, BackfillAt
+from flows.cli.output import Page, complain, print_json
+from flows.cli.places import known_places
+from flows.cli.prefect_setup import prepare_for_blocks
+from flows.cli.signals import CLOCK
+from tasks.faults import ExitStatus, Passes, SetupFault
+
+_SHARE = 0.1  # of the time, at most, goes into reading the figures
+
+
+def watch(
+    name: Annotated[str | None, Parameter(help="The backfill, or its destination; the only one when left out.")] = None,
+    *,
+    place: BackfillAt = ANYWHERE,
+    once: Annotated[bool, Parameter(negative="", help="Print it once and end.")] = False,
+    metrics: Annotated[
+        Path | None, Parameter(help="Also write them to this file each time, for Prometheus' node exporter: NAME.prom.")
+    ] = None,
+    seconds: Annotated[float, Parameter(validator=validators.Number(gte=1), help="How often to look.")] = 2,
+) -> ExitStatus:
+    """Show how a backfill stands, from any terminal, until it is finished. Needs no API key, and sends nothing.
+
+    With --json, one object a look. Exit status 0 when the backfill is finished, 1 when it is not.
+    """
+    prepare_for_blocks(place.credentials)
+    from flows.cli.backfill_figures import picture
+    from flows.cli.backfill_ledger import BackfillLedger
+    from flows.cli.openmetrics import write_metrics
+
+    is_place = place.at is None and name in {known.name for known in known_places()}
+    if name is not None and (name.startswith("s3://") or is_place):
+        name, place = None, replace(place, at=name)
+    ledger = BackfillLedger(place.destination, place.credentials)
+    backfill = ledger.find(name)
+    reader = ledger.reader(backfill)
+    console = Console(stderr=False)
+    live = not (once or place.json) and console.is_terminal
+    screen = Live(console=console, auto_refresh=False, vertical_overflow="crop") if live else None
+    try:
+        while True:
+            began = time.monotonic()
+            try:
+                found = reader.read()
+            except Passes as fault:
+                complain(f"{fault}; looking again")
+                found = None
+            else:
+                if found is None:
+                    raise SetupFault(f"the backfill {backfill.name} was deleted")
+            if found is not None and metrics is not None:
+                write_metrics(found, metrics)
+            if found is not None and place.json:
+                print_json(found)
+            elif found is not None and screen is not None:
+                screen.start()
+                screen.update(picture(found, console.width, console.height), refresh=True)
+            elif found is not None:
+                Page(console if console.is_terminal else None).draw(partial(picture, found))
+            over = found is not None and found.state in ("finished", "cancelled") and not found.served_by
+            if found is not None and (once or over):
+                return ExitStatus.DONE if found.state == "finished" else ExitStatus.SOME_FAILED
+            CLOCK.sleep(max(seconds, (time.monotonic() - began) / _SHARE))
+    finally:
+        if screen is not None:
+            screen.stop()

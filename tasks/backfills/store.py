@@ -1,0 +1,113 @@
+"""Backfills in the ledger: read, made and changed with conditional writes, and followed while they are served."""
+
+import threading
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from tasks.backfills.record import Backfill
+from tasks.clock import Clock
+from tasks.faults import Passes, SetupFault
+from tasks.store.ledger import Ledger
+
+_ATTEMPTS = 100
+_FRESH_SECONDS = 5.0
+"""What was said about a backfill is known to whoever works for it within so many seconds."""
+
+
+class Backfills:
+    """Reads and writes the backfills of one destination.
+
+    Args:
+        ledger: the destination's.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def read(self, name: str) -> Backfill | None:
+        """A backfill; None when there is none of that name.
+
+        Raises:
+            SetupFault: its record cannot be read.
+        """
+        stored = self._ledger.read_backfill(name)
+        return None if stored is None else _parsed(name, stored[0])
+
+    def names(self) -> list[str]:
+        """The names of all."""
+        return self._ledger.backfill_names()
+
+    def make(self, backfill: Backfill) -> Backfill:
+        """Put a new backfill on record. Returns the one that is there, by this call or before."""
+        body = backfill.model_dump_json(indent=1).encode()
+        if self._ledger.write_backfill(backfill.name, body, None):
+            return backfill
+        return self.read(backfill.name) or self.make(backfill)
+
+    def change(self, name: str, change: Callable[[Backfill], Backfill]) -> Backfill:
+        """Change a backfill, whoever else changes it meanwhile. Returns it as it is then.
+
+        Raises:
+            SetupFault: there is none of that name, or its record cannot be read.
+            Passes: others keep writing it.
+        """
+        for _ in range(_ATTEMPTS):
+            stored = self._ledger.read_backfill(name)
+            if stored is None:
+                raise SetupFault(f"there is no backfill {name}: it was deleted; see 'bulk-ocr backfill list'")
+            before = _parsed(name, stored[0])
+            after = change(before)
+            if after == before:
+                return before
+            if self._ledger.write_backfill(name, after.model_dump_json(indent=1).encode(), stored[1]):
+                return after
+        raise Passes(f"others keep writing the backfill {name}")
+
+
+class Followed:
+    """Backfills as they were a few seconds ago at most, for everything that works for them. Safe between threads.
+
+    Args:
+        backfills: where they are.
+        clock: the time to go by.
+        seconds: how long an answer is good for.
+    """
+
+    def __init__(self, backfills: Backfills, clock: Clock, seconds: float = _FRESH_SECONDS) -> None:
+        self._backfills = backfills
+        self._clock = clock
+        self._seconds = seconds
+        self._known: dict[str, tuple[float, Backfill | None]] = {}
+        self._lock = threading.Lock()
+
+    def now(self, name: str) -> Backfill | None:
+        """A backfill; None when there is none of that name (any more).
+
+        Raises:
+            SetupFault, Passes: it cannot be read, so nothing may be sent for it.
+        """
+        with self._lock:
+            at = self._clock.monotonic()
+            known = self._known.get(name)
+            if known is None or at - known[0] >= self._seconds:
+                known = (at, self._backfills.read(name))
+                self._known[name] = known
+            return known[1]
+
+    def forget(self, name: str) -> None:
+        """Ask anew the next time."""
+        with self._lock:
+            self._known.pop(name, None)
+
+
+def _parsed(name: str, body: bytes) -> Backfill:
+    try:
+        return Backfill.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SetupFault(
+            f"the record of backfill {name} cannot be read ({'.'.join(map(str, first['loc']))}: {first['msg']}), so "
+            "nothing is sent for it: it is of another version of this program, or was edited; use that version, or "
+            "move the record away"
+        ) from error

@@ -1,0 +1,174 @@
+"""The catalogue's database: rows on disk in a temporary file, asked with SQL. The one place that knows DuckDB.
+
+DuckDB reads and writes Parquet by itself, sorts and groups on disk beyond its memory limit, and is one wheel without
+dependencies; see docs/catalogue.md for what it was chosen over.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tasks.faults import SetupFault
+
+MEMORY_MB = 768
+_FETCHED = 1000
+
+_SPEND = (
+    'STRUCT("at" TIMESTAMP, pages INTEGER, accepted BOOLEAN, run VARCHAR, price DOUBLE, request VARCHAR, '
+    "number INTEGER)[]"
+)
+# The fields of `row.Row`, in their order.
+COLUMNS: Mapping[str, str] = {
+    "id": "VARCHAR",
+    "etag": "VARCHAR",
+    "state": "VARCHAR",
+    "document": "VARCHAR",
+    "bucket": "VARCHAR",
+    "key": "VARCHAR",
+    "version": "VARCHAR",
+    "size": "BIGINT",
+    "modified_at": "TIMESTAMP",
+    "result": "VARCHAR",
+    "path": "VARCHAR",
+    "prefix": "VARCHAR",
+    "model": "VARCHAR",
+    "answer_schema": "VARCHAR",
+    "text_layers": "VARCHAR",
+    "run": "VARCHAR",
+    "backfill": "VARCHAR",
+    "claimed_at": "TIMESTAMP",
+    "ended_at": "TIMESTAMP",
+    "pages": "INTEGER",
+    "words": "BIGINT",
+    "blank_pages": "INTEGER",
+    "confidence_min": "DOUBLE",
+    "confidence_mean": "DOUBLE",
+    "confidence_bins": "BIGINT[]",
+    "pages_from_api": "INTEGER",
+    "pages_reused": "INTEGER",
+    "pages_from_text_layer": "INTEGER",
+    "billed_pages": "INTEGER",
+    "pages_sent": "INTEGER",
+    "pages_lost": "INTEGER",
+    "requests": "INTEGER",
+    "possible_duplicates": "INTEGER",
+    "cost": "DOUBLE",
+    "possible_cost": "DOUBLE",
+    "waiting_seconds": "DOUBLE",
+    "api_seconds": "DOUBLE",
+    "collecting_seconds": "DOUBLE",
+    "total_seconds": "DOUBLE",
+    "superseded": "BOOLEAN",
+    "copied_from": "VARCHAR",
+    "code": "VARCHAR",
+    "reason": "VARCHAR",
+    "retry_helps": "BOOLEAN",
+    "spends": _SPEND,
+}
+
+
+class Database:
+    """Tables on disk, with a bound on memory. For one thread.
+
+    Args:
+        folder: room for the database and for what does not fit into memory.
+
+    Raises:
+        SetupFault: DuckDB is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            import duckdb
+        except ImportError as error:
+            raise SetupFault(
+                "the catalogue needs DuckDB, which is not installed: pip install 'bulk-ocr[catalogue]'"
+            ) from error
+        self._folder = folder
+        self._connection = duckdb.connect(
+            str(folder / "catalogue.duckdb"),
+            config={
+                "memory_limit": f"{MEMORY_MB}MB",
+                "temp_directory": str(folder / "spilled"),
+                "threads": 2,
+                "preserve_insertion_order": False,
+                # Nothing is fetched from anywhere while it is used.
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            },
+        )
+        self.run("SET TimeZone = 'UTC'")
+        columns = ", ".join(f'"{name}" {kind}' for name, kind in COLUMNS.items())
+        self.run(f"CREATE TABLE history ({columns}, saved BOOLEAN)")
+        for table in ("listed_before", "listed", "earlier"):
+            self.run(f"CREATE TABLE {table} (id VARCHAR, etag VARCHAR, state VARCHAR)")
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Run a statement."""
+        self._connection.execute(sql, list(parameters))
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
+        """The rows of a query, as they are taken. No other statement may be run meanwhile."""
+        cursor = self._connection.execute(sql, list(parameters))
+        names = [column[0] for column in cursor.description or ()]
+        while found := cursor.fetchmany(_FETCHED):
+            for values in found:
+                yield dict(zip(names, values, strict=True))
+
+    def one(self, sql: str, parameters: Sequence[Any] = ()) -> dict[str, Any]:
+        """The only row of a query."""
+        return next(self.rows(sql, parameters))
+
+    def load_parquet(self, file: Path, *, saved: bool) -> None:
+        """Take the rows of a file of the catalogue into the history; columns that it lacks are NULL.
+
+        Args:
+            file: the file.
+            saved: whether the rows stay where they are; else they are to be saved anew.
+        """
+        names = ", ".join(f'"{name}"' for name in COLUMNS)
+        self.run("CREATE OR REPLACE TEMP VIEW loaded AS SELECT * FROM history WHERE false")
+        self.run(
+            f"INSERT INTO history ({names}, saved) SELECT {names}, ? FROM "
+            "(SELECT * FROM loaded UNION ALL BY NAME SELECT * FROM read_parquet(?))",
+            [saved, str(file)],
+        )
+
+    def load_lines(self, file: Path, table: str = "history") -> None:
+        """Take rows written as JSON lines, compressed or not, into a table; lines that are none are left out."""
+        columns = ", ".join(f"'{name}': '{kind}'" for name, kind in COLUMNS.items())
+        names = ", ".join(f'"{name}"' for name in COLUMNS)
+        self.run(
+            f"INSERT INTO {table} ({names}, saved) SELECT {names}, false FROM "
+            f"read_json(?, format = 'newline_delimited', columns = {{{columns}}}, ignore_errors = true) "
+            "WHERE id IS NOT NULL",
+            [str(file)],
+        )
+
+    def load_listing(self, file: Path, table: str) -> None:
+        """Take a listing of the ledger into a table: tab-separated id, ETag and state."""
+        self.run(
+            f"INSERT INTO {table} SELECT * FROM read_csv(?, delim = '\t', header = false, quote = '', escape = '', "
+            "auto_detect = false, "
+            "columns = {'id': 'VARCHAR', 'etag': 'VARCHAR', 'state': 'VARCHAR'})",
+            [str(file)],
+        )
+
+    def write_parquet(self, query: str, file: Path) -> int:
+        """Write a query's rows as Parquet. Returns how many."""
+        cursor = self._connection.execute(f"COPY ({query}) TO '{_quoted(file)}' (FORMAT parquet, COMPRESSION zstd)")
+        row = cursor.fetchone()
+        return int(row[0]) if row else 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+
+def _quoted(file: Path) -> str:
+    return str(file).replace("'", "''")

@@ -1,0 +1,187 @@
+"""A row of the catalogue, made from a record. Pure: no database, no store."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.job.record import AnswerSchema, DoneJob, FailedJob, Job, TextLayers
+from tasks.job.spending import cost, spends
+from tasks.store.location import Location, result_suffix
+
+RowState = Literal["done", "failed", "open"]
+
+
+class SpendRow(BaseModel):
+    """A submission that is, or may be, on the vendor's bill."""
+
+    at: datetime
+    pages: int
+    accepted: bool
+    run: str | None
+    price: float | None
+    request: str | None
+    number: int  # among those without a request: tells two of them apart that are otherwise alike
+
+
+class Row(BaseModel):
+    """What the catalogue knows of one record of one document. Seconds, dollars, UTC; None where nothing is known.
+
+    The fields are the columns, in this order. A new one needs a type in `database.COLUMNS`, and a new `ROW_FORMAT`.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    etag: str  # of the record: tells whether the row is up to date
+    state: RowState
+    document: str
+    bucket: str
+    key: str
+    version: str
+    size: int
+    modified_at: datetime
+    result: str
+    path: str  # the document's key as seen from the source
+    prefix: str  # the first folder of that; empty at the top
+    model: str
+    answer_schema: AnswerSchema | None = None
+    text_layers: TextLayers | None = None
+    run: str | None = None
+    backfill: str | None = None
+    claimed_at: datetime
+    ended_at: datetime | None = None
+    pages: int | None = None
+    words: int | None = None
+    blank_pages: int | None = None
+    confidence_min: float | None = None
+    confidence_mean: float | None = None
+    confidence_bins: list[int] | None = None
+    pages_from_api: int | None = None
+    pages_reused: int | None = None
+    pages_from_text_layer: int | None = None
+    billed_pages: int | None = None  # as the answers say
+    pages_sent: int
+    pages_lost: int
+    requests: int
+    possible_duplicates: int
+    cost: float | None = None
+    possible_cost: float | None = None
+    waiting_seconds: float | None = None
+    api_seconds: float | None = None
+    collecting_seconds: float | None = None
+    total_seconds: float | None = None
+    superseded: bool = False
+    copied_from: str | None = None
+    code: str | None = None
+    reason: str | None = None
+    retry_helps: bool | None = None
+    spends: list[SpendRow]
+
+
+def row_of_done(done: DoneJob, etag: str, destination: Location) -> Row:
+    """The row of a document whose result is published."""
+    measured, sources, took = done.measured, done.sources, done.durations
+    confidence = measured.confidence if measured else None
+    row = _of_job(done.job, etag, "done", destination) | {
+        "run": done.flow_run,
+        "ended_at": done.finished_at,
+        "pages": done.pages,
+        "collecting_seconds": took.collecting if took else None,
+        "total_seconds": round(max(0.0, (done.finished_at - done.job.claimed_at).total_seconds()), 3),
+        "superseded": done.superseded,
+        "copied_from": done.copied_from,
+    }
+    if measured:
+        row |= {"words": measured.words, "blank_pages": measured.blank_pages, "billed_pages": measured.billed_pages}
+    if confidence:
+        row |= {
+            "confidence_min": confidence.minimum,
+            "confidence_mean": confidence.mean,
+            "confidence_bins": list(confidence.bins),
+        }
+    if sources:
+        row |= {
+            "pages_from_api": sources.sent,
+            "pages_reused": sources.reused,
+            "pages_from_text_layer": sources.text_layer,
+        }
+    if took:
+        row |= {"waiting_seconds": took.waiting, "api_seconds": took.at_api}
+    return Row.model_validate(row)
+
+
+def row_of_failed(failed: FailedJob, etag: str, destination: Location) -> Row:
+    """The row of a document that was given up."""
+    return Row.model_validate(
+        _of_job(failed.job, etag, "failed", destination)
+        | {
+            "run": failed.flow_run,
+            "ended_at": failed.failed_at,
+            "code": failed.code,
+            "reason": failed.reason,
+            "retry_helps": failed.retry_helps,
+        }
+    )
+
+
+def row_of_open(job: Job, etag: str, destination: Location) -> Row:
+    """The row of a document on its way. It is never kept: what it tells changes with every step."""
+    return Row.model_validate(_of_job(job, etag, "open", destination))
+
+
+def _of_job(job: Job, etag: str, state: RowState, destination: Location) -> dict[str, Any]:
+    document, paid = job.document, cost(job)
+    path = path_in_source(job, destination)
+    return {
+        "id": job.id,
+        "etag": etag,
+        "state": state,
+        "document": document.uri,
+        "bucket": document.bucket,
+        "key": document.key,
+        "version": document.etag,
+        "size": document.size,
+        "modified_at": document.last_modified,
+        "result": job.result,
+        "path": path,
+        "prefix": path.partition("/")[0] if "/" in path else "",
+        "model": job.model,
+        "answer_schema": job.answer_schema,
+        "text_layers": job.text_layers,
+        "run": job.flow_run,
+        "backfill": job.backfill,
+        "claimed_at": job.claimed_at,
+        "pages": job.pages,
+        "pages_sent": job.pages_sent,
+        "pages_lost": job.pages_lost,
+        "requests": len(job.requests),
+        "possible_duplicates": job.possible_duplicates,
+        "cost": paid.accepted,
+        "possible_cost": paid.possible,
+        "spends": _spends(job),
+    }
+
+
+def _spends(job: Job) -> list[SpendRow]:
+    rows: list[SpendRow] = []
+    for spend in spends(job):
+        alike = sum(row.request is None and row.accepted is spend.accepted for row in rows)
+        rows.append(
+            SpendRow(
+                at=spend.at,
+                pages=spend.pages,
+                accepted=spend.accepted,
+                run=spend.run,
+                price=spend.price_per_page,
+                request=spend.request,
+                number=alike if spend.request is None else 0,
+            )
+        )
+    return rows
+
+
+def path_in_source(job: Job, destination: Location) -> str:
+    """A document's key as seen from the source, which no record names: the result lies at the same path."""
+    result = job.result.removesuffix(result_suffix(job.model, job.answer_schema, job.text_layers))
+    return result.removeprefix(f"s3://{destination.bucket}/{destination.prefix}") or job.document.key

@@ -1,0 +1,57 @@
+"""Measuring a result while its pages pass by: words, blank pages, confidence, billed pages. Only sums are kept."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.documents.results.batch import Form
+from tasks.documents.results.words import page_confidences
+from tasks.job.coverage import Piece
+from tasks.job.record import CONFIDENCE_BINS, Confidence, Measured
+
+_DIGITS = 6
+
+
+class Measurer:
+    """Adds up what the pages of one result hold."""
+
+    def __init__(self) -> None:
+        self._words = self._blank = 0
+        self._bins = [0] * CONFIDENCE_BINS
+        self._sum, self._least = 0.0, 1.0
+        self._billed: int | None = 0
+        self._pieces: set[tuple[str, int, int]] = set()
+
+    def add(self, form: Form, unit: Mapping[str, Any]) -> int:
+        """Add a unit of a result: a page, an image or a response. Returns its words."""
+        bins, words = self._bins, 0
+        for confidences, blank in page_confidences(form, unit):
+            words += len(confidences)
+            self._blank += blank
+            for value in confidences:
+                if type(value) in (float, int) and 0 <= value <= 1:  # whatever else it is, it is no confidence
+                    bins[min(int(value * CONFIDENCE_BINS), CONFIDENCE_BINS - 1)] += 1
+                    self._sum += value
+                    self._least = min(self._least, value)
+        self._words += words
+        return words
+
+    def add_billed(self, piece: Piece, told: Any) -> None:
+        """Add how many pages an answer says were billed for it; an answer that gives several shares is billed once."""
+        name = (piece.request, piece.pages.first, piece.pages.last)
+        if name in self._pieces:
+            return
+        self._pieces.add(name)
+        if type(told) is not int or told < 0:
+            self._billed = None
+        elif self._billed is not None:
+            # An answer that counts more than it holds speaks of the whole request.
+            self._billed += min(told, len(piece.pages))
+
+    def measured(self) -> Measured:
+        """What was added up."""
+        sure = sum(self._bins)
+        confidence = None
+        if sure:
+            mean = round(self._sum / sure, _DIGITS)
+            confidence = Confidence(minimum=self._least, mean=mean, bins=tuple(self._bins))
+        return Measured(words=self._words, blank_pages=self._blank, confidence=confidence, billed_pages=self._billed)

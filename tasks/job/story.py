@@ -1,0 +1,58 @@
+"""What a record says of its document, in words: what happens next, and what a person can do."""
+
+from datetime import datetime
+
+from tasks.job.next_step import NextStep
+from tasks.job.record import DoneJob, FailedJob, Job
+
+
+def next_of_open(job: Job, step: NextStep) -> str:
+    """What an open job waits for."""
+    match step.need:
+        case "wait" if step.holder is not None:
+            until = f" until {_clock(step.until)}" if step.until else ""
+            doing = job.lease.doing if job.lease else "working on it"
+            if step.holder_alive:
+                return f"{step.holder} is {doing}"
+            return (
+                f"held by {step.holder}, which was {doing} and may have stopped,{until}; then the next pass takes over"
+            )
+        case "wait":
+            return f"at the API; it is asked again after {_clock(step.until)}" if step.until else "at the API"
+        case "poll":
+            return "at the API; the next collect asks for it"
+        case "collect":
+            return "finished at the API; the next collect fetches and publishes it"
+        case "send":
+            which = "its pages" if step.pages is None else "pages " + ", ".join(map(str, step.pages))
+            return f"the next collect sends {which}"
+        case "take over":
+            return "its worker stopped; the next pass takes it over"
+        case _:
+            return "it is being closed"
+
+
+def next_of_done(done: DoneJob, version_now: str | None) -> str:
+    """What becomes of a finished document.
+
+    Args:
+        done: its record.
+        version_now: the ETag of the document as it is now; None where it is gone or cannot be looked at.
+    """
+    if done.superseded:
+        return "nothing: a newer version of the document had been published already"
+    if version_now is not None and version_now != done.job.document.etag:
+        return "the document has changed since: the next run takes its new version for a new document"
+    return "nothing: it is done"
+
+
+def next_of_failed(failed: FailedJob, destination: str) -> str:
+    """What can be done about a document that was given up."""
+    if failed.retry_helps:
+        key = failed.job.document.key
+        return f"nothing by itself; put it back with: bulk-ocr retry {destination} --key '{key}'"
+    return "nothing by itself: putting it back unchanged does not help; the reason says what to change"
+
+
+def _clock(moment: datetime | None) -> str:
+    return "?" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,47 @@
+"""Taking the text layer of another OCR program off a page before it gets a new one: else all would be found twice."""
+
+import zlib
+
+import pikepdf
+from pikepdf import Name, Page, Pdf
+
+_SHOWS = {"Tj", "TJ", "'", '"'}
+_INVISIBLE = 3
+
+
+def take_off_invisible_text(pdf: Pdf, page: Page) -> bool:
+    """Leave out the invisible text of a page's own content, where all of its text is invisible.
+
+    Nothing that is seen changes: what stands beside is kept as it is, and no visible text follows the invisible one.
+
+    Returns:
+        Whether there was any.
+    """
+    try:
+        instructions = list(pikepdf.parse_content_stream(page))
+    except (pikepdf.PdfError, ValueError, TypeError):
+        return False
+    mode, modes, hidden, visible = 0, list[int](), list[int](), False
+    for place, instruction in enumerate(instructions):
+        operator = str(instruction.operator)
+        if operator == "q":
+            modes.append(mode)
+        elif operator == "Q":
+            mode = modes.pop() if modes else mode
+        elif operator == "Tr":
+            try:
+                mode = int(instruction.operands[0])
+            except (IndexError, TypeError, ValueError):
+                return False
+        elif operator in _SHOWS:
+            if mode == _INVISIBLE:
+                hidden.append(place)
+            else:
+                visible = True
+    if visible or not hidden:
+        return False
+    left_out = set(hidden)
+    kept = [instruction for place, instruction in enumerate(instructions) if place not in left_out]
+    content = pikepdf.unparse_content_stream(kept)
+    page.obj.Contents = pdf.make_stream(zlib.compress(content, 6), Filter=Name.FlateDecode)
+    return True

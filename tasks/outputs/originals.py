@@ -1,0 +1,102 @@
+"""The document that a result is of: which version of which one, and its bytes, unless these are gone."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from tasks.faults import DocumentChanged, ObjectRefused
+from tasks.job.record import Document
+from tasks.store.object_store import ObjectStore
+
+_SCHEME = "s3://"
+_SAVED_BEFORE = "it is not known of which document this is a result: name the document"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The version of a document that a result is of.
+
+    Attributes:
+        name: the document's address in S3, or its path on this machine.
+        version: its ETag in S3, or the SHA-256 of its bytes on this machine.
+    """
+
+    name: str
+    version: str
+
+    @property
+    def in_s3(self) -> bool:
+        """Whether the document lies in S3."""
+        return self.name.startswith(_SCHEME)
+
+
+@dataclass(frozen=True)
+class Original:
+    """A document's bytes, or why there are none.
+
+    Attributes:
+        file: a file with them; None where the document, as it was recognised, is not to be had.
+        name: what to call the document.
+        reason: why there is no file; empty where there is one.
+    """
+
+    file: Path | None
+    name: str
+    reason: str = ""
+
+
+def source_of_result(metadata: Mapping[str, str]) -> Source | None:
+    """Which document a published result is of, by the metadata of its object.
+
+    Returns:
+        None where the metadata do not tell: the object is no result, or the document's address was too long for them
+        (its job's `done` record has it, see `source_of_document`).
+    """
+    name, version = metadata.get("source"), metadata.get("source-etag")
+    return Source(unquote(name), version) if name and version else None
+
+
+def source_of_document(document: Document) -> Source:
+    """Which document a job is of."""
+    return Source(document.uri, document.etag)
+
+
+def find_original(source: Source | None, objects: ObjectStore | None, folder: Path) -> Original:
+    """Get the document that a result is of, in exactly the version that was recognised.
+
+    Args:
+        source: which one; None where that is not known.
+        objects: the store, for documents in S3.
+        folder: where a document from S3 is put. A document on this machine stays where it is.
+
+    Raises:
+        Passes: the store cannot be asked now.
+        SetupFault: it refuses us altogether, or the disk is full.
+    """
+    if source is None:
+        return Original(None, "the document", _SAVED_BEFORE)
+    if not source.in_s3:
+        return _local(source)
+    if objects is None:
+        return Original(None, source.name, f"{source.name} lies in S3, and no store was given")
+    bucket, _, key = source.name.removeprefix(_SCHEME).partition("/")
+    file = folder / "original"
+    try:
+        objects.fetch(bucket, key, source.version, file)
+    except (DocumentChanged, ObjectRefused) as fault:
+        return Original(None, source.name, str(fault))
+    return Original(file, source.name)
+
+
+def _local(source: Source) -> Original:
+    path = Path(source.name)
+    try:
+        with path.open("rb") as content:
+            version = hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        return Original(None, source.name, f"{source.name} cannot be read any more ({error.strerror})")
+    if version != source.version:
+        return Original(None, source.name, f"{source.name} changed since it was recognised: recognise it again")
+    return Original(path, source.name)

@@ -1,0 +1,194 @@
+"""The pages of a PDF get text layers; what is drawn on them stays as it is."""
+
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pikepdf
+from pikepdf import Dictionary, Name, Object, Page, Pdf
+
+from tasks.documents.files.qpdf import bound_memory
+from tasks.documents.files.text_pages import OwnText
+from tasks.documents.files.writing import written
+from tasks.documents.results.words import ResultPage, Size
+from tasks.outputs.invisible_text import take_off_invisible_text
+from tasks.outputs.text_layer import PageFrame, TextLayer
+from tasks.outputs.text_lines import text_lines
+
+NO_TEXT = OwnText()
+_DEEPEST = 100  # levels of a page tree
+_LETTER = (0.0, 0.0, 612.0, 792.0)  # what a page without a size is taken for
+_FONT = "BulkOcr"
+_RENDERED_DPI, _POINTS = 150, 72  # at which the API renders the pages of a PDF
+
+
+def add_text_layers(
+    bases: Sequence[Path], pages: Iterable[ResultPage], to: Path, own: OwnText = NO_TEXT
+) -> tuple[int, int]:
+    """Write a PDF with the words of a result as invisible text on its pages.
+
+    The layer lies under what is drawn, with a graphics state of its own, so neither can change the other.
+    Memory holds the compressed layers, a few KB a page.
+
+    Args:
+        bases: the PDF, or several whose pages follow one another.
+        pages: the pages of the result.
+        to: the file to write.
+        own: pages that hold text of their own. Those with usable text get no layer; invisible text gives way to ours.
+
+    Returns:
+        How many pages there are, and how many words were put on them.
+
+    Raises:
+        ValueError: the result has another number of pages.
+        pikepdf.PdfError: a PDF cannot be read.
+        OSError: the file cannot be written.
+    """
+    bound_memory()
+    with _opened(bases) as pdf:
+        writer, words, number = _LayerWriter(pdf), 0, 0
+        waiting = iter(pdf.pages)
+        for number, result in enumerate(pages, 1):
+            page = next(waiting, None)
+            if page is None:
+                raise ValueError(f"it has {number - 1} pages, and the result has more")
+            if number in own.invisible:
+                take_off_invisible_text(pdf, page)
+            if number not in own.usable:
+                words += writer.add(page, result)
+        if next(waiting, None) is not None:
+            raise ValueError(f"it has {len(pdf.pages)} pages, and the result has {number}")
+        writer.end()
+        with written(to) as out, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damage that was there before
+            pdf.save(
+                out,
+                deterministic_id=True,
+                encryption=False,
+                object_stream_mode=pikepdf.ObjectStreamMode.generate,
+                stream_decode_level=pikepdf.StreamDecodeLevel.none,
+            )
+        return number, words
+
+
+@contextmanager
+def _opened(bases: Sequence[Path]) -> Iterator[Pdf]:
+    with ExitStack() as stack:
+        # Mapped, not read: what is drawn stays in the files until it is written.
+        opened = [stack.enter_context(pikepdf.open(base, access_mode=pikepdf.AccessMode.mmap)) for base in bases]
+        if len(opened) == 1:
+            yield opened[0]
+            return
+        pdf = stack.enter_context(Pdf.new())
+        for base in opened:
+            pdf.pages.extend(base.pages)
+        yield pdf
+
+
+class _LayerWriter:
+    """Puts layers on pages, with the fonts among the pages' resources."""
+
+    def __init__(self, pdf: Pdf) -> None:
+        self._pdf = pdf
+        self._layer = TextLayer()
+        self._fonts: list[Dictionary] = []
+        self._resources: dict[tuple[object, ...], Object] = {}
+
+    def add(self, page: Page, result: ResultPage) -> int:
+        """Put the words of a page of the result on a page. Returns how many."""
+        frame = frame_of(page)
+        lines = text_lines(result, *frame.size, _rendered(page, frame))
+        if not lines:
+            return 0
+        resources = _inherited(page.obj, "/Resources")
+        taken = resources.get("/Font") if isinstance(resources, Dictionary) else None
+        names: dict[int, str] = {}
+
+        def name(number: int) -> str:
+            while number >= len(self._fonts):
+                self._fonts.append(self._pdf.make_indirect(Dictionary()))
+            return names.setdefault(number, _free_name(taken, number))
+
+        content = self._layer.content(lines, frame, name)
+        stream = self._pdf.make_stream(zlib.compress(content, 6), Filter=Name.FlateDecode)
+        page.obj.Resources = self._with_fonts(resources, names)
+        page.contents_add(stream, prepend=True)
+        return sum(len(line.words) for line in lines)
+
+    def end(self) -> None:
+        """Complete the fonts."""
+        for font, glyphs in zip(self._fonts, self._layer.fonts, strict=False):
+            glyphs.write_to(self._pdf, font)
+
+    def _with_fonts(self, resources: Object | None, names: dict[int, str]) -> Object:
+        """A page's resources and our fonts: a copy, since many pages may share these resources."""
+        shared = isinstance(resources, Dictionary) and resources.is_indirect
+        key = (resources.objgen, *sorted(names.items())) if shared and resources is not None else None
+        if key is not None and key in self._resources:
+            return self._resources[key]
+        copied = Dictionary(dict(resources.items())) if isinstance(resources, Dictionary) else Dictionary()
+        fonts = copied.get("/Font")
+        copied.Font = Dictionary(dict(fonts.items())) if isinstance(fonts, Dictionary) else Dictionary()
+        for number, name in names.items():
+            copied.Font[f"/{name}"] = self._fonts[number]
+        if key is None:
+            return copied
+        self._resources[key] = self._pdf.make_indirect(copied)
+        return self._resources[key]
+
+
+def _free_name(taken: Object | None, number: int) -> str:
+    name = f"{_FONT}{number}"
+    while isinstance(taken, Dictionary) and f"/{name}" in taken:  # a document that went through here before
+        name += "x"
+    return name
+
+
+def frame_of(page: Page) -> PageFrame:
+    """How a page is seen: its crop box within its media box, and its rotation."""
+    media = _box(_inherited(page.obj, "/MediaBox")) or _LETTER
+    crop = _box(_inherited(page.obj, "/CropBox")) or media
+    left, bottom = max(media[0], crop[0]), max(media[1], crop[1])
+    right, top = min(media[2], crop[2]), min(media[3], crop[3])
+    if right <= left or top <= bottom:
+        left, bottom, right, top = media
+    try:
+        rotation = int(_inherited(page.obj, "/Rotate") or 0)
+    except (TypeError, ValueError):
+        rotation = 0
+    return PageFrame(left, bottom, right, top, rotation % 360 if rotation % 90 == 0 else 0)
+
+
+def _rendered(page: Page, frame: PageFrame) -> Size:
+    """How many pixels the API makes of a page."""
+    try:
+        unit = float(page.obj.get("/UserUnit", 1)) or 1.0
+    except (TypeError, ValueError):
+        unit = 1.0
+    width, height = frame.size
+    scale = unit * _RENDERED_DPI / _POINTS
+    return width * scale, height * scale
+
+
+def _box(value: Object | None) -> tuple[float, float, float, float] | None:
+    try:
+        first, second, third, fourth = (float(number) for number in value)  # type: ignore[union-attr]  # or it raises
+    except (TypeError, ValueError):
+        return None
+    box = min(first, third), min(second, fourth), max(first, third), max(second, fourth)
+    return box if box[2] > box[0] and box[3] > box[1] else None
+
+
+def _inherited(node: Object, key: str) -> Object | None:
+    """An attribute of a page, from the page itself or from the tree above it."""
+    for _ in range(_DEEPEST):
+        value = node.get(key)
+        if value is not None:
+            return value
+        parent = node.get("/Parent")
+        if not isinstance(parent, Dictionary):
+            return None
+        node = parent
+    return None

@@ -1,0 +1,130 @@
+"""Pictures as pages of a PDF, without a change of their pixels."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import img2pdf
+import pillow_heif
+from PIL import Image, ImageOps
+
+from tasks.documents.files import tiff
+from tasks.documents.files.formats import BY_NAME, HEIC, TIFF
+
+_MOST_PIXELS, _MOST_FRAMES = 64_000_000, 20  # in one of the files: memory holds one
+_A4_LENGTH = 842.0  # points
+_POINTS = 72
+_USUAL_DPI = range(50, 2401)  # what a scanner can have meant
+_LEAST_SIDE, _MOST_SIDE = 3.0, 14_400.0  # points: what readers of PDFs take
+_SIMPLE = {"1", "L", "RGB", "CMYK"}
+
+
+def write_picture_pages(file: Path, format_name: str, folder: Path) -> list[Path]:
+    """Write the pictures in a file as pages, in several PDFs: JPEGs and fax pages as they are packed, others lossless.
+
+    Args:
+        file: the picture, or the pictures.
+        format_name: what the format is called.
+        folder: where the PDFs go.
+
+    Returns:
+        The PDFs, in order.
+
+    Raises:
+        ValueError, OSError: a picture cannot be decoded.
+    """
+    Image.MAX_IMAGE_PIXELS = None  # the limit on pixels was checked before it was sent
+    files: list[Path] = []
+    waiting: list[bytes] = []
+    pixels = 0
+    for picture, size in _pictures(file, format_name, folder):
+        if waiting and (pixels + size > _MOST_PIXELS or len(waiting) == _MOST_FRAMES):
+            files.append(_written(waiting, folder / f"pages-{len(files) + 1}.pdf"))
+            waiting, pixels = [], 0
+        waiting.append(picture)
+        pixels += size
+    if waiting:
+        files.append(_written(waiting, folder / f"pages-{len(files) + 1}.pdf"))
+    return files
+
+
+def _pictures(file: Path, format_name: str, folder: Path) -> Iterator[tuple[bytes, int]]:
+    form = BY_NAME[format_name]
+    if form is HEIC:
+        for picture in pillow_heif.open_heif(file):
+            image = picture.to_pillow()
+            yield _lossless(image), image.width * image.height
+        return
+    if form is not TIFF:
+        yield _packed(file)
+        return
+    with file.open("rb") as content:
+        frames = sum(1 for _ in tiff.frames(content))
+    single = folder / "frame.tif"
+    for number in range(1, frames + 1):
+        tiff.write_frames(file, number, number, single)
+        yield _packed(single)
+
+
+def _packed(file: Path) -> tuple[bytes, int]:
+    """A picture as it is, where a PDF can hold it so; else as a PNG of the same pixels. And how many pixels it has."""
+    body = file.read_bytes()
+    with Image.open(io.BytesIO(body)) as image:
+        pixels = image.width * image.height
+        try:
+            _convert([body])
+            return body, pixels
+        except Exception:  # noqa: BLE001  # whatever the library makes of pictures that it does not take
+            return _lossless(image), pixels
+
+
+def _lossless(image: Image.Image) -> bytes:
+    if image.mode not in _SIMPLE:
+        image = _on_white(image)
+    out = io.BytesIO()
+    upright = ImageOps.exif_transpose(image)
+    upright = upright.convert("RGB") if upright.mode == "CMYK" else upright
+    dpi = image.info.get("dpi")
+    upright.save(out, "PNG", **({"dpi": dpi} if isinstance(dpi, tuple) else {}))
+    return out.getvalue()
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """A picture without transparency and with 8 bits a channel, as a viewer shows it."""
+    if image.mode.startswith(("I", "F")):
+        low, high = image.getextrema()
+        scale = 255 / (high - low) if high > low else 1.0  # type: ignore[operator]
+        return image.convert("F").point(lambda value: (value - low) * scale).convert("L")
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _written(pictures: list[bytes], to: Path) -> Path:
+    to.write_bytes(_convert(pictures))
+    return to
+
+
+def _convert(pictures: list[bytes]) -> bytes:
+    body = img2pdf.convert(
+        pictures, layout_fun=_layout, rotation=img2pdf.Rotation.ifvalid, engine=img2pdf.Engine.pikepdf, nodate=True
+    )
+    assert isinstance(body, bytes)
+    return body
+
+
+def _layout(width: int, height: int, dpi: tuple[float, float]) -> tuple[float, float, float, float]:
+    """The size of a page and of the picture on it, in points: as large as it was scanned, where that is known."""
+    known = all(round(value) in _USUAL_DPI for value in dpi) and dpi != _UNTOLD_DPI
+    longest = max(width, height)
+    across, down = dpi if known else (longest * _POINTS / _A4_LENGTH,) * 2
+    size = width * _POINTS / across, height * _POINTS / down
+    if max(size) > _MOST_SIDE or min(size) < _LEAST_SIDE:
+        scale = min(_MOST_SIDE / max(size), max(1.0, _LEAST_SIDE / min(size)))
+        size = size[0] * scale, size[1] * scale
+    return *size, *size
+
+
+_UNTOLD_DPI = (img2pdf.default_dpi, img2pdf.default_dpi)

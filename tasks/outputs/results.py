@@ -1,0 +1,310 @@
+"""Finding published results: those of a document, of a folder, or of a whole destination in S3.
+
+Listings are lazy, and a result from S3 is on disk only while it is being read, so memory and disk do not grow with the
+number of results.
+"""
+
+import os
+import re
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tasks.faults import EndsDocument, SetupFault
+from tasks.scratch import scratch_folder
+from tasks.store.location import LEDGER_FOLDER, Location
+from tasks.store.object_store import Entry, ObjectStore
+
+# The last ".ocr" counts: a document may have one in its own name.
+_RESULT = re.compile(r"(.*)\.ocr(?:\.[A-Za-z0-9._-]+)?\.json", re.DOTALL)
+_S3 = re.compile(r"s3://", re.IGNORECASE)
+
+Store = Callable[[], ObjectStore]
+"""Opens the store of a destination. Called for addresses in S3 only."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFile:
+    """One result.
+
+    Attributes:
+        address: where it lies, as an S3 address or an absolute path.
+        version: changes whenever the result does: its ETag, or its file's time and size.
+        document: the name of the document, as seen from the place that was searched.
+    """
+
+    address: str
+    version: str
+    document: str
+
+
+class Results(Protocol):
+    """Some results, in the order of their names."""
+
+    @property
+    def place(self) -> str:
+        """The S3 address or absolute path that was searched."""
+
+    @property
+    def whole_place(self) -> bool:
+        """Whether a folder or a destination was named, and not a result or a document."""
+
+    def files(self) -> Iterator[ResultFile]:
+        """The results, as lazily as they are taken.
+
+        Raises:
+            SetupFault, Passes: the place cannot be listed.
+        """
+
+    def fetch(self, result: ResultFile, folder: Path) -> Path:
+        """A file with the result.
+
+        Args:
+            result: which one.
+            folder: where a result from S3 is put.
+
+        Raises:
+            EndsDocument: it changed, vanished, or may not be read.
+        """
+
+
+def is_result_name(name: str) -> bool:
+    """Whether a key or a file name is one that results have, of any model and schema."""
+    return bool(_RESULT.fullmatch(name))
+
+
+def document_name(result: str) -> str:
+    """The document's name in that of its result: `b.pdf` of `b.pdf.ocr.json` and of `b.pdf.ocr.clova.json`."""
+    found = _RESULT.fullmatch(result)
+    return found[1] if found else result
+
+
+def find_results(where: str, store: Store | None = None) -> Results:
+    """Find results.
+
+    Args:
+        where: a result; a document, by its name beside its result (`s3://bucket/ocr/a.pdf` for
+            `s3://bucket/ocr/a.pdf.ocr.json`); a folder; or a destination in S3.
+        store: opens the store, for addresses in S3.
+
+    Returns:
+        The results, which may turn out to be none where a folder was named.
+
+    Raises:
+        SetupFault: there is no such place, or it is in S3 and no store was given.
+        Passes: the store cannot be asked now.
+    """
+    if not _S3.match(where):
+        return _local(Path(where))
+    if store is None:
+        raise SetupFault(f"{where} lies in S3, and no store was given to read it from")
+    place, objects = Location.parse(where), store()
+    key = place.prefix.rstrip("/")
+    if key:
+        one = _IsResult(key)
+        found = [entry for entry in objects.list(place.bucket, key if is_result_name(key) else f"{key}.ocr.")
+                 if one.accepts(entry.key)]  # fmt: skip
+        if found:
+            return _ObjectResults(objects, place, tuple(found))
+        if is_result_name(key):
+            raise SetupFault(f"there is no result {place}: 'bulk-ocr status' tells what a destination has")
+    return _ObjectResults(objects, place)
+
+
+@dataclass(frozen=True)
+class _IsResult:
+    """Tells the results of one document, or one result, in a listing."""
+
+    key: str
+
+    def accepts(self, key: str) -> bool:
+        return is_result_name(key) and self.key in (key, document_name(key))
+
+
+@dataclass(frozen=True)
+class _ObjectResults:
+    """Results in S3: those of a document where they are given, and all of a destination otherwise."""
+
+    _objects: ObjectStore
+    _location: Location
+    _given: tuple[Entry, ...] | None = None
+
+    @property
+    def place(self) -> str:
+        return str(self._location)
+
+    @property
+    def whole_place(self) -> bool:
+        return self._given is None
+
+    def files(self) -> Iterator[ResultFile]:
+        bucket, ledger = self._location.bucket, self._location.key(LEDGER_FOLDER)
+        for entry in self._given or self._objects.list(bucket, self._location.prefix):
+            if is_result_name(entry.key) and not entry.key.startswith(ledger):
+                name = entry.key.rpartition("/")[2] if self._given else self._location.relative(entry.key)
+                yield ResultFile(f"s3://{bucket}/{entry.key}", entry.etag, document_name(name))
+
+    def fetch(self, result: ResultFile, folder: Path) -> Path:
+        bucket = self._location.bucket
+        file = folder / f"{uuid.uuid4().hex}.json"
+        self._objects.fetch(bucket, result.address.removeprefix(f"s3://{bucket}/"), result.version, file)
+        return file
+
+
+def _local(path: Path) -> Results:
+    try:
+        if path.is_dir():
+            return _FolderResults(path.resolve())
+        if path.is_file() and path.suffix == ".json":
+            return _FileResults((path.resolve(),))
+        found = _beside(path)
+    except OSError as error:
+        raise SetupFault(f"'{path}' cannot be read ({error.strerror})") from error
+    if not found:
+        if not path.exists():
+            raise SetupFault(f"there is no file or folder '{path}'")
+        raise SetupFault(f"there is no result beside '{path}': name the result that 'bulk-ocr file' printed")
+    return _FileResults(tuple(found))
+
+
+def _beside(document: Path) -> list[Path]:
+    """The results that lie beside a document, named after it."""
+    folder = document.resolve().parent
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [file for file in files if is_result_name(file.name) and document_name(file.name) == document.name]
+
+
+@dataclass(frozen=True)
+class _FileResults:
+    """Results on this machine, one by one."""
+
+    _paths: tuple[Path, ...]
+
+    @property
+    def place(self) -> str:
+        return str(self._paths[0])
+
+    @property
+    def whole_place(self) -> bool:
+        return False
+
+    def files(self) -> Iterator[ResultFile]:
+        for path in self._paths:
+            yield _result_file(path, path.name)
+
+    def fetch(self, result: ResultFile, folder: Path) -> Path:  # noqa: ARG002  # it stays where it is
+        return Path(result.address)
+
+
+@dataclass(frozen=True)
+class _FolderResults:
+    """All results in a folder on this machine, and in the folders in it."""
+
+    _folder: Path
+
+    @property
+    def place(self) -> str:
+        return str(self._folder)
+
+    @property
+    def whole_place(self) -> bool:
+        return True
+
+    def files(self) -> Iterator[ResultFile]:
+        def unreadable(error: OSError) -> None:
+            raise SetupFault(f"the folder '{error.filename}' cannot be read ({error.strerror})") from error
+
+        for place, folders, names in os.walk(self._folder, onerror=unreadable):
+            folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "_jobs")
+            for name in sorted(names):
+                path = Path(place, name)
+                if is_result_name(name) and not name.startswith(".") and path.is_file():
+                    yield _result_file(path, path.relative_to(self._folder).as_posix())
+
+    def fetch(self, result: ResultFile, folder: Path) -> Path:  # noqa: ARG002  # it stays where it is
+        return Path(result.address)
+
+
+def _result_file(path: Path, name: str) -> ResultFile:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise SetupFault(f"'{path}' cannot be read ({error.strerror})") from error
+    document = document_name(name) if is_result_name(name) else name.removesuffix(".json")
+    return ResultFile(os.fspath(path), f"{status.st_mtime_ns}-{status.st_size}", document)
+
+
+def storable(name: str) -> str:
+    """A name that a database can hold: bytes of a file's name that are no UTF-8 are escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def read_ahead(
+    results: Results, threads: int = 8, wanted: Callable[[ResultFile], bool] = lambda _: True
+) -> Iterator[tuple[ResultFile, Path | EndsDocument]]:
+    """Give results with a file of each, fetching the next ones meanwhile.
+
+    A file from S3 lives until the next one is asked for.
+
+    Args:
+        results: which ones.
+        threads: how many are fetched at once; twice as many are on disk at most.
+        wanted: tells whether a result is to be fetched at all; the others are left out.
+
+    Yields:
+        Each result, and its file, or why it cannot be read.
+
+    Raises:
+        SetupFault, Passes: the store cannot be read.
+    """
+    with scratch_folder() as folder, ThreadPoolExecutor(threads) as pool:
+
+        def fetch(result: ResultFile) -> Path | EndsDocument:
+            try:
+                return results.fetch(result, folder)
+            except EndsDocument as fault:
+                return fault
+
+        pending: deque[tuple[ResultFile, Future[Path | EndsDocument]]] = deque()
+
+        def oldest() -> Iterator[tuple[ResultFile, Path | EndsDocument]]:
+            result, fetched = pending.popleft()
+            file = fetched.result()
+            yield result, file
+            if isinstance(file, Path) and file.parent == folder:
+                file.unlink(missing_ok=True)
+
+        try:
+            for result in filter(wanted, results.files()):
+                pending.append((result, pool.submit(fetch, result)))
+                if len(pending) >= 2 * threads:
+                    yield from oldest()
+            while pending:
+                yield from oldest()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def only_result(where: str, store: Store | None = None) -> Iterator[tuple[ResultFile, Path]]:
+    """The one result of a document, and a file of it.
+
+    Raises:
+        SetupFault: there is none, or there are several.
+        EndsDocument: it changed, vanished, or may not be read.
+    """
+    results = find_results(where, store)
+    found = []
+    for result in results.files():
+        found.append(result)
+        if len(found) > 1:
+            raise SetupFault(f"{where} has several results: name one of them, such as {found[0].address}")
+    if not found:
+        raise SetupFault(f"there is no result at {where}: name a result, or where results lie")
+    with scratch_folder() as folder:
+        yield found[0], results.fetch(found[0], folder)

@@ -1,0 +1,118 @@
+"""What lies beside a result: its plain text, its searchable PDF. Made of the result, so that it costs no page."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from tasks.context import RunContext
+from tasks.documents.results.read import write_text
+from tasks.faults import DocumentChanged, Passes, RecordUnreadable
+from tasks.outputs.originals import Source, find_original, source_of_document, source_of_result
+from tasks.outputs.searchable_pdf import MEDIA_TYPE, write_searchable_pdf
+from tasks.store.location import pdf_key, text_key
+from tasks.store.object_store import TEXT, Described
+
+log = logging.getLogger(__name__)
+
+JOB = "bulk-ocr-job"
+"""The name under which an object's metadata have the job that wrote it."""
+_ATTEMPTS = 5
+
+
+def is_result(described: Described) -> bool:
+    """Whether an object was published by this program."""
+    return JOB in described.metadata
+
+
+def bring_text_into_step(context: RunContext, key: str, *, missing_too: bool) -> bool:
+    """See that the text beside a result is of the same version of the document, and write it anew if it isn't.
+
+    Args:
+        context: the tools.
+        key: the result's.
+        missing_too: write it also where there is none.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        DocumentFault: the result cannot be read.
+    """
+
+    def make(_: Described, result: Path, to: Path) -> None:
+        write_text(result, to)
+
+    return _bring_into_step(context, key, text_key(key), TEXT, make, missing_too=missing_too)
+
+
+def bring_pdf_into_step(context: RunContext, key: str, *, missing_too: bool) -> bool:
+    """The same for the searchable PDF beside a result. It shows pages of text where the document is gone.
+
+    Args:
+        context: the tools.
+        key: the result's.
+        missing_too: write it also where there is none.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        DocumentFault: the result or the document cannot be read.
+        SetupFault: a library is missing.
+    """
+
+    def make(there: Described, result: Path, to: Path) -> None:
+        with context.scratch() as folder:
+            original = find_original(source_of(context, there), context.objects, folder)
+            made = write_searchable_pdf(result, original.file, to, name=original.name, reason=original.reason)
+            if made.text_only:
+                log.warning("s3://%s/%s: its PDF shows text only: %s", context.destination.bucket, key, made.text_only)
+
+    return _bring_into_step(context, key, pdf_key(key), MEDIA_TYPE, make, missing_too=missing_too)
+
+
+def source_of(context: RunContext, result: Described) -> Source | None:
+    """Which document a result is of: by its metadata, or where the address was too long for these by its job."""
+    source = source_of_result(result.metadata)
+    if source is None and is_result(result):
+        try:
+            done = context.ledger.done(result.metadata[JOB])
+        except RecordUnreadable:
+            return None
+        source = None if done is None else source_of_document(done.job.document)
+    return source
+
+
+def _bring_into_step(
+    context: RunContext,
+    key: str,
+    beside: str,
+    media_type: str,
+    make: Callable[[Described, Path, Path], None],
+    *,
+    missing_too: bool,
+) -> bool:
+    bucket = context.destination.bucket
+    for _ in range(_ATTEMPTS):
+        there, output = context.objects.head(bucket, key), context.objects.head(bucket, beside)
+        if there is None or not is_result(there) or (output is None and not missing_too):
+            return False
+        if output is not None and (not is_result(output) or output.metadata[JOB] == there.metadata[JOB]):
+            return False
+        with context.scratch() as folder:
+            try:
+                context.objects.fetch(bucket, key, there.etag, folder / "result")
+            except DocumentChanged:  # published anew meanwhile
+                continue
+            make(there, folder / "result", folder / "output")
+            over = output.etag if output is not None else None
+            if context.objects.put_file(
+                bucket, beside, folder / "output", there.metadata, media_type, over=over
+            ) and _still(context, bucket, key, there):
+                return True
+    raise Passes(f"others keep writing the result at s3://{bucket}/{key} and what lies beside it")
+
+
+def _still(context: RunContext, bucket: str, key: str, seen: Described) -> bool:
+    now = context.objects.head(bucket, key)
+    return now is not None and now.etag == seen.etag
