@@ -25,7 +25,7 @@ from deployments.local.upstage.errors import ApiError, CorruptedDocumentError, e
 from deployments.local.upstage.formats import Format, contradicts, sniff
 from deployments.local.upstage.jobs import Jobs
 from deployments.local.upstage.rates import Rates
-from deployments.local.upstage.settings import LiveSettings
+from deployments.local.upstage.settings import LiveSettings, Settings
 from deployments.local.upstage.storage import Signer
 from deployments.local.upstage.store import AnswerSchema, OcrRequest, Store
 from deployments.local.upstage.uploads import Upload, read_form
@@ -51,7 +51,7 @@ class Api:
         self._signer = signer
         self._rates = rates
         self._numbers = count(int(time.time() * 1000))
-        self._first_id: str | None = None
+        self._first: tuple[Settings | None, str] = None, ""  # id given out under settings that repeat it
         self._fresh: set[str] = set()  # accepted by this process
         self._polls: Counter[str] = Counter()
 
@@ -97,9 +97,11 @@ class Api:
         accepted = await self._accept(request, "async")
         self._fresh.add(accepted.id)
         self._jobs.add(accepted)
-        shown = accepted.id
-        if self._live.now.request_ids == "same":
-            shown = self._first_id = self._first_id or shown
+        shown, settings = accepted.id, self._live.now
+        if settings.request_ids == "same":
+            if self._first[0] is not settings:
+                self._first = settings, accepted.id
+            shown = self._first[1]
         return JSONResponse({"request_id": answers.shown_id(shown)})
 
     async def _list(self, request: Request) -> Response:

@@ -31,11 +31,16 @@ def _template(path: str) -> str:
 
 
 class Calls:
-    """The counts. Used by the event loop's thread alone."""
+    """The counts. Used by the event loop's thread alone.
+
+    Attributes:
+        begun_anew: how often the counts were cleared.
+    """
 
     def __init__(self) -> None:
         self._answers: Counter[tuple[str, str]] = Counter()
         self._leaked = 0
+        self.begun_anew = 0
 
     def note(self, method: str, path: str, outcome: str, leaked: bool) -> None:
         """Count a call: `outcome` is the status code, or `reset` when the caller got no answer."""
@@ -46,6 +51,7 @@ class Calls:
         """Start again from nothing."""
         self._answers.clear()
         self._leaked = 0
+        self.begun_anew += 1
 
     def report(self) -> dict[str, object]:
         """All counts, in total and call by call."""
@@ -76,20 +82,22 @@ class CallCounter:
         if scope["type"] != "http" or is_control(scope["path"]):
             await self._app(scope, receive, send)
             return
-        outcome = "reset"
+        outcome, counts = "reset", self._calls.begun_anew
 
         async def noting_send(message: Message) -> None:
             nonlocal outcome
             if message["type"] == "http.response.start":
                 outcome = str(message["status"])
-                self._note(scope, outcome)  # before the caller can ask for the counts
+                self._note(scope, outcome, counts)  # before the caller can ask for the counts
             await send(message)
 
         await self._app(scope, receive, noting_send)
         if outcome == "reset":
-            self._note(scope, outcome)
+            self._note(scope, outcome, counts)
 
-    def _note(self, scope: Scope, outcome: str) -> None:
+    def _note(self, scope: Scope, outcome: str, counts: int) -> None:
+        if counts != self._calls.begun_anew:
+            return  # it came before the counts were cleared, and was answered late
         carries_key = any(name == b"authorization" for name, _ in scope["headers"])
         leaked = carries_key and scope["path"].startswith(STORAGE + "/")
         self._calls.note(scope["method"], scope["path"], outcome, leaked)

@@ -93,7 +93,8 @@ class Settings(BaseModel):
     )
     request_ids: Literal["uuid", "number", "same"] = Field(
         default="uuid",
-        description="request_id: a UUID, a JSON number, or the first one again for every later submission.",
+        description="request_id: a UUID, a JSON number, or for every submission the first one since the last change of "
+        "the settings.",
     )
     over_page_limit: Literal["refuse", "first"] = Field(
         default="refuse",
