@@ -38,6 +38,7 @@ _SLOW = (
     "tests/bench/", "tests/deployments/local/test_samples.py", "tests/documents/files/test_split",
     "tests/documents/results/test_schemas.py::test_memory_does_not_grow_with_the_document",
     "tests/hostile/test_answers.py", "tests/hostile/test_containers.py", "tests/hostile/test_documents.py",
+    "tests/outputs/test_viewer_in_a_browser.py", "tests/outputs/test_results_server.py",
 )  # fmt: skip
 # What takes longest, so that no process is left alone with it at the end.
 _LONG = (
@@ -51,6 +52,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """`--s3 ceph`: the tests of steps and store against Ceph's S3 gateway; `--machines`: those of several machines."""
     parser.addoption("--s3", choices=("ministack", "ceph"), default="ministack", help="the S3 server to test against")
     parser.addoption("--machines", action="store_true", help="tests/machines too: needs PostgreSQL and Redis")
+    parser.addoption(
+        "--containers", action="store_true", help="tests/containers too: needs a container engine, as root"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

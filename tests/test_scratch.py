@@ -125,3 +125,17 @@ def test_a_folder_that_cannot_be_made_is_the_set_up(place: Path, monkeypatch: py
 
 def test_other_errors_are_not_the_disks() -> None:
     assert folder_fault(Path("/x"), OSError(5, "Input/output error")) is None
+
+
+def test_without_any_temporary_folder_that_can_be_written_it_is_the_set_up() -> None:
+    # Python writes a few bytes into each candidate; a process that may write none finds no folder, as on a read-only
+    # file system without a mount for /tmp.
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "from tasks.faults import SetupFault\n"
+        "from tasks.scratch import process_folder\n"
+        "try:\n    process_folder()\n"
+        "except SetupFault as fault:\n    print(fault)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "mount one at /tmp" in ran.stdout

@@ -1,5 +1,7 @@
 """The Dockerfile, what reaches its build, and the compose files."""
 
+import asyncio
+import json
 import os
 import re
 import subprocess
@@ -10,6 +12,8 @@ from typing import Any
 
 import pytest
 from docker.utils.build import exclude_paths
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_docker.worker import DockerWorkerJobConfiguration
 from ruamel.yaml import YAML
 
 from deployments.local.stack import _prefect, _s3
@@ -79,7 +83,8 @@ def test_the_build_has_all_packages_and_no_more_than_it_should() -> None:
         assert sources <= context
     # Where things are deployed from lie states and variables of people's own.
     folders = {"flows", "tasks", "deployments/__init__.py", "deployments/local"}
-    files = {"pyproject.toml", "constraints.txt", "README.md", "prefect.yaml", ".dockerignore"}
+    files = {"pyproject.toml", "constraints.txt", "README.md", "LICENSE", "prefect.yaml", ".dockerignore"}
+    files.add("deployments/docker/requirements.py")
     assert not [path for path in context - files if not any(path == f or path.startswith(f"{f}/") for f in folders)]
     assert not [path for path in context if Path(path).name.startswith(".env") or path.endswith(".pyc")]
 
@@ -112,9 +117,12 @@ def test_images_hold_no_compiler_and_are_built_of_wheels_only(image: str) -> Non
     kept = stages["base"] + stages[image]
     assert not [rest for word, rest in kept if word == "RUN" and re.search(r"apt-get|pip|gcc|build-essential", rest)]
     installs = [rest for stage in stages.values() for word, rest in stage if "pip install" in rest]
-    assert len(installs) == 4
-    assert all("--constraint constraints.txt" in each for each in installs)
-    assert all("--only-binary :all:" in each for each in installs[1:])
+    assert len(installs) == 6
+    # The project's own wheel comes last, without an index.
+    fetched = [command for command in installs if "--no-index" not in command]
+    assert len(fetched) == 4
+    assert all("--constraint constraints.txt" in command for command in fetched)
+    assert all("--only-binary :all:" in command for command in fetched[1:])
 
 
 def test_no_image_is_taken_by_a_tag_that_says_nothing() -> None:
@@ -245,3 +253,31 @@ def test_the_s3_server_has_every_setting_of_the_local_stack(tmp_path: Path) -> N
     assert set(local) - {"TMPDIR"} == set(here)
     same = ("SERVICES", "AUTH", "S3_PERSIST", "PERSIST_STATE", "SFTP_ENABLED", "IOT_MTLS_ENABLED", "MINISTACK_REGION")
     assert {name: here[name] for name in same} == {name: local[name] for name in same}
+
+
+# ---- the template of a Docker work pool
+
+
+def test_every_placeholder_of_the_template_is_a_variable_and_every_variable_is_used() -> None:
+    template = json.loads((FOLDER / "base-job-template.json").read_text())
+    placed = set(re.findall(r"\{\{ (\w+) \}\}", json.dumps(template["job_configuration"])))
+    assert placed == set(template["variables"]["properties"])
+    assert template["variables"]["properties"]["image"]["default"] == f"bulk-ocr:{VERSION}"
+
+
+def test_the_template_is_what_prefects_docker_worker_takes_and_bounds_the_container() -> None:
+    template = json.loads((FOLDER / "base-job-template.json").read_text())
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        made = asyncio.run(DockerWorkerJobConfiguration.from_template_and_values(template, {"mem_limit": "4g"}))
+    assert made.mem_limit == made.memswap_limit == "4g"
+    assert made.volumes == ["bulk-ocr-scratch:/tmp"]
+    assert made.privileged is False
+    # Without it, the worker of prefect-docker 0.7.4 never sees how a container ended, and its run waits for ever.
+    assert made.stream_output is True
+    assert made.container_create_kwargs == {
+        "init": True,
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+    }
+    assert set(template["job_configuration"]) <= set(DockerWorkerJobConfiguration.model_fields)

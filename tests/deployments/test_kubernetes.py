@@ -1,27 +1,21 @@
 """The job template, as Prefect's Kubernetes worker uses it, the manifests and the charts' values."""
 
-import asyncio
 import inspect
 import json
 import re
 import tomllib
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kubernetes_asyncio.client import models
-from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 from ruamel.yaml import YAML
 
+from tests.deployments.kubernetes_job import FOLDER, TEMPLATE, job_of
 from tests.deployments.settings_names import unknown_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "deployments" / "kubernetes"
-TEMPLATE: dict[str, Any] = json.loads((FOLDER / "base-job-template.json").read_text())
 MANIFESTS: list[dict[str, Any]] = list(YAML(typ="safe").load_all(FOLDER / "bulk-ocr.yaml"))
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 PREFECT = re.search(r"^prefect==(.*)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
@@ -72,21 +66,9 @@ def _faults(value: object, kind: str, path: str = "") -> Iterator[str]:
                 yield f"{path}.{there} is missing".lstrip(".")
 
 
-def _job(**variables: object) -> dict[str, Any]:
-    """The manifest of a flow run's job, made by Prefect's own worker code."""
-
-    # A server that is never asked: nothing in the template refers to what one keeps. Without an address, Prefect
-    # would start one.
-    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
-        configuration = asyncio.run(KubernetesWorkerJobConfiguration.from_template_and_values(TEMPLATE, variables))
-    configuration.prepare_for_flow_run(FlowRun(id=uuid.uuid4(), flow_id=uuid.uuid4(), name="busy-bee"))
-    manifest: dict[str, Any] = configuration.job_manifest
-    return manifest
-
-
 @pytest.fixture(scope="module")
 def job() -> dict[str, Any]:
-    return _job()
+    return job_of()
 
 
 # ---- the job template
@@ -139,13 +121,13 @@ def test_documents_have_room_on_disk(job: dict[str, Any]) -> None:
     assert container["volumeMounts"] == [{"name": "scratch", "mountPath": "/tmp"}]
     assert pod["volumes"] == [{"name": "scratch", "emptyDir": {"sizeLimit": "10Gi"}}]
     assert container["resources"]["requests"]["ephemeral-storage"] == "10Gi"
-    larger = _job(scratch_size="50Gi")["spec"]["template"]["spec"]
+    larger = job_of(scratch_size="50Gi")["spec"]["template"]["spec"]
     assert larger["volumes"][0]["emptyDir"]["sizeLimit"] == "50Gi"
     assert larger["containers"][0]["resources"]["requests"]["ephemeral-storage"] == "50Gi"
 
 
 def test_secrets_come_from_a_secret_and_variables_are_added() -> None:
-    changed = _job(env={"AWS_DEFAULT_REGION": "eu-central-1"}, secret_name="other")
+    changed = job_of(env={"AWS_DEFAULT_REGION": "eu-central-1"}, secret_name="other")
     environment = {each["name"]: each for each in changed["spec"]["template"]["spec"]["containers"][0]["env"]}
     assert environment["AWS_DEFAULT_REGION"]["value"] == "eu-central-1"
     keys = ("UPSTAGE_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -160,8 +142,8 @@ def test_every_placeholder_is_a_variable_and_every_variable_is_used() -> None:
     assert placed == set(TEMPLATE["variables"]["properties"])
 
 
-def test_job_variables_reach_the_job() -> None:
-    job = _job(
+def test_job_variables_reach_thejob_of() -> None:
+    job = job_of(
         image="registry.example/bulk-ocr:9",
         node_selector={"pool": "ocr"},
         finished_job_ttl=60,

@@ -231,7 +231,8 @@ def test_collecting_runs_between_the_submits(tmp_path: Path) -> None:
 
 def test_a_place_in_shards_makes_so_many_of_each_and_shares_out_what_is_the_accounts(tmp_path: Path) -> None:
     said = (
-        "    shards: 2\n    options: {pages_per_minute: 600, page_budget: 101}\n    backfill: {options: {window: 50}}\n"
+        "    shards: 2\n    options: {requests_per_second: 2, pages_per_minute: 600, page_budget: 101}\n"
+        "    backfill: {options: {window: 50}}\n"
     )
     made = _deployments(_read(tmp_path, MINIMAL + said))
     assert list(made) == [f"{flow}-scans-{shard}-of-2" for flow in FLOWS for shard in (1, 2)]

@@ -155,7 +155,7 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(
     assert kills > 1, "most runs were cut off"
     report = report_of(command(*arguments, "--json"))
     assert report["documents"] == 10
-    assert report["done"] + report["skipped"] == 10
+    assert report["done"] + report["skipped"] == 10, report
     assert report["failed"] == report["open"] == 0
     records = place.records("done")
     assert len(records) == 10

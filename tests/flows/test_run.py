@@ -89,7 +89,7 @@ def test_the_prefect_ui_tells_the_story(command: Command, place: Place, api: Sta
 
     run = history.flow_run(f"backfill {place.source}")
     assert (run["state"]["type"], run["state"]["name"]) == ("COMPLETED", "Some failed")
-    assert "bulk-ocr" in run["tags"]
+    assert run["tags"] == ["bulk-ocr-terminal"], "not that of deployments, whose runs page somebody"
     good, bad = ("submit in/ünique|`x`.pdf", "collect in/ünique|`x`.pdf"), "submit in/bad.pdf"
     tasks = history.task_runs(run["id"], *good, bad)
     assert [tasks[name]["state"]["type"] for name in good] == ["COMPLETED", "COMPLETED"]
@@ -100,7 +100,11 @@ def test_the_prefect_ui_tells_the_story(command: Command, place: Place, api: Sta
     assert re.search(r"ünique.*: published 2 pages at s3://", log)
     artifacts = history.artifacts(run["id"])
     assert "| 2 | 1 | 1 | 0 | 0 |" in artifacts["bulk-ocr-backfill"]
-    assert artifacts["bulk-ocr-progress"] == 100
+    (progress,) = [data for key, data in artifacts.items() if key.endswith("-progress")]
+    assert progress == 100
+    (partitions,) = [data for key, data in artifacts.items() if key.endswith("-partitions")]
+    partitions = json.loads(partitions)
+    assert (partitions[0]["finished"], partitions[0]["pages paid"]) == ("2 of 2", "2")
 
 
 @pytest.mark.usefixtures("api")
@@ -108,7 +112,7 @@ def test_a_small_window_and_a_page_budget_are_kept(command: Command, place: Plac
     place.put({f"{number}.pdf": documents.text_pdf([f"window {number}"] * 2) for number in range(5)})
     process = command("run", place.source, place.destination, *FAST, "--page-budget", "5", "--window", "1", "--json")
     report = report_of(process)
-    assert process.returncode == 1, "documents are left"
+    assert process.returncode == 4, "a ceiling was reached"
     assert (report["done"], report["pages_sent"]) == (2, 4)
     assert "budget" in report["stopped"]
     rest = report_of(command("run", place.source, place.destination, *FAST, "--window", "2", "--json"))

@@ -48,7 +48,7 @@ class MemoryObjects(Objects):
     def put(self, bucket: str, key: str, body: bytes | BinaryIO, metadata: Mapping[str, str], media_type: str) -> None:
         self._write(key, body if isinstance(body, bytes) else body.read(), metadata)
 
-    def remove(self, bucket: str, key: str, etag: str) -> bool:
+    def remove(self, bucket: str, key: str, etag: str, *, just_written: bool = False) -> bool:  # it heeds conditions
         if self._etag(key) == etag:
             self.delete(bucket, key)
         return key not in self._objects

@@ -361,7 +361,9 @@ def test_one_name_for_two_submissions_publishes_no_page_twice(trial: Callable[[]
     one.context.settings = one.context.settings.model_copy(
         update={"options": one.context.options.model_copy(update={"limits": limits})}
     )
-    assert one.judged(one.run()) == "failed"
+    # The second part's id is an answer lost, however often it is sent: the run stops before the document is given up.
+    assert one.judged(one.run()) == "open"
+    assert one.hostile.calls("/v1/document-digitization/async") <= 7
 
 
 @pytest.mark.parametrize("name", ["..", "../../admin", "a/b?c=d#e", "%2e%2e", "kept 1-10", "\n\x1b[31m", "é" * 900])

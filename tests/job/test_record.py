@@ -1,6 +1,7 @@
 """What the ledger stores comes back as it was, page numbers survive their ranges, and a job's name is its identity."""
 
 import hashlib
+import json
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from typing import Any
@@ -21,6 +22,7 @@ from tasks.job.record import (
     job_id,
     page_ranges,
 )
+from tasks.job.spending import Cost, cost, spends
 
 NOON = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 DOCUMENT = Document(bucket="b", key="in/a.pdf", etag="e1", size=7, last_modified=NOON)
@@ -81,14 +83,36 @@ RECORDS: list[Any] = [
 def test_a_record_of_a_newer_format_is_refused_and_not_half_understood(record: BaseModel) -> None:
     stored = record.model_dump(mode="json")
     assert type(record).model_validate(stored) == record
-    with pytest.raises(ValidationError, match="new_in_format_3"):
-        type(record).model_validate({**stored, "new_in_format_3": 1})
+    with pytest.raises(ValidationError, match="new_in_format_4"):
+        type(record).model_validate({**stored, "new_in_format_4": 1})
 
 
 def test_another_format_number_is_refused() -> None:
     stored = RECORDS[-1].model_dump(mode="json")
     with pytest.raises(ValidationError, match="format"):
-        Job.model_validate({**stored, "format": 3})
+        Job.model_validate({**stored, "format": 4})
+
+
+def test_a_done_record_of_format_2_is_read_without_what_came_later() -> None:
+    job = {
+        "format": 2,
+        "id": "j",
+        "document": DOCUMENT.model_dump(mode="json"),
+        "model": "ocr",
+        "result": "s3://b/r",
+        "claimed_at": "2026-07-01T12:00:00Z",
+        "requests": [{"id": "r", "pages": {"first": 1, "last": 2}, "submitted_at": "2026-07-01T12:00:01Z"}],
+        "pages_sent": 2,
+        "pages_lost": 2,
+    }
+    old = {"format": 2, "job": job, "pages": 2, "finished_at": "2026-07-01T12:01:00Z"}
+    done = DoneJob.model_validate_json(json.dumps(old))
+    assert (done.measured, done.sources, done.cost, done.durations) == (None, None, None, None)
+    assert [(spend.pages, spend.accepted, spend.cost) for spend in spends(done.job)] == [
+        (2, True, None),
+        (2, False, None),
+    ]
+    assert cost(done.job) == Cost(None, None)
 
 
 def test_a_record_cannot_be_changed_in_place() -> None:

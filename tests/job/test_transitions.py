@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from tasks.faults import DocumentFault, FailureCode
 from tasks.job import transitions
-from tasks.job.record import Document, Job, Lease, PageRange, Request
+from tasks.job.record import RECORD_FORMAT, Document, Job, Lease, PageRange, Request
 from tasks.job.transitions import Counts
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -125,7 +125,7 @@ def test_a_change_that_is_none_is_refused(changes: dict[str, Any]) -> None:
         transitions._changed(new(), changes)
 
 
-def test_a_record_of_format_1_is_read_and_written_anew_in_format_2() -> None:
+def test_a_record_of_format_1_is_read_and_written_anew_in_the_newest_format() -> None:
     old = {
         **new().model_dump(mode="json"),
         "format": 1,
@@ -138,6 +138,6 @@ def test_a_record_of_format_1_is_read_and_written_anew_in_format_2() -> None:
     assert job.lease is not None
     assert job.lease.since == NOON
     assert job.pages_sent == 2
-    assert transitions.collecting(job, lease()).job.format == 2
+    assert transitions.collecting(job, lease()).job.format == RECORD_FORMAT
     closed = Job.model_validate({**old, "lease": {**old["lease"], "doing": "closed"}})
     assert (closed.lease, closed.closed) == (None, "o")

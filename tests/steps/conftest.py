@@ -161,8 +161,9 @@ class World:
         return [each["pages"] for each in self.bill()]
 
     def listing(self, prefix: str = "") -> list[str]:
-        """What lies in the bucket."""
-        return [entry.key for entry in self._objects.list(self.bucket, prefix)]
+        """What lies in the bucket. Claims of request ids stay for ever, and are left out unless they are asked for."""
+        keys = [entry.key for entry in self._objects.list(self.bucket, prefix)]
+        return [key for key in keys if "_jobs/requests/" in prefix or "_jobs/requests/" not in key]
 
     def open(self, document: Document) -> Job:
         """The open job of a document."""

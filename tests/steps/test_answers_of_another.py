@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from tasks.job.outcome import Outcome
+from tasks.steps.collect import collect_job
 from tasks.steps.submit import submit_document
 from tasks.upstage.limits import Limits
 from tests.sample_documents import docx
-from tests.steps.conftest import World, pdf
+from tests.steps.conftest import TEN_PAGES, World, pdf
+from tests.store.flaky_s3 import FlakyS3, Rule
 
 LONG = [f"paragraph {number} of many" for number in range(1, 24)]
 FIVE: dict[str, Any] = {"mode": "sync", "limits": Limits(pages=1000, sync_pages=5)}
@@ -44,6 +46,48 @@ def test_an_id_that_two_records_hold_is_used_for_one_of_them(world: World) -> No
         outcomes += world.finish(context, document)
     assert sum(outcome.possible_duplicates for outcome in outcomes) == 1
     assert all("of document 1" in text for text in world.texts(documents[1]))
+
+
+def test_one_id_given_to_two_processes_is_used_by_whoever_collects_first(world: World) -> None:
+    """Submitted and collected by processes that know nothing of one another."""
+    documents = [world.put(pdf(2, f"document {number}"), f"in/{number}.pdf") for number in range(2)]
+    contexts = [world.context() for _ in documents]
+    world.api.set(request_ids="same")
+    for context, document in zip(contexts, documents, strict=True):
+        assert submit_document(context, document).kind == "open"
+    world.api.set(request_ids="uuid")
+    outcomes: list[Outcome] = []
+    for context, document in zip(contexts, documents, strict=True):
+        outcomes += world.finish(context, document)
+    assert [outcome.kind for outcome in outcomes if outcome.kind != "open"] == ["done", "done"]
+    assert sum(outcome.possible_duplicates for outcome in outcomes) == 1
+    assert world.texts(documents[0]) != world.texts(documents[1])
+    assert world.texts(documents[1]) == ["page 1 of document 1", "page 2 of document 1"]
+
+
+def test_whoever_goes_on_with_a_job_uses_what_it_collected_before(world: World, flaky: FlakyS3) -> None:
+    """A worker stops between the look at the ledger and the result; another one goes on."""
+    document, context = world.put(pdf(2)), world.context()
+    submit_document(context, document)
+    identity = world.recognised(context, document)
+    flaky.fail(Rule("refuse", r"out/a.pdf.ocr.json", "PUT", times=-1, status=503, code="SlowDown"))
+    assert collect_job(world.context(objects=flaky.objects()), identity).kind == "later"
+    assert len(world.listing("out/_jobs/requests/")) == 1
+    world.clock.advance(1000)
+    assert world.finish(context, document)[-1].kind == "done"
+    assert world.billed_pages() == [2]
+
+
+def test_one_id_given_to_two_parts_of_a_document_is_an_answer_lost(world: World) -> None:
+    world.api.set(request_ids="same")
+    document, context = world.put(pdf(15)), world.context(limits=TEN_PAGES)
+    first = submit_document(context, document)
+    assert (first.kind, first.possible_duplicates) == ("later", 3)
+    assert "which holds pages 1-10 of the document already" in first.message
+    world.api.set(request_ids="uuid")
+    assert world.finish(context, document)[-1].kind == "done"
+    assert world.texts(document) == [f"page {number} of a test" for number in range(1, 16)]
+    assert world.done(document).job.possible_duplicates == 3
 
 
 def test_a_synchronous_answer_of_the_most_pages_there_can_be_proves_nothing(world: World) -> None:

@@ -97,6 +97,8 @@ ANOTHERS = [
     "a.pdf.ocr.json", "a.pdf.ocr.txt", "a.pdf.ocr.ocr-250904.clova.json", "sub/b.tif.ocr.ocr-250904.json",
     "_jobs/open/0.json", "_jobs/done/0.json", "_jobs/failed/0.json", "_jobs/pages/0/1-10.json",
     "_jobs/budgets/run.json", "_jobs/check-0123456789abcdef0123456789abcdef",
+    "_jobs/catalogue/rows/0123456789abcdef0123456789abcdef.parquet",
+    "_jobs/catalogue/journal/0123456789abcdef0123456789abcdef.jsonl.gz",
 ]  # fmt: skip
 
 
@@ -191,3 +193,11 @@ def test_the_source_is_listed_as_it_is_needed_not_as_a_whole(world: World, flaky
         world.s3.delete_object(Bucket=world.bucket, Key="in/2.pdf")
         assert [each.document.key for each in documents] == ["in/1.pdf", "in/2.pdf"], "one call gave all three"
     assert flaky.calls("GET", "list-type=2") == 1
+
+
+def test_searchable_pdfs_are_no_documents_and_documents_that_are_called_alike_are(world: World, tmp_path: Path) -> None:
+    ours = {"bulk-ocr-job": "1", "pages": "1"}
+    for key in ("in/a.pdf.ocr.pdf", "in/scan.ocr.pdf"):
+        world.s3.put_object(Bucket=world.bucket, Key=key, Body=pdf(1), Metadata=ours)
+    world.put(pdf(1), "in/theirs.ocr.pdf")
+    assert keys(world.context(), tmp_path) == ["in/theirs.ocr.pdf"]

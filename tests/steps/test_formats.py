@@ -9,6 +9,7 @@ import pikepdf
 import pytest
 
 from tasks.context import RunContext
+from tasks.faults import CeilingReached
 from tasks.job.record import Document, job_id
 from tasks.steps.submit import submit_document
 from tasks.upstage.limits import Limits
@@ -69,7 +70,8 @@ def test_what_an_estimate_was_wrong_by_is_put_right_in_report_and_budget(world: 
     assert first.pages_sent == 1
     rest = world.finish(context, document)
     assert first.pages_sent + sum(each.pages_sent for each in rest) == 23 == sum(world.billed_pages())
-    assert context.budget.reserve("another", 8) is None
+    with pytest.raises(CeilingReached):
+        context.budget.reserve("another", 8)
     assert context.budget.reserve("another", 7) is not None
 
 

@@ -67,7 +67,7 @@ def test_the_kills_of_a_submitter_reach_its_last_call(world: World, s3_url: str)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize("number", range(1, 8))
 def test_a_collector_killed_at_any_call_loses_nothing(world: World, s3_url: str, number: int, moment: str) -> None:
     expected = world.undisturbed(world.put(BODY))
     document = world.put(BODY)
@@ -86,9 +86,9 @@ def test_a_collector_killed_at_any_call_loses_nothing(world: World, s3_url: str,
 def test_the_kills_of_a_collector_reach_its_last_call(world: World, s3_url: str) -> None:
     document = world.put(BODY)
     submit_document(world.context(), document)
-    alive = Doomed(world, s3_url, 9, "before")
+    alive = Doomed(world, s3_url, 8, "before")
     assert collect_job(alive.context, world.recognised(world.context(), document)).kind == "done"
-    assert alive.calls == 8
+    assert alive.calls == 7
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -7,6 +7,7 @@ not.
 import io
 import re
 import zipfile
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tasks.job import transitions
 from tasks.job.record import PageRange
 from tasks.steps.collect import collect_job
 from tasks.steps.submit import submit_document
+from tasks.upstage.budget import Charged
 from tasks.upstage.limits import Limits
 from tests.sample_documents import docx
 from tests.steps.conftest import World, pdf, sha
@@ -135,6 +137,20 @@ def test_pages_that_only_the_api_can_count_are_charged_and_reported_as_it_counts
     assert world.texts(document) == LONG
     if mode == "async":
         assert_left(world, context, 7)
+
+
+def test_pages_that_were_reckoned_too_high_are_given_back_to_the_day_they_were_sent(world: World) -> None:
+    """Else they would enlarge the next day's ceiling."""
+    document, context = world.put(claiming(28, ["1", "2", "3"]), "in/a.docx"), world.context(max_pages_per_day=30)
+    assert submit_document(context, document).kind == "open"
+    sent = world.clock.now()
+    world.clock.advance(timedelta(days=1).total_seconds())
+    assert world.finish(context, document)[-1].kind == "done"
+    context.close()
+    [key] = world.listing("out/_jobs/budgets/day-")
+    assert key == f"out/_jobs/budgets/day-{sent:%Y-%m-%d}.json"
+    charged = Charged.model_validate_json(world.s3.get_object(Bucket=world.bucket, Key=key)["Body"].read())
+    assert charged == Charged(sent=3, cost=3 * 1500)
 
 
 def test_a_lost_answer_about_uncounted_pages_is_charged_by_the_estimate(world: World) -> None:

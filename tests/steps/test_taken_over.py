@@ -12,7 +12,7 @@ from tasks.steps.collect import collect_job
 from tasks.steps.submit import submit_document
 from tasks.upstage.limits import Limits
 from tests.sample_documents import docx
-from tests.steps.conftest import World, pdf
+from tests.steps.conftest import World, pdf, sha
 from tests.store.flaky_s3 import FlakyS3, Rule
 
 AT_ONCE: dict[str, Any] = {"mode": "sync", "limits": Limits(sync_pages=10)}
@@ -47,10 +47,36 @@ def test_record_and_reports_agree_on_what_a_slow_worker_may_have_paid_twice(worl
     outcomes += world.finish(other, document)
     assert sorted(outcome.kind for outcome in outcomes) == ["done", "open", "skipped"]
     counted = world.done(document).job.possible_duplicates
-    assert counted == sum(outcome.possible_duplicates for outcome in outcomes)
-    assert counted >= 1
+    assert counted == sum(outcome.possible_duplicates for outcome in outcomes) == 1
     assert sum(outcome.pages_sent for outcome in outcomes) == sum(world.billed_pages()) == 4
-    assert len(world.done(document).job.requests) == 2
+    record = world.done(document).job
+    assert (len(record.requests), record.pages_sent, record.pages_lost, record.lost) == (2, 4, 0, ())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_recorded_after_another_worker_has_ended_the_job_is_counted_once(
+    world: World, flaky: FlakyS3, fails: bool
+) -> None:
+    body = pdf(2)
+    world.api.set(fail_requests=[{"sha256": sha(body)}] if fails else [])
+    document, other = world.put(body), world.context(rounds=1 if fails else 3)
+    outcomes: list[Outcome] = []
+
+    def take_over_and_finish() -> None:
+        world.clock.advance(other.options.lease_seconds + 1)
+        outcomes.append(collect_job(other, job_id(document, "ocr")))
+        outcomes.extend(world.finish(other, document))
+
+    flaky.fail(Rule("pass", "_jobs/open/", "PUT", skip=2, before=take_over_and_finish))
+    outcomes.append(submit_document(world.context(objects=flaky.objects()), document))
+    assert sorted(outcome.kind for outcome in outcomes if outcome.kind != "open") == [
+        *(["failed"] if fails else ["done"]),
+        "skipped",
+    ]
+    assert sum(outcome.possible_duplicates for outcome in outcomes) == 1
+    record = world.failed(document) if fails else world.done(document)
+    assert record.job.possible_duplicates == 1
+    assert sum(outcome.pages_sent for outcome in outcomes) == sum(world.billed_pages())
 
 
 @pytest.mark.parametrize(("key", "body"), [("in/a.pdf", pdf(4)), ("in/a.docx", docx(["1", "2", "3", "4"]))])

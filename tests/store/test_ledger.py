@@ -269,9 +269,9 @@ def test_a_store_that_is_down_is_not_taken_for_a_lost_race(flaky: FlakyS3, desti
         b"not json",
         b"[]",
         b"{}",
-        b'{"format": 3}',
+        b'{"format": 4}',
         b"\xff\xfe",
-        job().model_dump_json().replace('"format":2', '"format":3').encode(),
+        job().model_dump_json().replace('"format":3', '"format":4').encode(),
         job().model_dump_json().replace('"rounds":0', '"rounds":0,"news":1').encode(),
         job().model_dump_json().encode()[:-20],
     ],
@@ -321,6 +321,33 @@ def test_a_failed_job_is_settled_until_it_is_put_back(ledger: Ledger) -> None:
     assert not ledger.put_back(record), "nor is it put back a second time"
     assert not ledger.settled(again.job)
     assert ledger.failed(held.job.id) is None
+
+
+@pytest.mark.parametrize("lost_before", [False, True])
+def test_who_gives_up_a_job_that_was_taken_over_leaves_the_failed_record_of_its_owner(
+    ledger: Ledger, lost_before: bool
+) -> None:
+    late = ledger.claim(leased("late"))
+    assert late is not None
+    taken_over = ledger.update(late, with_request(1, leased("owner")))
+    rightful = failed(taken_over.job)
+    if lost_before:  # another failed record in its place must not come back either, nor stay
+        assert not ledger.fail(late, failed(late.job))
+        assert ledger.failed(late.job.id) is None
+    assert ledger.fail(taken_over, rightful)
+    assert not ledger.fail(late, failed(late.job))
+    assert ledger.failed(late.job.id) == rightful, "the requests that were paid for are known"
+
+
+def test_who_knows_of_another_request_and_comes_late_leaves_the_failed_record_too(ledger: Ledger) -> None:
+    late = ledger.claim(leased("late"))
+    assert late is not None
+    rightful = failed(late.job)
+    taken_over = ledger.update(late, leased("owner"))
+    assert ledger.fail(taken_over, rightful)
+    knows_more = Held(with_request(2, late.job), late.etag)
+    assert not ledger.fail(knows_more, failed(knows_more.job))
+    assert ledger.failed(late.job.id) == rightful
 
 
 def test_a_job_that_is_open_is_not_put_back(ledger: Ledger) -> None:

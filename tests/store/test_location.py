@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.faults import DocumentFault, SetupFault
-from tasks.store.location import Location, result_key
+from tasks.store.location import Location, is_output, may_be_output, pdf_key, result_key
 
 _segment = st.text(st.characters(exclude_characters="/", codec="utf-8"), min_size=1, max_size=8)
 _prefix = st.lists(_segment, max_size=4).map("/".join)
@@ -91,3 +91,23 @@ def test_a_result_key_longer_than_s3_allows_is_the_documents_fault() -> None:
 def test_the_length_of_a_key_counts_bytes_not_letters() -> None:
     with pytest.raises(DocumentFault, match="shorten"):
         result_key(Location("in", ""), Location("out", ""), "ü" * 600)
+
+
+@pytest.mark.parametrize(
+    ("document", "result"),
+    [("a/b.pdf", "a/b.pdf.ocr.json"), ("b.TIFF", "b.TIFF.ocr.json"), ("b.hwp", "b.hwp.ocr.ocr-250904.google.json")],
+)
+def test_the_searchable_pdf_of_a_result_is_no_document(document: str, result: str) -> None:
+    assert pdf_key(result) == f"{result.removesuffix('.json')}.pdf"
+    assert is_output(pdf_key(result))
+    assert not is_output(document)
+
+
+@pytest.mark.parametrize("key", ["scan.ocr.pdf", "in/report.ocr.final.pdf", "v1.2.ocr.pdf"])
+def test_a_document_that_is_called_like_an_output_is_looked_at(key: str) -> None:
+    assert not is_output(key)
+    assert may_be_output(key)
+
+
+def test_other_documents_are_not_looked_at() -> None:
+    assert not any(map(may_be_output, ["a.pdf", "ocr.pdf", "a.pdf.ocr.pdf", "a.ocr.json"]))

@@ -29,12 +29,26 @@ STATUS = b'{"id": "r-1", "status": "completed"}'
 LONGER_THAN_BUFFERS = 24_000_000
 
 
+class RetryingClock(FakeClock):
+    """Its waits take no time, but none ends before the slow connection is done with: that one moves the stopwatch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hung_up = threading.Event()
+        self.hung_up.set()
+
+    def sleep(self, seconds: float) -> None:
+        assert self.hung_up.wait(PATIENCE)
+        super().sleep(seconds)
+
+
 class Trial:
     """A client whose calls are measured by a time that only the test moves; its waits take none."""
 
     def __init__(self, folder: Path) -> None:
         self.stopwatch = FakeClock()
-        self.clock: Clock = FakeClock()
+        self.retrying = RetryingClock()
+        self.clock: Clock = self.retrying
         self.document = folder / "document"
         self.document.write_bytes(b"%PDF-1.7 a few bytes")
         self.target = folder / "batch"
@@ -114,10 +128,14 @@ def slow_once(trial: Trial, slow: Script) -> Callable[[socket.socket], None]:
 
     def script(connection: socket.socket) -> None:
         read_request(connection)
-        if slow_ones:
-            slow_ones.pop()(trial, connection)
-        else:
+        if not slow_ones:
             answer(connection, STATUS)
+            return
+        trial.retrying.hung_up.clear()
+        try:
+            slow_ones.pop()(trial, connection)
+        finally:
+            trial.retrying.hung_up.set()
 
     return script
 
@@ -293,8 +311,8 @@ def test_a_long_wait_that_the_api_asks_for_ends_with_the_run(trial: Trial, call:
 
     def script(connection: socket.socket) -> None:
         read_request(connection)
-        connection.sendall(b"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\n%s\r\n\r\n" % header)
-        until_hung_up(connection)
+        # Closed, or another caller might send its request over this connection, where nobody answers a second one.
+        connection.sendall(b"HTTP/1.1 429 Slow\r\nConnection: close\r\nContent-Length: 0\r\n%s\r\n\r\n" % header)
 
     with Peer(script) as peer, ThreadPoolExecutor(3) as pool:
         callers = [pool.submit(each) for each in [trial.calls(peer.url)[call]] * 3]

@@ -186,7 +186,7 @@ def test_what_any_answer_tells_of_the_rate_limit_is_heeded(
     client.submit(upload)
     assert clock.slept == []
     client.probe()
-    assert clock.slept == [30]
+    assert sum(clock.slept) == 30, "in steps, since the rate may be set to another meanwhile"
 
 
 def test_a_disk_without_room_for_what_came_is_the_set_ups_fault_and_names_the_folder(

@@ -280,6 +280,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         _batches("fail_batches", 0),
         options={"rounds": 1},
         fails=7,
+        s3_bound=3,  # failing and being put back write and read a record more
     ),
     Scenario(
         "every request fails, twice, then put back",
@@ -287,7 +288,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         mend=lambda weather: weather.api.set(fail_requests=[]),
         options={"rounds": 2},
         fails=12,
-        s3_bound=3,
+        s3_bound=4,  # the document is read three times, and each of three requests claims its id
         api_bound=4,  # everything is sent three times
     ),
 )

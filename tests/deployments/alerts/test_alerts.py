@@ -23,7 +23,7 @@ from tests.deployments.alerts.conftest import SHORT, Command, kill
 from tests.deployments.alerts.inbox import Inbox
 from tests.waiting import until
 
-ALERTS = 7
+ALERTS = 10
 
 
 def _run(client: SyncPrefectClient, destination: str) -> FlowRun | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
 import requests
+from starlette.types import Message, Receive, Scope, Send
 
+from deployments.local.upstage.calls import CallCounter, Calls
 from tests.deployments.local.process import StandIn, call, download, numbered_pdf
 from tests.sample_documents import text_pdf
 
@@ -83,6 +86,26 @@ def test_a_reset_before_the_call_leaves_no_trace_and_one_after_it_a_bill(stand_i
             stand_in.submit(numbered_pdf(1))
         assert stand_in.control("bill")["requests"] == before + billed
     assert stand_in.control("calls")["statuses"] == {"reset": 2}
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_call_that_is_answered_after_the_counts_were_cleared_is_not_among_the_next(answers: bool) -> None:
+    calls = Calls()
+
+    async def late(_scope: Scope, _receive: Receive, send: Send) -> None:
+        calls.clear()
+        if answers:
+            await send({"type": "http.response.start", "status": 200})
+
+    async def take(_message: Message) -> None:
+        """Send it nowhere."""
+
+    async def nothing() -> Message:
+        return {}
+
+    scope = {"type": "http", "method": "GET", "path": "/v1/document-digitization/requests", "headers": []}
+    asyncio.run(CallCounter(late, calls)(scope, nothing, take))
+    assert calls.report()["calls"] == {}
 
 
 def test_a_download_is_cut_in_half(stand_in: StandIn) -> None:

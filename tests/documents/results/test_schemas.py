@@ -118,7 +118,11 @@ def test_of_a_batch_that_is_needed_in_part_the_right_part_is_taken(form: str) ->
         (Piece(request, PageRange(first=first, last=last)), FORMS[form](pages[first - 1 : last], first))
         for request, first, last in (("b", 4, 6), ("a", 1, 8), ("c", 7, 10))
     ]
-    assert put_together(batches) == in_a_row(FORMS[form](pages))
+    made, whole = put_together(batches), in_a_row(FORMS[form](pages))
+    assert (made.result, made.text) == (whole.result, whole.text)
+    # Pages 4-8 came twice, and were billed twice.
+    assert (made.merged.measured.billed_pages, whole.merged.measured.billed_pages) == (15, 10)
+    assert made.merged.measured.model_copy(update={"billed_pages": 10}) == whole.merged.measured
 
 
 def test_numbers_are_those_of_the_document_and_all_else_is_kept() -> None:
@@ -157,11 +161,11 @@ def test_a_document_of_one_batch_is_written_as_it_came(answer: Json) -> None:
 
 def test_a_single_blank_page_in_the_one_annotation_form_is_one_page() -> None:
     outcome = in_a_row({"textAnnotations": []})
-    assert (outcome.merged, outcome.text) == (Merged(1, 0), b"")
+    assert (outcome.merged.pages, outcome.merged.words, outcome.text) == (1, 0, b"")
     assert outcome.result == {"fullTextAnnotation": {"pages": []}, "textAnnotations": []}
     made = in_a_row({"textAnnotations": []}, document([[("a", 1)]]), {"textAnnotations": []})
     assert made.result["fullTextAnnotation"]["pages"] == [{}, google_page([("a", 1)]), {}]
-    assert (made.text, made.merged) == (b"\fa\n\f", Merged(3, 1))
+    assert (made.text, made.merged.pages, made.merged.words) == (b"\fa\n\f", 3, 1)
 
 
 def test_the_text_of_a_page_without_words_is_the_text_beside_it() -> None:
@@ -282,7 +286,8 @@ def test_forms_are_never_mixed_in_one_result(before: str, after: str) -> None:
     answers = [FORMS[form]([[("a", 1.0)]]) for form in (before, after)]
     assert shape_of(answers[0]) == before
     if before == after:
-        assert in_a_row(*answers).merged == Merged(2, 2)
+        merged = in_a_row(*answers).merged
+        assert (merged.pages, merged.words) == (2, 2)
         return
     with pytest.raises(DocumentFault, match=r"pages 2 came in the .* and the pages before in the .* one") as caught:
         in_a_row(*answers)
@@ -353,7 +358,7 @@ def test_memory_does_not_grow_with_the_document(tmp_path: Path, form: str) -> No
     def put(pages: int, to: Path) -> None:
         pieces = [Piece("r", PageRange(first=first, last=first + 9)) for first in range(1, pages, 10)]
         merged = merge(cover(pages, pieces).shares, lambda _: read_batch(batch, 10), to, text)
-        assert merged == Merged(pages, 100 * pages)
+        assert (merged.pages, merged.words) == (pages, 100 * pages)
 
     # The text alone of the longer document is 240 kB larger, all of its words are several MB larger.
     assert peak(lambda: put(350, long)) < peak(lambda: put(50, short)) + 200_000

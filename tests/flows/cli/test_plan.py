@@ -10,6 +10,7 @@ from prefect.utilities.callables import parameter_schema
 from rich.console import Console
 
 from flows.backfill import backfill
+from flows.cli.figures import money
 from flows.cli.output import Page
 from flows.cli.plan import (
     FailingDocument,
@@ -18,7 +19,6 @@ from flows.cli.plan import (
     PlanReport,
     evenly_chosen,
     make_plan,
-    money,
     requests_at_least,
 )
 from flows.submit import submit
@@ -244,6 +244,15 @@ def test_pages_that_only_the_api_can_count_stand_apart(place: Place) -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_pages_that_hold_their_text_are_told_and_saved_when_they_are_skipped(place: Place) -> None:
+    place.put({"letter.pdf": pages(4, "letter"), "photo.png": documents.png("photo")})
+    plan = make_plan(settings_of(place), 0.01)
+    assert (plan.pages, plan.text_pages, plan.text_price, plan.price) == (5, 4, 0.04, 0.05)
+    skipping = make_plan(settings_of(place, skip_text=True), 0.01)
+    assert (skipping.pages, skipping.text_pages, skipping.price) == (1, 4, 0.01)
+
+
+@pytest.mark.usefixtures("here")
 def test_a_selection_applies_to_a_plan(place: Place) -> None:
     place.put(
         {"2024/a.pdf": pages(1, "x"), "2025/a.pdf": pages(2, "y"), "2024/b.txt": b"x", "2024/_.pdf": pages(4, "z")}
@@ -314,10 +323,10 @@ def test_a_plan_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert [money(each) for each in (0, 0.0015, 12.345, 1_500_000)] == ["$0.00", "$0.0015", "$12.35", "$1,500,000.00"]
 
 
-@pytest.mark.parametrize("flow", [submit, backfill])
-def test_the_form_in_the_ui_explains_the_selection(flow: Any) -> None:
+@pytest.mark.parametrize(("flow", "more"), [(submit, []), (backfill, ["name", "order", "limit"])])
+def test_the_form_in_the_ui_explains_the_selection(flow: Any, more: list[str]) -> None:
     schema = parameter_schema(flow.fn)
-    assert list(schema.properties) == ["source", "destination", "options", "selection", "credentials"]
+    assert list(schema.properties) == ["source", "destination", "options", "selection", "credentials", *more]
     assert all(field["description"] for field in schema.definitions["Credentials"]["properties"].values())
     assert schema.properties["selection"]["description"].startswith("Which of the documents are meant")
     fields = schema.definitions["Selection"]["properties"]

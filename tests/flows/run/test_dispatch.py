@@ -1,6 +1,6 @@
 """How documents are shared out over task runs, and what comes of those."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -9,46 +9,93 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prefect.task_runners import TaskRunner
 
-from flows.run.dispatch import Dispatcher, Seen, chunks
+from flows.run.dispatch import Dispatcher, Item, Lane, Pace, Stage
 from flows.run.engines import Engine
-from tasks.faults import Passes, SetupFault
-from tasks.job.outcome import Outcome
+from tasks.faults import SetupFault
 from tasks.job.record import Document, Job
 from tasks.options import Options, RunSettings
 from tasks.store.ledger import Held
 from tasks.tally import StepResult
+from tests.fakes import FakeClock
+
+
+def lane(workers: int = 2) -> Lane:
+    """A lane of a process with so many workers."""
+    return Lane(cast(Any, None), places=workers, processes=1)
 
 
 @given(st.lists(st.integers(0, 3000), max_size=6))
-def test_every_item_is_in_exactly_one_chunk_over_any_passes(passes: list[int]) -> None:
-    seen, number, out = Seen(), 0, []
-    for length in passes:
-        items = range(number, number + length)
-        number += length
-        out += [item for chunk in chunks(items, seen) for item in chunk]
-    assert out == list(range(number))
-    assert seen.items == number
+def test_every_item_is_in_exactly_one_chunk_however_they_come(arrivals: list[int]) -> None:
+    stage, clock, out = lane(), FakeClock(), []
+    expected: list[Item] = []
+    for length in arrivals:
+        coming = documents(length)
+        expected += coming
+        for document in coming:
+            stage.add(document, clock.monotonic())
+        while stage.waiting:
+            chunk = stage.take(clock.monotonic(), at_once=False)
+            out += chunk
+            if chunk:
+                stage.ended(len(chunk))
+            clock.advance(1)
+    assert out == expected
+    assert (stage.running, stage.items) == (0, 0)
 
 
 def test_the_first_documents_have_a_task_run_each() -> None:
-    assert [len(chunk) for chunk in chunks(range(500), Seen())] == [1] * 500
+    pace = Pace()
+    for _ in range(100):
+        assert pace.most(0.0) == 1
+        assert pace.gather_seconds(0.0) == 0
+        pace.note(1, 0.0)
+    assert pace.most(0.0) > 1
 
 
-def test_a_million_documents_make_little_more_than_a_thousand_task_runs() -> None:
-    assert sum(1 for _ in chunks(range(1_000_000), Seen())) < 1500
+@pytest.mark.parametrize("rate", [2, 10, 40])
+def test_a_million_documents_make_little_more_than_a_thousand_task_runs_a_stage(rate: float) -> None:
+    pace, now, task_runs = Pace(), 0.0, 0
+    while pace.items < 1_000_000:
+        chunk = pace.most(now)
+        pace.note(chunk, now)
+        now += chunk / rate
+        task_runs += 1
+    assert task_runs < 1600
 
 
-def test_items_are_taken_as_lazily_as_chunks_are_asked_for() -> None:
-    taken: list[int] = []
+@pytest.mark.parametrize("rate", [1, 2, 10, 40])
+def test_items_that_come_one_by_one_make_a_twentieth_of_a_task_run_each_over_all_stages(rate: float) -> None:
+    stage, now, came, task_runs = lane(), 0.0, 0, 0
+    for document in documents(100_000):
+        now = came / rate
+        came += 1
+        stage.add(document, now)
+        if chunk := stage.take(now, at_once=False):
+            stage.ended(len(chunk))
+            task_runs += 1
+    assert 3 * task_runs / came <= 0.055 if rate > 1 else task_runs < came / 20
 
-    def source() -> Iterator[int]:
-        for number in range(10):
-            taken.append(number)
-            yield number
 
-    grouped = chunks(source(), Seen())
-    next(grouped)
-    assert taken == [0]
+def test_a_lane_takes_no_more_than_it_can_start_soon() -> None:
+    stage = lane(workers=2)
+    for document in documents(2):
+        assert stage.room(0.0)
+        stage.add(document, 0.0)
+    assert stage.room(0.0) == 0
+    assert len(stage.take(0.0, at_once=False)) == 1
+    assert stage.room(0.0) == 0, "one is under way, and one waits"
+
+
+def test_few_items_wait_for_others_unless_none_can_come() -> None:
+    stage = lane()
+    for document in documents(100):
+        stage.add(document, 0.0)
+        stage.ended(len(stage.take(0.0, at_once=False)))
+    stage.add(documents(1)[0], 10.0)
+    assert stage.take(10.0, at_once=False) == []
+    assert len(stage.take(10.0, at_once=True)) == 1
+    stage.add(documents(1)[0], 20.0)
+    assert len(stage.take(stage.ripe_at(20.0), at_once=False)) == 1
 
 
 class _Ended:
@@ -56,6 +103,9 @@ class _Ended:
 
     def __init__(self, result: object) -> None:
         self._result = result
+
+    def add_done_callback(self, call: Callable[[object], None]) -> None:
+        call(self)
 
     def result(self, *, raise_on_failure: bool) -> object:
         assert not raise_on_failure
@@ -78,16 +128,13 @@ def dispatcher(give: Callable[[dict[str, Any]], object]) -> tuple[Dispatcher, _R
     """A dispatcher of two workers."""
     settings = RunSettings(source="s3://in", destination="s3://out", options=Options(workers=2))
     runner = _Runner(give)
-    return Dispatcher(Engine(cast(TaskRunner[Any], runner), settings, 1, lambda _: 1), "run"), runner
+    return Dispatcher(Engine(cast(TaskRunner[Any], runner), settings, 1, lambda _: 1), "run", FakeClock()), runner
 
 
-def documents(*, failing_after: int) -> Iterator[Document]:
-    """A listing that fails."""
-    for number in range(failing_after):
-        yield Document(
-            bucket="in", key=f"{number}.pdf", etag="e", size=1, last_modified=datetime(2026, 7, 1, tzinfo=UTC)
-        )
-    raise Passes("the listing failed")
+def documents(number: int) -> list[Document]:
+    """So many documents."""
+    now = datetime(2026, 7, 1, tzinfo=UTC)
+    return [Document(bucket="in", key=f"{key}.pdf", etag="e", size=1, last_modified=now) for key in range(number)]
 
 
 def held(*names: str) -> list[Held]:
@@ -98,33 +145,54 @@ def held(*names: str) -> list[Held]:
     return [Held(job, "etag") for job in jobs]
 
 
-def submitted(arguments: dict[str, Any]) -> StepResult:
-    """What a task run gives that submits its documents."""
-    return StepResult([Outcome("open", document.key, document.uri) for document in arguments["documents"]])
+def results(dispatched: Dispatcher, stage: Stage, items: Sequence[Item]) -> list[StepResult]:
+    """What a stage gives for some items."""
+    given: list[StepResult] = []
+    waiting = list(items)
+    while waiting or not dispatched.idle:
+        dispatched.add(stage, [waiting.pop(0) for _ in range(min(len(waiting), dispatched.room(stage)))])
+        dispatched.start()
+        while (ended := dispatched.next(0)) is not None:
+            assert ended.stage == stage
+            given.append(ended.result)
+    return given
 
 
-def test_what_was_sent_before_a_listing_failed_is_counted_before_anybody_hears_of_it() -> None:
-    dispatched, runner = dispatcher(submitted)
-    results = dispatched.submit(documents(failing_after=3))
-    given = [next(results) for _ in range(3)]
-    with pytest.raises(Passes, match="the listing failed"):
-        next(results)
-    assert [outcome.job_id for result in given for outcome in result.outcomes] == ["0.pdf", "1.pdf", "2.pdf"]
+def test_each_document_of_a_small_run_has_a_task_run_named_after_it() -> None:
+    dispatched, runner = dispatcher(lambda arguments: StepResult(left=[each.key for each in arguments["work"].items]))
+    assert [result.left for result in results(dispatched, "submit", documents(3))] == [["0.pdf"], ["1.pdf"], ["2.pdf"]]
     assert runner.labels == ["0.pdf", "1.pdf", "2.pdf"]
+
+
+def test_a_chunk_is_named_after_its_range() -> None:
+    dispatched, runner = dispatcher(lambda _: StepResult())
+    results(dispatched, "submit", documents(300))
+    assert runner.labels[100] == "200 documents, 100.pdf to 299.pdf"
+    assert len(runner.labels) < 110
 
 
 def test_a_task_run_that_died_leaves_its_jobs_and_the_others_go_on() -> None:
     dispatched, _ = dispatcher(
-        lambda arguments: RuntimeError("killed") if arguments["jobs"][0].job.id == "b" else StepResult()
+        lambda arguments: RuntimeError("killed") if arguments["work"].items[0].job.id == "b" else StepResult()
     )
-    assert [result.left for result in dispatched.collect(held("a", "b", "c"))] == [[], ["b"], []]
+    assert [result.left for result in results(dispatched, "collect", held("a", "b", "c"))] == [[], ["b"], []]
     died, _ = dispatcher(lambda _: RuntimeError("killed"))
-    assert died.poll(held("a", "b")) == StepResult(), "they are asked for again in the next pass"
+    assert results(died, "poll", held("a", "b")) == [StepResult()], "they are asked for again in the next pass"
 
 
 def test_a_process_that_cannot_work_ends_the_run() -> None:
-    dispatched, _ = dispatcher(lambda _: SetupFault("no API key"))
-    with pytest.raises(SetupFault, match="no API key"):
-        list(dispatched.collect(held("a")))
-    with pytest.raises(SetupFault, match="no API key"):
-        dispatched.poll(held("a"))
+    stages: tuple[Stage, ...] = ("collect", "poll")
+    for stage in stages:
+        dispatched, _ = dispatcher(lambda _: SetupFault("no API key"))
+        with pytest.raises(SetupFault, match="no API key"):
+            results(dispatched, stage, held("a"))
+
+
+def test_what_is_under_way_is_counted_whatever_ends_the_run() -> None:
+    dispatched, _ = dispatcher(
+        lambda arguments: SetupFault("no key") if arguments["label"] == "0.pdf" else StepResult(left=["counted"])
+    )
+    dispatched.add("submit", documents(2))
+    dispatched.start()
+    assert [ended.result.left for ended in dispatched.drain()] == [["counted"]]
+    assert dispatched.idle

@@ -5,12 +5,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import pytest
+from prefect.task_runners import TaskRunner
 
+from flows.run.engines import Engine
+from tasks.faults import SetupFault
+from tasks.options import Options, RunSettings
 from tests import sample_documents as documents
+from tests.fakes import FakeClock
 from tests.flows.conftest import FAST, Command, History, Place, report_of
 from tests.stand_in import StandInControl
 from tests.waiting import PATIENCE, until
@@ -99,3 +105,45 @@ def test_ctrl_c_lets_what_the_processes_are_sending_end(environment: dict[str, s
     assert jobs
     assert all(job["requests"] and job["lease"] is None for job in jobs)
     assert len(jobs) < 20
+
+
+def look_for_ever(clock: FakeClock, engine: Engine) -> None:
+    """Look at the cluster as a run does in which no task run ends."""
+    while clock.monotonic() < 10_000:
+        engine.look_at_cluster()
+        clock.advance(5)
+
+
+def cluster_engine(clock: FakeClock, count: Callable[[Any], int], processes: int = 2) -> Engine:
+    """An engine on a cluster that has as many processes as `count` says."""
+    options = Options(engine="dask", cluster="tcp://cluster:8786", processes=processes)
+    settings = RunSettings.model_validate(
+        {"source": "s3://bucket/in", "destination": "s3://bucket/out", "options": options}
+    )
+    return Engine(cast("TaskRunner[Any]", object()), settings, processes, count, clock.monotonic)
+
+
+def _gone(_runner: object) -> int:
+    raise OSError("the scheduler does not answer")
+
+
+@pytest.mark.parametrize("count", [lambda _runner: 0, _gone], ids=["no processes", "no scheduler"])
+def test_a_cluster_that_loses_all_its_processes_ends_the_run(clock: FakeClock, count: Callable[[Any], int]) -> None:
+    with pytest.raises(SetupFault, match=r"tcp://cluster:8786 has had no processes for 120 s: start some"):
+        look_for_ever(clock, cluster_engine(clock, count))
+    assert 120 <= clock.monotonic() < 180
+
+
+def test_a_cluster_that_grows_is_refused_with_the_number_to_give(clock: FakeClock) -> None:
+    with pytest.raises(SetupFault, match=r"has grown to 3 processes.*--processes 3"):
+        look_for_ever(clock, cluster_engine(clock, lambda _runner: 3))
+
+
+def test_a_cluster_that_comes_back_within_two_minutes_goes_on(clock: FakeClock) -> None:
+    # Two times a hundred seconds without, and some in between.
+    def count(_runner: object) -> int:
+        return 2 if 100 < clock.monotonic() < 120 else 0
+
+    with pytest.raises(SetupFault):
+        look_for_ever(clock, cluster_engine(clock, count))
+    assert clock.monotonic() >= 240

@@ -1,0 +1,189 @@
+"""What the runs are measured on: the local stack, a bucket of documents, and the processor time of every process."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import psutil
+
+from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY, LocalStack, ServiceName
+from tests import prefect_api, sample_documents
+from tests.store.flaky_s3 import FlakyS3
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+_WORDS = ("invoice", "amount", "total", "delivery", "street", "contract", "number", "signed", "account", "balance")
+_SETTLE_SECONDS = 4.0  # longer than the server waits for a batch to fill
+_UNLIMITED = ("--requests-per-second", "10000", "--pages-per-minute", "10000000")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run of one entrant.
+
+    Attributes:
+        documents: how many results there are.
+        seconds: from the start of the process to its end.
+        client: processor seconds of the entrant and its children.
+        services: processor seconds of each service meanwhile.
+        peak: the most memory of the entrant, in MB.
+    """
+
+    documents: int
+    seconds: float
+    client: float
+    services: Mapping[str, float]
+    peak: float
+
+    def cpu(self, process: str) -> float:
+        """Processor milliseconds a document: of `client`, or of a service."""
+        seconds = self.client if process == "client" else self.services.get(process, 0.0)
+        return 1000 * seconds / max(1, self.documents)
+
+    @property
+    def rate(self) -> float:
+        """Documents a second."""
+        return self.documents / self.seconds
+
+
+class Ground:
+    """A running stack, and buckets of documents on it.
+
+    Args:
+        folder: for everything that is kept.
+        prefect: whether a Prefect server runs as well; the runs start one of their own otherwise.
+    """
+
+    def __init__(self, folder: Path, *, prefect: bool = True) -> None:
+        services: tuple[ServiceName, ...] = ("s3", "upstage", "prefect") if prefect else ("s3", "upstage")
+        self.stack = LocalStack(folder, recogniser="text", services=services)
+        self.stack.start()
+        self.s3: S3Client = boto3.client(
+            "s3",
+            endpoint_url=self.stack.s3_url,
+            region_name=REGION,
+            aws_access_key_id=S3_ACCESS_KEY,
+            aws_secret_access_key=S3_SECRET_KEY,
+        )
+
+    def close(self) -> None:
+        """Stop the stack."""
+        self.stack.stop()
+
+    def bucket(self, documents: int, pages: int, words: int = 200) -> str:
+        """A new bucket with documents, no two of the same bytes."""
+        name = f"bench-{uuid.uuid4().hex[:12]}"
+        self.s3.create_bucket(Bucket=name)
+        chance = random.Random(7)
+        body = sample_documents.text_pdf(
+            [
+                "\n".join(" ".join(chance.choices(_WORDS, k=10)) for _ in range(max(1, words // 10)))
+                for _ in range(pages)
+            ]
+        )
+        for number in range(documents):
+            # A comment after the end: other bytes, the same document.
+            self.s3.put_object(Bucket=name, Key=f"in/{number:06}.pdf", Body=body + f"\n%{name}-{number}\n".encode())
+        return name
+
+    def yardstick(self, bucket: str, workers: int) -> Measured:
+        """Measure the plain script."""
+        command = [sys.executable, "-m", "tests.bench.runs.yardstick", bucket, str(workers)]
+        return self._measure(command, bucket, "plain/")
+
+    def entrant(
+        self,
+        bucket: str,
+        workers: int,
+        *options: str,
+        s3_url: str | None = None,
+        statuses: Sequence[int] = (0,),
+    ) -> Measured:
+        """Measure `bulk-ocr run`, without rate limits unless options say otherwise."""
+        command = [
+            *(sys.executable, "-m", "flows.cli", "run", f"s3://{bucket}/in", f"s3://{bucket}/out"),
+            *("--workers", str(workers), *_UNLIMITED, *options),
+        ]
+        return self._measure(command, bucket, "out/", {"AWS_ENDPOINT_URL_S3": s3_url} if s3_url else {}, statuses)
+
+    def calls(self, bucket: str, workers: int, *, empty: bool = False) -> dict[str, int]:
+        """The calls to S3 of a run, by method; counted by a proxy, which takes time of its own.
+
+        Args:
+            bucket: the documents.
+            workers: of the run.
+            empty: whether there are no documents, and the run says so.
+        """
+        with FlakyS3(self.stack.s3_url) as proxy:
+            options = ("--allow-empty",) if empty else ()
+            self.entrant(bucket, workers, *options, s3_url=proxy.url, statuses=(0, 1) if empty else (0,))
+            found: dict[str, int] = {}
+            for method, path in proxy.seen:
+                kind = "LIST" if method == "GET" and "list-type=" in path else method
+                found[kind] = found.get(kind, 0) + 1
+            return found
+
+    def results(self, bucket: str, prefix: str) -> int:
+        """How many results there are."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        keys = (item["Key"] for page in pages for item in page.get("Contents", []))
+        return sum(not key.startswith("out/_jobs/") for key in keys)
+
+    def task_runs(self) -> int:
+        """How many task runs Prefect's server has on record."""
+        return int(prefect_api.call(self.stack.prefect_url, "POST", "task_runs/count", {}))
+
+    def settled_task_runs(self) -> int:
+        """The same, once the server has recorded what it was sent: it does so in batches."""
+        count = self.task_runs()
+        while True:
+            time.sleep(_SETTLE_SECONDS)  # between bounded looks; the server tells nobody
+            before, count = count, self.task_runs()
+            if count == before:
+                return count
+
+    def _measure(
+        self,
+        command: Sequence[str],
+        bucket: str,
+        prefix: str,
+        variables: Mapping[str, str] | None = None,
+        statuses: Sequence[int] = (0,),
+    ) -> Measured:
+        environment = self.stack.process_environment() | dict(variables or {})
+        before, began = self._services(), time.monotonic()
+        log = self.stack.data / "logs" / f"run-{bucket}.log"
+        with log.open("ab") as out:
+            process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+            _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode not in statuses:
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: see {log}")
+        after = self._services()
+        services = {name: after[name] - before[name] for name in before}
+        return Measured(
+            documents=self.results(bucket, prefix),
+            seconds=seconds,
+            client=usage.ru_utime + usage.ru_stime,
+            services=services,
+            peak=usage.ru_maxrss / 1024,
+        )
+
+    def _services(self) -> dict[str, float]:
+        return {name: _processor_seconds(pid) for name, pid in self.stack.processes.items()}
+
+
+def _processor_seconds(pid: int) -> float:
+    process = psutil.Process(pid)
+    times: list[Any] = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return float(sum(each.user + each.system + each.children_user + each.children_system for each in times))

@@ -1,0 +1,1 @@
+"""Tests of the catalogue, over a ledger in a folder."""

@@ -1,0 +1,19 @@
+"""Commands that need no Prefect do not import it: that takes longer than all they do."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("module", ["app", "status", "plan", "failures", "check"])
+def test_a_command_starts_without_prefect(module: str) -> None:
+    program = f"import sys, flows.cli.app, flows.cli.{module}; sys.exit('prefect' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_help_needs_neither_the_store_nor_the_api() -> None:
+    program = (
+        "import sys, flows.cli.app; sys.exit(any(name in sys.modules for name in ('boto3', 'requests', 'pikepdf')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,64 @@
+"""Every page that was posted is among a job's spends, with its price, whatever became of it."""
+
+from datetime import UTC, datetime, timedelta
+
+from tasks.job import transitions
+from tasks.job.record import Document, Job, Lease, PageRange, Request
+from tasks.job.spending import Cost, cost, spends
+
+NOON = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
+DOCUMENT = Document(bucket="b", key="in/a.pdf", etag="e1", size=7, last_modified=NOON)
+
+
+def posting(minute: int, price: float = 0.002) -> Lease:
+    now = NOON + timedelta(minutes=minute)
+    return transitions.lease("w", now, 60, "posting", run=f"run {minute}", price_per_page=price)
+
+
+def job(pages: int | None = 10) -> Job:
+    return Job(id="j", document=DOCUMENT, model="ocr", result="s3://b/r", pages=pages, estimate=4, claimed_at=NOON)
+
+
+def sent(record: Job, name: str, pages: PageRange | None, count: int, minute: int) -> Job:
+    at = NOON + timedelta(minutes=minute)
+    request = Request(id=name, pages=pages, submitted_at=at, run=f"run {minute}", price_per_page=0.002)
+    return transitions.sent(record, request, count, owner="w", keep=posting(minute), flow_run=f"run {minute}").job
+
+
+def test_requests_and_lost_answers_are_spends_of_their_moment_and_run() -> None:
+    record = transitions.posting(job(), posting(1)).job
+    record = transitions.answer_lost(record, 10).job
+    record = transitions.posting(record, posting(2)).job
+    record = sent(record, "r", PageRange(first=1, last=10), 10, 2)
+    record = sent(record, "s", PageRange(first=3, last=4), 2, 9)
+    assert [(spend.request, spend.pages, spend.accepted, spend.run) for spend in spends(record)] == [
+        ("r", 10, True, "run 2"),
+        ("s", 2, True, "run 9"),
+        (None, 10, False, "run 1"),
+    ]
+    assert cost(record) == Cost(accepted=0.024, possible=0.02)
+
+
+def test_what_a_dead_worker_was_posting_is_a_spend_of_that_worker() -> None:
+    record = transitions.posting(job(), posting(3)).job
+    record = transitions.taken_over(record, posting(8, price=9)).job
+    (lost,) = spends(record)
+    assert (lost.at, lost.pages, lost.accepted, lost.run, lost.cost) == (
+        NOON + timedelta(minutes=3), 10, False, "run 3", 0.02,
+    )  # fmt: skip
+
+
+def test_an_answer_that_proved_nothing_is_paid_for_without_a_request() -> None:
+    record = transitions.posting(job(None), posting(1)).job
+    record = transitions.proved_nothing(record, 100).job
+    record = sent(record, "r", PageRange(first=1, last=150), 150, 2)
+    assert [(spend.request, spend.pages) for spend in spends(record)] == [("r", 150), (None, 100)]
+    assert cost(record).accepted == 0.5
+
+
+def test_pages_that_only_the_api_counts_are_reckoned_until_it_has_counted_them() -> None:
+    record = sent(job(None), "r", None, 4, 1)
+    assert [spend.pages for spend in spends(record)] == [4]
+    record = transitions.counted(record, 7, posting(2), record.requests).job
+    assert [spend.pages for spend in spends(record)] == [7]
+    assert record.pages_sent == 7
