@@ -114,6 +114,9 @@ class ResultsArguments(_Printed, _WithResults):
     """Of a command that reads results, wherever they lie."""
 
 
+FROM_RESULTS = ResultsArguments()
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class StatusArguments(_Printed, _WithResults):
@@ -157,6 +160,9 @@ class FlowArguments(_Printed, _WithAccount, _Set):
     def allows_empty(self) -> bool:
         """Whether it is no mistake when there is no document."""
         return False
+
+
+FLOW_DEFAULTS = FlowArguments()
 
 
 @Parameter(name="*")

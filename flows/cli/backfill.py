@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter, validators
 from pydantic import BaseModel, ValidationError
 
-from flows.cli.arguments import ANYWHERE, BackfillArguments, BackfillAt, FlowArguments
+from flows.cli.arguments import ANYWHERE, FLOW_DEFAULTS, BackfillArguments, BackfillAt, FlowArguments
 from flows.cli.output import Page, complain, print_json, show
 from flows.cli.prefect_setup import prepare_for_blocks
 from tasks.backfills.figures import Figures, dollars
@@ -147,7 +147,7 @@ def show_backfill(name: Name, *, place: BackfillAt = ANYWHERE) -> ExitStatus:
 @app.command
 def start(
     name: Name,
-    arguments: Annotated[FlowArguments, Parameter(name="*")] = FlowArguments(),  # noqa: B008  # it is frozen
+    arguments: Annotated[FlowArguments, Parameter(name="*")] = FLOW_DEFAULTS,
     *,
     at: Annotated[str | None, Parameter(env_var="BULK_OCR_DESTINATION", help="As for the others.")] = None,
     partition: Annotated[list[str] | None, Parameter(negative="", help="Only this partition; repeatable.")] = None,

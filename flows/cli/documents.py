@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -68,7 +67,7 @@ def _write(catalogue: Catalogue, wanted: DocumentFilter, file: Path) -> None:
             made.close()
             try:
                 written = write_documents(catalogue, wanted, Path(made.name))
-                os.replace(made.name, file)  # noqa: PTH105  # as one name for another
+                Path(made.name).replace(file)
             except BaseException:
                 Path(made.name).unlink(missing_ok=True)
                 raise

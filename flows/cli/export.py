@@ -11,7 +11,7 @@ from typing import IO, Annotated
 from cyclopts import Parameter
 from pydantic import BaseModel, Field
 
-from flows.cli.arguments import ResultsArguments
+from flows.cli.arguments import FROM_RESULTS, ResultsArguments
 from flows.cli.output import Page, print_json, writing
 from flows.cli.result_store import READERS, complain_of_skipped, counted, counting, named_place, store_of
 from tasks.faults import EndsDocument, ExitStatus, SetupFault
@@ -46,7 +46,7 @@ def export(
             help="A file; a folder, where there are several results; standard output when left out.",
         ),
     ] = None,
-    arguments: ResultsArguments = ResultsArguments(),  # noqa: B008  # frozen
+    arguments: ResultsArguments = FROM_RESULTS,
 ) -> ExitStatus:
     """Write results as plain text, hOCR, ALTO, or JSON lines (one page a line, for search engines and RAG loaders).
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import BaseModel, Field
 
-from flows.cli.arguments import ResultsArguments
+from flows.cli.arguments import FROM_RESULTS, ResultsArguments
 from flows.cli.output import Page, show
 from flows.cli.result_store import READERS, complain_of_skipped, counting, named_place, store_of
 from tasks.faults import ExitStatus
@@ -42,7 +42,7 @@ def index(
     place: Annotated[str, Parameter(help="A destination (s3://bucket/prefix), a folder, or one result.")],
     database: Annotated[Path, Parameter(help="The SQLite file; made when missing.")] = DEFAULT_INDEX,
     *,
-    arguments: ResultsArguments = ResultsArguments(),  # noqa: B008  # frozen
+    arguments: ResultsArguments = FROM_RESULTS,
 ) -> ExitStatus:
     """Make results searchable: one SQLite file, brought up to date with what is new, changed or gone.
 

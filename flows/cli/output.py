@@ -127,7 +127,7 @@ def prepare_streams() -> None:
     """See to it that whatever is printed can be: closed streams, other encodings, errors that nobody expected."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed when the process began
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # as long as the process
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # stays open till the process ends
     for stream in (sys.stdout, sys.stderr):
         # Letters that the locale does not have are escaped. What a test puts in their place may take anything.
         if (reconfigure := getattr(stream, "reconfigure", None)) is not None:

@@ -215,7 +215,7 @@ def _wait(process: "subprocess.Popen[bytes]", port: int, seconds: float, words: 
             pass  # not yet
         finally:
             connection.close()
-        time.sleep(_LOOK_SECONDS)  # between bounded looks
+        time.sleep(_LOOK_SECONDS)  # between bounded looks: another process tells nobody
     return f"no answer within {seconds:g} s"
 
 

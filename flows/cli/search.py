@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 from pydantic import BaseModel, Field
 
-from flows.cli.arguments import ResultsArguments
+from flows.cli.arguments import FROM_RESULTS, ResultsArguments
 from flows.cli.index import DEFAULT_INDEX
 from flows.cli.output import Page, complain, show
 from flows.cli.result_store import READERS, complain_of_skipped, counting, named_place, store_of
@@ -79,7 +79,7 @@ def search(
     open_viewer: Annotated[
         bool, Parameter(name="--open", negative="", help="Open the best page in the viewer, in the browser.")
     ] = False,
-    arguments: ResultsArguments = ResultsArguments(),  # noqa: B008  # frozen
+    arguments: ResultsArguments = FROM_RESULTS,
 ) -> ExitStatus:
     """Find pages: prints document, page, and a snippet with the hits marked, the best first.
 

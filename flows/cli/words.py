@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 from pydantic import BaseModel, Field
 
-from flows.cli.arguments import ResultsArguments
+from flows.cli.arguments import FROM_RESULTS, ResultsArguments
 from flows.cli.output import Page, show
 from flows.cli.result_store import READERS, complain_of_skipped, counted, counting, named_place, store_of
 from tasks.faults import ExitStatus
@@ -39,7 +39,7 @@ def words(
             validator=validators.Number(gte=1), help="Beyond so many words, the table is a folder of several files."
         ),
     ] = ROWS_A_FILE,
-    arguments: ResultsArguments = ResultsArguments(),  # noqa: B008  # frozen
+    arguments: ResultsArguments = FROM_RESULTS,
 ) -> ExitStatus:
     """Write a table of all words: document, page, text, confidence, box and line, a row a word, as Parquet.
 

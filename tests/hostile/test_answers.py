@@ -357,10 +357,8 @@ def test_an_answer_for_another_request_is_never_taken_for_this_ones(trial: Calla
 def test_one_name_for_two_submissions_publishes_no_page_twice(trial: Callable[[], Trial]) -> None:
     one = trial()
     one.hostile.submitted = lambda _: b'{"request_id":"request-0"}'
-    limits = one.context.options.limits.model_copy(update={"pages": 6})
-    one.context.settings = one.context.settings.model_copy(
-        update={"options": one.context.options.model_copy(update={"limits": limits})}
-    )
+    options = {**dict(one.context.options), "limits": {**dict(one.context.options.limits), "pages": 6}}
+    one.context.settings = RunSettings.model_validate({**dict(one.context.settings), "options": options})
     # The second part's id is an answer lost, however often it is sent: the run stops before the document is given up.
     assert one.judged(one.run()) == "open"
     assert one.hostile.calls("/v1/document-digitization/async") <= 7
