@@ -19,6 +19,7 @@ from tasks.steps.discover import several
 from tasks.steps.nearest import did_you_mean, why_no_ledger
 from tasks.store.ledger import Ledger, RecordEntry
 from tasks.store.location import Location, result_suffix
+from tasks.upstage.limits import PRICE_PER_PAGE
 
 _READERS = 16
 
@@ -54,7 +55,7 @@ def redo(
     ] = None,
     failed: Annotated[bool, Parameter(negative="", help="Those that failed, from the beginning.")] = False,
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask.")] = False,
-    price: Annotated[float, Parameter(help="Dollars a page.")] = 0.0015,
+    price: Annotated[float, Parameter(help="Dollars a page.")] = PRICE_PER_PAGE,
 ) -> ExitStatus:
     """Have finished documents recognised again, and pay for them again: the next run sends them.
 

@@ -24,6 +24,7 @@ from tasks.job.record import AnswerSchema, Frozen
 from tasks.options import RunSettings
 from tasks.selection import EVERYTHING, Selection
 from tasks.store.location import Location
+from tasks.upstage.limits import PRICE_PER_PAGE
 
 State = Literal["planned", "running", "paused", "cancelled", "finished"]
 Order = Literal["listed", "oldest", "newest", "smallest"]
@@ -105,7 +106,7 @@ class Backfill(Frozen):
     by: str = Field("month", description="how it is divided into partitions")
     order: Order = "listed"
     limit: int | None = Field(None, ge=1, description="most documents to send in one run")
-    price_per_page: float = Field(0.0015, ge=0, description="dollars")
+    price_per_page: float = Field(PRICE_PER_PAGE, ge=0, description="dollars")
     made_by: str
     made_at: datetime
     planned: Planned | None = None
