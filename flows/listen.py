@@ -12,6 +12,7 @@ from pydantic import Field
 
 from flows.run.announce import final_state
 from flows.run.run import Run, open_run
+from tasks.backfills.record import BackfillName
 from tasks.faults import Passes, SetupFault
 from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options, RunSettings
 from tasks.selection import EVERYTHING, Selection
@@ -36,6 +37,7 @@ def listen(
     options: Options = DEFAULTS,
     selection: Selection = EVERYTHING,
     credentials: Credentials = ENVIRONMENT,
+    name: BackfillName | None = None,
 ) -> Any:
     """Submit the documents that a queue tells of, and no others, up to the window of open jobs and the budget of pages.
 
@@ -47,12 +49,19 @@ def listen(
         options: How to work; every setting has a default.
         selection: Which of the documents are meant; all when left out. Not by key, manifest or inventory.
         credentials: Blocks that hold the secrets; the worker's environment does when left out.
+        name: The backfill to serve; it is made where there is none. What is sent counts for none when left out.
     """
-    _check(options, selection)
     settings = RunSettings(
-        source=source, destination=destination, selection=selection, options=options, credentials=credentials
+        source=source,
+        destination=destination,
+        selection=selection,
+        options=options,
+        credentials=credentials,
+        backfill=name,
     )
-    with open_run("listen", settings) as run:
+    _check(options, selection)
+    with open_run("listen", settings, by_name=name is not None) as run:
+        _check(options, run.context.settings.selection)
         inbox = Inbox(
             run.context, open_queue(queue, run.context.aws.session if run.context.aws else None, run.context.clock)
         )
@@ -69,21 +78,23 @@ def _check(options: Options, selection: Selection) -> None:
             f"{' and '.join(given)} cannot be given to 'listen': the queue says which documents. Use 'submit' for them"
         )
     if options.shards > 1:
-        raise SetupFault("'listen' has no shards: several runs share a queue as it is. Leave shards out of its options")
+        raise SetupFault(
+            "'listen' has no shards: several runs can share a queue without them. Omit shards from its options"
+        )
 
 
 def _listen(run: Run, inbox: Inbox, seconds: float) -> None:
     """Take batches of messages until the time is over; without any time, until the queue has nothing new."""
-    clock, options = run.context.clock, run.context.options
+    clock = run.context.clock
     end = clock.monotonic() + seconds
     troubles = 0
     full = drained = False
-    while run.tally.sending and not drained:
+    while run.tally.sending and run.steering.sends and not drained:
         left = end - clock.monotonic()
         if seconds and left <= 0:
             break
         try:
-            room = options.window - run.tally.known.load_open(run.context.ledger)
+            room = run.steering.window - run.tally.known.load_open(run.context.ledger)
             full = room <= 0
             new = not full and _take(run, inbox, room, left if seconds else None)
             troubles = 0
@@ -91,7 +102,7 @@ def _listen(run: Run, inbox: Inbox, seconds: float) -> None:
             troubles += 1
             if troubles == _TROUBLES or not seconds:
                 raise
-            log.warning("%s; going on in %g s", fault, min(left, _PAUSE))
+            log.warning("%s; continuing in %g s", fault, min(left, _PAUSE))
             clock.sleep(min(left, _PAUSE))
             continue
         drained = not new and not seconds
@@ -99,7 +110,7 @@ def _listen(run: Run, inbox: Inbox, seconds: float) -> None:
             run.show("waiting for room")
             clock.sleep(min(left, _PAUSE))
     if full:
-        run.tally.stop_sending(f"{options.window} jobs are open, which is the window; collecting makes room")
+        run.tally.stop_sending(f"{run.steering.window} jobs are open, which is the window; collecting makes room")
 
 
 def _take(run: Run, inbox: Inbox, room: int, left: float | None) -> bool:

@@ -1,4 +1,4 @@
-"""For your own flows, scripts or notebooks: a backfill with a typed report, and the state of a ledger.
+"""For your own flows, scripts or notebooks: what a backfill would cost, the backfill, and the state of a ledger.
 
 Example:
     >>> from flows.python import run_backfill
@@ -10,23 +10,58 @@ Example:
 from typing import Any
 
 from flows.backfill import backfill
+from flows.cli.plan import PlanReport, make_plan
 from flows.cli.status import LedgerStatus, read_status
 from flows.run.progress import Progress, Watcher, watching
-from tasks.faults import SetupFault
-from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options
+from tasks.faults import Fault, SetupFault
+from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options, RunSettings
 from tasks.report import RunReport
 from tasks.selection import EVERYTHING, Selection
 
 __all__ = [
     "Credentials",
+    "Fault",
     "LedgerStatus",
     "Options",
+    "PlanReport",
     "Progress",
     "RunReport",
     "Selection",
+    "plan_backfill",
     "read_status",
     "run_backfill",
 ]
+
+
+def plan_backfill(
+    source: str,
+    destination: str,
+    *,
+    options: Options = DEFAULTS,
+    selection: Selection = EVERYTHING,
+    credentials: Credentials = ENVIRONMENT,
+    sample: int | None = None,
+) -> PlanReport:
+    """Count the pages of the new documents and price them. Sends nothing, and needs no API key.
+
+    Args:
+        source: where the documents are, as s3://bucket/prefix.
+        destination: where results and ledger are, as s3://bucket/prefix.
+        options: of the run that is planned.
+        selection: which of the documents are meant.
+        credentials: blocks that hold the secrets of S3; the environment does when left out.
+        sample: read only so many of the new documents, chosen at random, and extrapolate.
+
+    Returns:
+        Documents, pages, price, how long it takes at least, and what would fail.
+
+    Raises:
+        Fault: the source or the destination cannot be read.
+    """
+    settings = RunSettings(
+        source=source, destination=destination, selection=selection, options=options, credentials=credentials
+    )
+    return make_plan(settings, options.price, sample)
 
 
 def run_backfill(

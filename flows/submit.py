@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows.run.announce import final_state
 from flows.run.run import open_run
+from tasks.backfills.record import BackfillName
 from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options, RunSettings
 from tasks.selection import EVERYTHING, Selection
 
@@ -17,6 +18,7 @@ def submit(
     options: Options = DEFAULTS,
     selection: Selection = EVERYTHING,
     credentials: Credentials = ENVIRONMENT,
+    name: BackfillName | None = None,
 ) -> Any:
     """List the documents and submit the new ones, up to the window of open jobs and the budget of pages.
 
@@ -26,12 +28,19 @@ def submit(
         options: How to work; every setting has a default.
         selection: Which of the documents are meant; all when left out.
         credentials: Blocks that hold the secrets; the worker's environment does when left out.
+        name: The backfill to serve; it is made where there is none. What is sent counts for none when left out.
     """
     settings = RunSettings(
-        source=source, destination=destination, selection=selection, options=options, credentials=credentials
+        source=source,
+        destination=destination,
+        selection=selection,
+        options=options,
+        credentials=credentials,
+        backfill=name,
     )
-    with open_run("submit", settings) as run:
-        room = max(0, options.window - run.prepare())
+    with open_run("submit", settings, by_name=name is not None) as run:
+        open_jobs, window = run.prepare(), run.steering.window
+        room = max(0, window - open_jobs)
         if run.submit(run.new_documents(), room) >= room and not run.tally.stopped:
-            run.tally.stop_sending(f"{options.window} jobs are open, which is the window; collecting makes room")
+            run.tally.stop_sending(f"{window} jobs are open, which is the window; collecting makes room")
         return final_state(run.close())

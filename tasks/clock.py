@@ -28,7 +28,7 @@ class Clock:
             Cancelled: the run is being ended; waits that begin from then on end at once as well.
         """
         if self._ended.wait(seconds):
-            raise Cancelled("the run is being ended; what was sent is on record")
+            raise Cancelled("the run is shutting down; everything sent is recorded")
 
     def sleep_through(self, seconds: float) -> None:
         """Wait a second or two, also while the run is being ended: for what still has to be put on record."""

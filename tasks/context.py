@@ -15,6 +15,7 @@ from zlib import crc32
 
 from tasks.access.environment import Access, environment_access
 from tasks.backfills.meters import Meters
+from tasks.backfills.published import Published
 from tasks.backfills.record import Backfill, Pace
 from tasks.backfills.store import Backfills, Followed
 from tasks.catalogue.journal import Journal
@@ -87,6 +88,7 @@ class RunContext:
         self.budget = Gate(self._meters, self._meters.prove_sends)
         self.answers = RecentAnswers(self.clock)
         self.records = RecentRecords()
+        self.published = Published()
         self.jobs_at_work = JobsAtWork()
         self.lost_answers = AnswersLost()
         self.request_owners = RequestOwners()
@@ -190,7 +192,7 @@ class RunContext:
             # Without the advice: there is nothing to be done.
             why = self._async_refused.setdefault(model, str(refused).rpartition(": ")[0] or str(refused))
         if first:
-            log.warning("this account takes no OCR jobs, so the run goes on with synchronous requests: %s", why)
+            log.warning("this account has no async access, so the run falls back to synchronous requests: %s", why)
 
     def correct_budget(self, request: Request, pages: int, backfill: str | None = None) -> None:
         """Charge what a submission turned out to hold more than was reckoned, or give back what was less.
@@ -233,6 +235,11 @@ class RunContext:
                 found.pages_per_minute or options.pages_per_minute,
             )
         return found
+
+    @property
+    def throttle_wait_seconds(self) -> float:
+        """Seconds that the calls of this process have waited for the rate limit, those of all threads together."""
+        return 0.0 if self._throttle is None else self._throttle.waited
 
     def prove_sends(self, backfill: str | None) -> None:
         """Prove that something may be sent for a backfill at present; see `Meters`."""
@@ -394,13 +401,13 @@ def accounts_of(settings: RunSettings, got: Access) -> tuple[AwsAccount, AwsAcco
     """
     options, credentials = settings.options, settings.credentials
     if credentials.source_aws is not None and options.source.profile is not None:
-        raise SetupFault("the source's account is named twice, by a block and by a profile: leave one out")
+        raise SetupFault("the source's account is named twice, by a block and by a profile: omit one of them")
     if settings.source is not None:
         same = Location.parse(settings.source).bucket == Location.parse(settings.destination).bucket
         accounts = credentials.source_aws not in (None, credentials.aws)
         if same and (accounts or not in_one_bucket(options.source, options.destination)):
             raise SetupFault(
-                "source and destination are in one bucket, which is one account's and is used one way: give the "
+                "source and destination are in the same bucket, so their settings must be the same: give the "
                 "source's settings for the destination as well, or for neither"
             )
     account = got.aws or own_account()

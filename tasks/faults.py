@@ -1,36 +1,36 @@
-"""What can go wrong, as one tree. The branch a fault hangs on says what follows from it.
+"""The hierarchy of faults. A fault's base class determines what happens next.
 
     Fault
-    ├── EndsRun                     the run stops at once; `exit_status` is the command's
+    ├── EndsRun                     the run stops at once; `exit_status` is the command's exit status
     │   ├── SetupFault              2    address, bucket, permission, option, disk
-    │   │   └── CredentialsRefused  2    S3 refuses the credentials: nothing can be written any more
-    │   ├── AccountFault            3    the OCR account is refused: key, credit
-    │   │   ├── NotOffered          3    the account has no such model or endpoint; it may have another
-    │   │   └── NotUnderstood       3    answer after answer is not the API's: something else answers
-    │   └── Cancelled               130  the run is being ended: nothing more is sent
-    ├── EndsDocument                one document ends here; the others go on
+    │   │   └── CredentialsRefused  2    S3 rejects the credentials: nothing more can be written
+    │   ├── AccountFault            3    the API rejects the account: key, credit
+    │   │   ├── NotOffered          3    the account lacks this model or endpoint; another may work
+    │   │   └── NotUnderstood       3    repeated answers are missing or do not come from the API
+    │   └── Cancelled               130  the run is shutting down: nothing more is sent
+    ├── EndsDocument                this document ends here; the others continue
     │   ├── DocumentFault           given up: `failed`, with a code and a reason
-    │   ├── ObjectRefused           the store does not give the object out: set aside, until somebody helps
-    │   └── DocumentChanged         the listed version is gone: the next listing sees what is there now
-    ├── Passes                      a fault of the moment: try again, later
-    │   └── NotSending              its backfill is paused or cancelled: it waits until somebody resumes it
-    ├── Gone                        what a call refers to is not there (any more); its caller knows the way on
-    │   ├── UrlExpired              ask for the status again: every answer brings fresh URLs
-    │   └── RequestUnknown          the API does not know the request: lost, if that lasts
-    ├── AnswerLost                  sent whole, and no answer: counted, charged, repeated within bounds
+    │   ├── ObjectRefused           the store will not release the object: set aside until an operator acts
+    │   └── DocumentChanged         the listed version is gone: the next listing picks up the current one
+    ├── Passes                      a transient fault: retry later
+    │   └── NotSending              its backfill is paused or cancelled: it waits until the backfill is resumed
+    ├── Gone                        the target of a call does not exist (any more); the caller has another way
+    │   ├── UrlExpired              request the status again: every answer contains fresh URLs
+    │   └── RequestUnknown          the API does not know the request: lost if that persists
+    ├── AnswerLost                  fully sent, but no answer: counted, charged, retried within bounds
     │   └── TimedOut                a synchronous request took too long
-    ├── CeilingReached              pages or money: the document waits, and sending stops
-    ├── Superseded                  another worker wrote the record: the job is theirs
-    └── RecordUnreadable            a record of another format: left alone
+    ├── CeilingReached              of pages or money: the document waits, and sending stops
+    ├── Superseded                  another worker wrote the record and owns the job now
+    └── RecordUnreadable            a record in an unknown format: left alone
 
-Every message is a sentence for the person who operates the run: what happened, to which document, what to do next.
+Every message is written for the operator of the run: what happened, to which document, and what to do next.
 """
 
 from enum import IntEnum, StrEnum
 
 
 class ExitStatus(IntEnum):
-    """What the command's exit status means."""
+    """Exit statuses of the command."""
 
     DONE = 0
     SOME_FAILED = 1
@@ -41,7 +41,7 @@ class ExitStatus(IntEnum):
 
 
 class FailureCode(StrEnum):
-    """Why a document was given up. `docs/errors.md` has a line for each."""
+    """Why a document failed. `docs/errors.md` describes each code."""
 
     BROKEN = "broken"
     CHANGED = "changed"
@@ -68,62 +68,62 @@ class FailureCode(StrEnum):
 
 
 class Fault(Exception):
-    """Base of everything that steps and flows raise on purpose."""
+    """Base class of everything that steps and flows raise deliberately."""
 
     not_sent: bool = False
-    """Whether it kept a document from being sent, so that nothing can be paid for."""
+    """Whether it prevented a document from being sent, so that nothing can have been billed."""
 
 
 class EndsRun(Fault):
-    """The run stops at once, whatever else is under way."""
+    """The run stops at once, whatever else is in progress."""
 
     exit_status: ExitStatus = ExitStatus.SETUP
     outcome: object | None = None
-    """The outcome of the document that met it: what was sent for it before is still counted."""
+    """The outcome of the document that raised it, so that what was already sent for it is counted."""
 
 
 class SetupFault(EndsRun):
-    """The set-up is wrong: address, bucket, permission, option, or a disk without room."""
+    """The set-up is wrong: an address, a bucket, a permission, an option, or a full disk."""
 
 
 class CredentialsRefused(SetupFault):
-    """S3 refuses the credentials altogether: they expired, or were withdrawn.
+    """S3 rejects the credentials: they expired or were revoked.
 
-    Unlike a missing permission this is not about one object: every later call would be refused as well.
+    Unlike a missing permission, this does not concern one object: every later call would be rejected as well.
     """
 
 
 class AccountFault(EndsRun):
-    """The OCR account is refused (key, credit). No document is to blame, and none is marked as failed."""
+    """The API rejects the account (key, credit). No document is at fault, and none is marked as failed."""
 
     exit_status = ExitStatus.ACCOUNT_REFUSED
 
 
 class NotOffered(AccountFault):
-    """The account has no such model, or no such endpoint. It may offer the same another way."""
+    """The account lacks this model or endpoint. Another model or endpoint may work."""
 
 
 class NotUnderstood(AccountFault):
-    """Several answers in a row were lost, or were not the API's own: sending more would only cost more."""
+    """Several answers in a row were lost or did not come from the API: sending more would only cost more."""
 
 
 class Cancelled(EndsRun):
-    """The run is being ended: nothing more is sent."""
+    """The run is shutting down: nothing more is sent."""
 
     exit_status = ExitStatus.INTERRUPTED
 
 
 class EndsDocument(Fault):
-    """One document ends here, and the others go on."""
+    """This document ends here; the others continue."""
 
 
 class DocumentFault(EndsDocument):
-    """One document cannot be done. It ends `failed` with this reason.
+    """One document cannot be processed. It ends as `failed` with this reason.
 
     Args:
-        code: the kind of fault, to group and to select by.
-        reason: what is wrong with the document, and what to do about it.
-        retry_helps: whether putting the same document back, unchanged, has a chance.
+        code: the kind of fault, for grouping and selecting.
+        reason: what is wrong with the document and how to fix it.
+        retry_helps: whether retrying the unchanged document can succeed.
     """
 
     def __init__(self, code: FailureCode, reason: str, *, retry_helps: bool = False) -> None:
@@ -133,22 +133,22 @@ class DocumentFault(EndsDocument):
 
 
 class ObjectRefused(EndsDocument):
-    """The store does not give this object out: no permission, an encryption key, an archive.
+    """The store will not release this object: a missing permission, an encryption key, or an archive.
 
-    The document is set aside: no retry of this run helps, and it is not marked as failed.
+    The document is set aside: retrying within this run does not help, and it is not marked as failed.
     """
 
 
 class DocumentChanged(EndsDocument):
-    """The document changed or vanished since it was listed. The next listing sees it as it is then."""
+    """The document changed or vanished since it was listed. The next listing picks up its current version."""
 
 
 class Passes(Fault):
-    """A fault of the moment (429, 503, a cut connection). Trying again later can help.
+    """A transient fault (429, 503, a dropped connection). Retrying later can help.
 
     Args:
         message: what happened.
-        retry_after: seconds the other side asked us to wait, if it did.
+        retry_after: how many seconds the other side asked us to wait; None if it did not.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -157,35 +157,35 @@ class Passes(Fault):
 
 
 class NotSending(Passes):
-    """Nothing is sent for the document's backfill at present: it is paused or cancelled."""
+    """The document's backfill is paused or cancelled, so nothing is sent for it."""
 
 
 class Gone(Fault):
-    """What a call refers to is not there (any more). The caller knows another way; repeating the call is none."""
+    """The target of a call does not exist (any more). Repeating the call is useless; the caller has another way."""
 
 
 class UrlExpired(Gone):
-    """A download URL was refused (403, 404, 410): a fresh one comes with the next status answer."""
+    """A download URL was rejected (403, 404, 410). The next status answer contains a fresh one."""
 
 
 class RequestUnknown(Gone):
-    """The API does not know the request (404). Right after a submission that can pass."""
+    """The API does not know the request (404). Right after a submission, this can be transient."""
 
 
 class AnswerLost(Fault):
-    """A document was sent whole, but no usable answer came: it may have been accepted, and billed."""
+    """A document was fully sent, but no usable answer arrived: it may have been accepted and billed."""
 
 
 class TimedOut(AnswerLost):
-    """A document was sent to be recognised synchronously, and that took too long."""
+    """A synchronous request took too long."""
 
 
 class Superseded(Fault):
-    """Another worker wrote the record since it was read: the job is theirs to go on with."""
+    """Another worker has written the record since it was read, and owns the job now."""
 
 
 class RecordUnreadable(Fault):
-    """A record of another format, or a damaged one. Nobody guesses: it is left as it is."""
+    """A record in an unknown format, or a damaged one. It is left as it is rather than guessed at."""
 
 
 class CeilingReached(Fault):

@@ -16,7 +16,7 @@ from tasks.upstage.limits import PRICE_PER_PAGE, Limits
 class Recognition(BaseModel):
     """How documents are recognised. Model and schema are what changes a result, and so makes another job."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, defer_build=True)
 
     model: str = Field(
         "ocr",
@@ -30,61 +30,67 @@ class Recognition(BaseModel):
     )
     skip_text: bool = Field(
         False,
-        description="Send no page of a PDF that holds its text already: it is taken from there. Another result, beside "
-        "that without",
+        description="Do not send PDF pages with a usable text layer, but use that text; stored as a separate result",
     )
     trust_ocr_layers: bool = Field(
-        False, description="With skip-text: scans with invisible text, as OCR programs leave it, count as well"
+        False, description="With skip-text: also accept the invisible text that OCR programs add to scans"
     )
     mode: Literal["async", "sync", "auto"] = Field(
-        "async", description="async: as jobs; sync: answered at once; auto: short documents sync, the others async"
+        "async",
+        description="async: as jobs; sync: answered at once; auto: sync for short documents, async for the others",
     )
-    sync_up_to: int = Field(10, ge=1, description="In mode auto: documents of up to so many pages are sent sync")
-    max_pages: int | None = Field(None, ge=1, description="Most pages to send in this run; no limit when left out")
-    page_budget: int | None = Field(None, ge=1, description="The same as max_pages, by its older name")
-    max_cost: float | None = Field(None, gt=0, description="Most dollars to spend in this run; no limit when left out")
+    sync_up_to: int = Field(10, ge=1, description="In mode auto: documents of up to this many pages are sent sync")
+    max_pages: int | None = Field(None, ge=1, description="Maximum pages to send in this run; unlimited by default")
+    page_budget: int | None = Field(None, ge=1, description="The older name of max_pages")
+    max_cost: float | None = Field(None, gt=0, description="Maximum dollars to spend in this run; unlimited by default")
     max_pages_per_day: int | None = Field(
-        None, ge=1, description="Most pages to send in a day (UTC), by all runs that share the meter"
+        None, ge=1, description="Maximum pages to send in a day (UTC), over all runs that share the meter"
     )
     max_cost_per_day: float | None = Field(
-        None, gt=0, description="Most dollars to spend in a day (UTC), by all runs that share the meter"
+        None, gt=0, description="Maximum dollars to spend in a day (UTC), over all runs that share the meter"
     )
     max_pages_per_month: int | None = Field(
-        None, ge=1, description="Most pages to send in a calendar month (UTC), by all runs that share the meter"
+        None, ge=1, description="Maximum pages to send in a calendar month (UTC), over all runs that share the meter"
     )
     max_cost_per_month: float | None = Field(
-        None, gt=0, description="Most dollars to spend in a calendar month (UTC), by all runs that share the meter"
+        None, gt=0, description="Maximum dollars to spend in a calendar month (UTC), over all runs that share the meter"
     )
     max_pages_per_document: int | None = Field(
-        None, ge=1, description="Set aside documents of more pages, such as whole books sent by surprise"
+        None, ge=1, description="Set aside documents with more pages, such as whole books that were not expected"
     )
     price_per_page: float | None = Field(
-        None, ge=0, allow_inf_nan=False, description="Dollars a page, by contract; the published price when left out"
+        None, ge=0, allow_inf_nan=False, description="Contract price in dollars a page; the published price by default"
     )
     workers: int = Field(
-        8, ge=1, le=64, description="Documents sent at once in this process, and as many again collected at once"
+        8,
+        ge=1,
+        le=64,
+        description="Documents sent at the same time in this process; as many more are collected at the same time",
     )
     requests_per_second: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
-        "auto", description="Most calls a second, of this process; auto finds the account's limit, or its share of it"
+        "auto",
+        description="Maximum calls a second by this process; auto finds the account's limit, or this "
+        "process's share of it",
     )
     pages_per_minute: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
-        "auto", description="Most pages a minute, of this process; auto finds the account's limit, or its share of it"
+        "auto",
+        description="Maximum pages a minute by this process; auto finds the account's limit, or this "
+        "process's share of it",
     )
     poll_seconds: float = Field(
-        2, gt=0, description="Shortest wait before a job is asked for again; grows with its age"
+        2, gt=0, description="Shortest wait between two polls of a job; grows with the job's age"
     )
     longest_poll_seconds: float = Field(600, gt=0, description="Longest wait between two polls of a job")
     lease_seconds: float = Field(
-        60, ge=1, description="How long a claim holds after its worker died; a living worker renews it"
+        60, ge=1, description="How long a claim stands after its worker died; a live worker renews it"
     )
     give_up_hours: float = Field(96, gt=0, description="When an unfinished request counts as lost; 72 hours are normal")
-    rounds: int = Field(3, ge=1, le=20, description="How often the missing pages of a document are sent, in all")
+    rounds: int = Field(3, ge=1, le=20, description="Total number of times that missing pages of a document are sent")
     refuse_restricted: bool = Field(
         False,
-        description="Fail PDFs that an owner password restricts (printing, copying), instead of sending a copy without "
-        "encryption",
+        description="Fail PDFs with an owner password (printing, copying) instead of sending an unencrypted copy",
     )
-    limits: Limits = Field(default_factory=Limits, description="What the API takes in one request")
+    limits: Limits = Field(default_factory=Limits, description="Limits of one API request")
 
     @property
     def price(self) -> float:
@@ -94,9 +100,9 @@ class Recognition(BaseModel):
     @model_validator(mode="after")
     def _text_can_be_taken(self) -> Self:
         if self.trust_ocr_layers and not self.skip_text:
-            raise ValueError("trust-ocr-layers goes with skip-text")
+            raise ValueError("trust-ocr-layers needs skip-text")
         if self.skip_text and self.answer_schema is not None:
-            raise ValueError("skip-text gives the API's own answer shape: leave out the schema")
+            raise ValueError("skip-text returns the API's own answer shape: omit the schema")
         return self
 
     @property
@@ -107,7 +113,7 @@ class Recognition(BaseModel):
     @model_validator(mode="after")
     def _one_ceiling(self) -> Self:
         if None not in (self.max_pages, self.page_budget) and self.max_pages != self.page_budget:
-            raise ValueError("max_pages and page_budget are two names of one ceiling: give one of them")
+            raise ValueError("max_pages and page_budget are two names of the same ceiling: give only one of them")
         return self
 
     @property
@@ -121,42 +127,42 @@ class Options(Recognition):
 
     budget: str | None = Field(
         None,
-        description="s3://bucket/prefix where the meters of the day and the month are kept, for several destinations "
-        "to share; beside the ledger when left out",
+        description="s3://bucket/prefix of the daily and monthly meters, for several destinations to share; beside the "
+        "ledger by default",
     )
-    window: int = Field(1000, ge=1, le=100_000, description="Most jobs open at once; more are sent as these are done")
-    text: bool = Field(
-        False, description="Write the plain text beside each result as well, pages divided by form feeds"
+    window: int = Field(
+        1000, ge=1, le=100_000, description="Maximum number of open jobs; more are sent as these finish"
     )
+    text: bool = Field(False, description="Also write the plain text beside each result, with form feeds between pages")
     pdf: bool = Field(
-        False, description="Write a searchable PDF beside each result as well: the document with its text to search"
+        False, description="Also write a searchable PDF beside each result: the document with its recognised text"
     )
     reuse_identical: bool = Field(
         False, description="Copy the result of a document with the same bytes instead of paying for it again"
     )
     shards: int = Field(
-        1, ge=1, le=1000, description="Into how many shards the jobs are divided, by hash, for runs beside one another"
+        1, ge=1, le=1000, description="Number of shards into which jobs are divided by hash, for concurrent runs"
     )
-    shard: int = Field(1, ge=1, description="Which of the shards this run works on: 1 to the number of shards")
+    shard: int = Field(1, ge=1, description="The shard that this run works on, from 1 to the number of shards")
     engine: Literal["threads", "dask", "ray"] = Field(
-        "threads", description="What task runs work on: threads of this process, or processes of Dask or Ray"
+        "threads", description="What executes task runs: threads of this process, or processes of Dask or Ray"
     )
     processes: int = Field(
-        1, ge=1, le=1000, description="Of dask or ray: how many processes; the rates are shared out over them"
+        1, ge=1, le=1000, description="With dask or ray: the number of processes, which share the rates"
     )
     cluster: str | None = Field(
-        None, description="Of dask or ray: the address of a cluster; one is started on this machine when left out"
+        None, description="With dask or ray: the address of a cluster; one is started on this machine by default"
     )
 
-    source: SourceOptions = Field(SourceOptions(), description="How the documents' bucket is read")
-    destination: DestinationOptions = Field(AS_IT_IS, description="How results and the ledger are written")
+    source: SourceOptions = Field(SourceOptions(), description="Settings for reading the documents' bucket")
+    destination: DestinationOptions = Field(AS_IT_IS, description="Settings for writing results and the ledger")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.shard > self.shards:
             raise ValueError(f"there is no shard {self.shard} of {self.shards}")
         if self.engine == "threads" and (self.processes > 1 or self.cluster):
-            raise ValueError("threads work in one process: processes and cluster go with the engines dask and ray")
+            raise ValueError("threads run in one process: processes and cluster need the engine dask or ray")
         return self
 
     @field_validator("budget")
@@ -184,7 +190,7 @@ class Options(Recognition):
         """
         ceiling = self.run_pages
         if ceiling is not None and ceiling < shards:
-            raise ValueError(f"a budget of {ceiling} pages cannot be shared out to {shards}")
+            raise ValueError(f"a budget of {ceiling} pages cannot be divided among {shards}")
         return self.of_one_process(shards)._with(
             max_pages=None if self.max_pages is None else self.max_pages // shards,
             page_budget=None if self.page_budget is None else self.page_budget // shards,
@@ -205,9 +211,9 @@ class FileOptions(Recognition):
     """How local documents are recognised: at once where the API takes that, as jobs beyond."""
 
     mode: Literal["async", "sync", "auto"] = Field(
-        "auto", description="auto: documents of up to --sync-up-to pages at once, longer ones as jobs"
+        "auto", description="auto: documents of up to --sync-up-to pages sync, longer ones as jobs"
     )
-    sync_up_to: int = Field(100, ge=1, description="In mode auto: documents of up to so many pages are sent sync")
+    sync_up_to: int = Field(100, ge=1, description="In mode auto: documents of up to this many pages are sent sync")
 
 
 # As `prefect block ls` shows them. Keys for APIs and AWS have letters that these have not.
@@ -221,24 +227,24 @@ class Credentials(BaseModel):
     Names only, so this may travel and be shown.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, hide_input_in_errors=True)
 
     upstage: str | None = Field(
         None,
         description="Name of a block 'Upstage account', for the API's key and address; UPSTAGE_API_KEY and "
-        "UPSTAGE_BASE_URL when left out",
+        "UPSTAGE_BASE_URL by default",
         json_schema_extra={"pattern": _UPSTAGE_BLOCK},
     )
     aws: str | None = Field(
         None,
         description="Name of a block 'AWS Credentials', or minio-credentials/NAME, for S3; boto3's own chain "
-        "(AWS_* variables, profile, role) when left out",
+        "(AWS_* variables, profile, role) by default",
         json_schema_extra={"pattern": _AWS_BLOCK},
     )
 
     source_aws: str | None = Field(
         None,
-        description="The same for the source and its queue alone, where the documents are another account's",
+        description="The same for the source and its queue, if the documents belong to another account",
         json_schema_extra={"pattern": _AWS_BLOCK},
     )
 
@@ -249,7 +255,7 @@ class Credentials(BaseModel):
         if name is not None and not re.fullmatch(pattern, name):
             # Not said again: it may be a secret in the wrong place.
             raise ValueError(
-                "this is no block's name: small letters, digits and dashes, as 'prefect block ls' shows it"
+                "this is not a block name: use lower-case letters, digits and dashes, as shown by 'prefect block ls'"
             )
         return name
 
@@ -262,11 +268,11 @@ FILE_DEFAULTS = FileOptions()
 class RunSettings(BaseModel):
     """What a step needs to know of its run; it travels with every task, so it holds no secret."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     source: str | None = Field(None, description="s3://bucket/prefix of the documents")
     destination: str = Field(description="s3://bucket/prefix of the results and the ledger")
     selection: Selection = EVERYTHING
     options: Options = DEFAULTS
     credentials: Credentials = ENVIRONMENT
-    backfill: str | None = Field(None, description="The named backfill that the run serves; it is put on record")
+    backfill: str | None = Field(None, description="The named backfill that the run serves; it is recorded")

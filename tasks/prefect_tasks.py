@@ -4,11 +4,13 @@ A step's task takes one document, or a chunk of them where there are more than P
 one by one. Faults of the moment are the API client's to retry; Prefect retries a task that died.
 """
 
+import asyncio
 import logging
-import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextvars import copy_context
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
 from functools import partial
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -17,6 +19,7 @@ from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging.handlers import APILogHandler
+from prefect.plugins import load_prefect_collections
 from prefect.states import Completed, Failed
 
 from tasks.access.open import open_access
@@ -35,7 +38,9 @@ from tasks.tally import StepResult
 
 log = logging.getLogger(__name__)
 
-_delivering = threading.Lock()
+_DELIVERY_SECONDS = 30.0
+_in_chunk: ContextVar[bool] = ContextVar("in_chunk", default=False)
+"""Whether the work in hand is one of many documents of a task run, whose good news nobody reads one by one."""
 
 Item = TypeVar("Item")
 Item_co = TypeVar("Item_co", covariant=True)
@@ -74,6 +79,14 @@ def _step(name: str, run_name: str) -> Callable[[Callable[..., Any]], Task[Any, 
     )
 
 
+def _worth_telling(record: logging.LogRecord) -> bool:
+    """Whether a line goes to Prefect's server: of a chunk of documents only what went wrong, and the sum of the rest.
+
+    Every line is a row in the server's database, and costs the run and the server half a millisecond each.
+    """
+    return record.levelno > logging.INFO or not _in_chunk.get()
+
+
 def attach_logs() -> None:
     """Let the steps' ordinary logging appear in the run's log in the UI, every line of it printable."""
     escape_logs()
@@ -81,23 +94,36 @@ def attach_logs() -> None:
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)
         if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
-            logger.addHandler(APILogHandler())
+            handler = APILogHandler()
+            handler.addFilter(_worth_telling)
+            logger.addHandler(handler)
 
 
-def _deliver_logs(settings: RunSettings) -> None:
-    """Send what was logged, where this process belongs to a cluster: it may be killed as soon as its work is done.
+async def prepare_process() -> None:
+    """Load, in a process of a Dask cluster, what Prefect needs for its first task run.
 
-    One thread at a time, and the others do not wait for it: Prefect stops its worker for logs to empty the queue, and
-    threads that did so together have held one another up for minutes.
+    Prefect loads every installed integration then, and the task runs that begin together in the threads of one process
+    would all do so at once: minutes of work on a busy machine.
     """
-    if settings.options.engine == "threads" or not _delivering.acquire(blocking=False):
-        return
-    try:
-        for handler in logging.getLogger("tasks").handlers:
-            if isinstance(handler, APILogHandler):
-                handler.flush()
-    finally:
-        _delivering.release()
+    await asyncio.to_thread(load_prefect_collections)
+
+
+async def deliver_logs() -> None:
+    """Send what was logged in a process of a Dask cluster: it is killed when the cluster is closed."""
+    for handler in _api_log_handlers():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.to_thread(handler.flush), _DELIVERY_SECONDS)
+
+
+def _deliver_from_ray(settings: RunSettings) -> None:
+    """Send what was logged in a process of a Ray cluster: it works on one task run, and may be killed after it."""
+    if settings.options.engine == "ray":
+        for handler in _api_log_handlers():
+            handler.flush()
+
+
+def _api_log_handlers() -> list[APILogHandler]:
+    return [handler for handler in logging.getLogger("tasks").handlers if isinstance(handler, APILogHandler)]
 
 
 def _context(work: Work[Any]) -> RunContext:
@@ -116,7 +142,8 @@ def submit_step(work: Work[Document], label: str) -> Any:
         return not (outcome.budget_used_up or context.client.stopped)
 
     result = work_through(context, work.items, submit_document, sends_on)
-    _deliver_logs(work.settings)
+    _log_chunk(result, label)
+    _deliver_from_ray(work.settings)
     return _state(result, label)
 
 
@@ -125,7 +152,8 @@ def collect_step(work: Work[Held], label: str) -> Any:
     """Collect finished jobs, several at a time."""
     context = _context(work)
     result = work_through(context, work.items, collect_job, lambda _: True)
-    _deliver_logs(work.settings)
+    _log_chunk(result, label)
+    _deliver_from_ray(work.settings)
     return _state(result, label)
 
 
@@ -147,12 +175,22 @@ def poll_step(work: Work[Held], label: str) -> Any:
         except CredentialsRefused:
             raise
         except Fault as fault:
-            log.warning("%s: %s; asked again later", held.job.document.uri, fault)
+            log.warning("%s: %s; polling again later", held.job.document.uri, fault)
         return True
 
     _several(context, work.items, partial(poll_job, handed_on=True), take, poll_job)
     log.info("%d of %s can be collected", len(result.ready), label)
     return result
+
+
+def _log_chunk(result: StepResult, label: str) -> None:
+    """Log what became of a chunk of documents, in one line."""
+    if len(result.outcomes) < 2:
+        return
+    kinds = Counter(outcome.kind for outcome in result.outcomes)
+    counts = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+    sent, came = (sum(getattr(outcome, name) for outcome in result.outcomes) for name in ("pages_sent", "pages"))
+    log.info("%s: %s; %d pages sent, %d published", label, counts, sent, came)
 
 
 def work_through(
@@ -182,7 +220,7 @@ def work_through(
         except Fault as fault:  # one document's trouble must not lose the counts of the others
             outcome = _put_off(context, item, fault)
         except Exception as error:  # nor must a fault of our own
-            log.exception("unexpected; the next pass takes it up")
+            log.exception("unexpected; the next pass retries it")
             met = getattr(error, "outcome", None)
             outcome = met if isinstance(met, Outcome) else _put_off(context, item, error)
         if outcome.set_aside:
@@ -252,7 +290,7 @@ def _note_aside(context: RunContext, outcome: Outcome) -> None:
     except EndsRun:
         raise
     except Fault as fault:  # it is in the report, and in the log
-        log.warning("that %s is set aside could not be noted: %s", outcome.name, fault)
+        log.warning("the note that %s is set aside could not be written: %s", outcome.name, fault)
 
 
 def _several(
@@ -283,11 +321,13 @@ def _several(
         with places:  # task runs of a stage overlap, so that none has to wait for the last item of the one before
             return step(context, item)
 
+    chunk = copy_context()
+    chunk.run(_in_chunk.set, len(items) > 1)
     with context.at_work(), ThreadPoolExecutor(min(len(items), context.options.workers)) as pool:
         while True:
             if going_on:
                 for item in islice(waiting, context.options.workers - len(under_way)):
-                    under_way[pool.submit(copy_context().run, act, item)] = item
+                    under_way[pool.submit(chunk.copy().run, act, item)] = item
             if not under_way:
                 break
             for call in wait(under_way, return_when=FIRST_COMPLETED).done:
@@ -302,7 +342,7 @@ def _several(
 def _state(result: StepResult, label: str) -> Any:
     """The state to show in the UI: red for what failed, and a name that tells where it is not plain."""
     if result.refused:
-        return Failed(message=printable(f"the account was refused: {result.refused}"), data=result)
+        return Failed(message=printable(f"the account was rejected: {result.refused}"), data=result)
     failed = [outcome for outcome in result.outcomes if outcome.kind == "failed"]
     if failed:
         message = failed[0].message if len(failed) == 1 else f"{len(failed)} of {label} failed: {failed[0].message}, …"

@@ -34,32 +34,31 @@ class Selection(Frozen):
     include: tuple[Glob, ...] = Field(
         (),
         max_length=_MOST_PATTERNS,
-        description="Only keys like this, as seen from the source: * stays in a folder, ** crosses folders, {a,b} "
-        "alternatives; a pattern without a slash is about the file name. Repeatable",
+        description="Only keys that match this glob, relative to the source: * within a folder, ** across folders, "
+        "{a,b} alternatives; without a slash it matches the file name. Repeatable",
     )
     exclude: tuple[Glob, ...] = Field(
-        (), max_length=_MOST_PATTERNS, description="No keys like this, whatever is included. Repeatable"
+        (), max_length=_MOST_PATTERNS, description="Skip keys that match this glob, even if included. Repeatable"
     )
-    min_bytes: int | None = Field(None, ge=0, description="Only documents of at least so many bytes")
-    max_bytes: int | None = Field(None, ge=0, description="Only documents of at most so many bytes")
+    min_bytes: int | None = Field(None, ge=0, description="Only documents of at least this many bytes")
+    max_bytes: int | None = Field(None, ge=0, description="Only documents of at most this many bytes")
     modified_after: datetime | None = Field(
-        None, description="Only documents written at this time or later; UTC unless it names an offset"
+        None, description="Only documents modified at this time or later; UTC unless it has an offset"
     )
     modified_before: datetime | None = Field(
-        None, description="Only documents written before this time; UTC unless it names an offset"
+        None, description="Only documents modified before this time; UTC unless it has an offset"
     )
     key: tuple[Key, ...] = Field(
         (),
         max_length=10_000,
-        description="Only this document: its full key in the source's bucket, or s3://bucket/key. Nothing is listed. "
-        "Repeatable",
+        description="Only this document: its full key, or s3://bucket/key. Nothing is listed. Repeatable",
     )
     manifest: str | None = Field(
         None,
         min_length=1,
         max_length=4096,
-        description="Only the documents that this file names, at s3://bucket/key or on the machine where the run "
-        "works: CSV, or JSON lines where it ends in .jsonl, .ndjson or .json. Nothing is listed",
+        description="Only the documents named in this file, in S3 or on the machine that runs: CSV, or JSON lines if "
+        "it ends in .jsonl, .ndjson or .json. Nothing is listed",
     )
     inventory: str | None = Field(
         None,
@@ -68,15 +67,13 @@ class Selection(Frozen):
     )
     by: str = Field(
         "month",
-        description="How the documents are divided into partitions: year or month found in the key, modified (the "
-        "month in which they were written), or prefix:N (their first N folders)",
+        description="How documents are divided into partitions: by the year or month in the key, by modified (the "
+        "month of the last change), or by prefix:N (the first N folders)",
     )
     partition: tuple[Key, ...] = Field(
         (), max_length=1000, description="Only this partition, as in 2021-03 with --by month. Repeatable"
     )
-    only_supported: bool = Field(
-        False, description="Leave out documents whose name ends like no format that can be sent, unread"
-    )
+    only_supported: bool = Field(False, description="Skip unsupported file extensions without downloading")
 
     @field_validator("include", "exclude")
     @classmethod
@@ -174,7 +171,7 @@ def _check_address(uri: str) -> None:
 def _doubt(pattern: str) -> str | None:
     shown = repr(pattern[:60])
     if pattern.endswith("/"):
-        return f"{shown} ends with a slash, as no document does: {pattern[:60]}** is what lies in there"
+        return f"{shown} ends with a slash, which no document does: {pattern[:60]}** selects its contents"
     braces = 0
     for part in pattern.split("/"):
         letters = iter(range(len(part)))

@@ -327,7 +327,7 @@ class Tally:
             self._report.refused = result.refused
             log.error("stopping: %s", result.refused)
         if result.without_jobs and not self._report.note:
-            self._report.note = f"the account takes no OCR jobs, so requests were synchronous ({result.without_jobs})"
+            self._report.note = f"the account has no async access, so requests were synchronous ({result.without_jobs})"
         for job_id in result.left:
             self.known.leave(job_id)
         for outcome in result.outcomes:

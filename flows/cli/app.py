@@ -20,13 +20,17 @@ from flows.cli.arguments import (
     NO_ARGUMENTS,
     CheckArguments,
     CollectArguments,
+    DryRun,
     Json,
     LedgerArguments,
+    ListenArguments,
     PlanArguments,
+    Quiet,
     RunArguments,
     StatusArguments,
     SubmitArguments,
 )
+from flows.cli.fill_in import fill_in
 from flows.cli.flow_runner import run_flow
 from flows.cli.help_groups import listed, order_commands, shown_default
 from flows.cli.output import complain, flush, prepare_streams, show
@@ -46,6 +50,8 @@ app = App(
     version_flags=["--version"],
     version=version("bulk-ocr"),
     default_parameter=Parameter(show_default=shown_default),
+    config=(fill_in,),
+    help_format="plaintext",
     suppress_keyboard_interrupt=False,  # it is answered below, with what it means
 )
 
@@ -53,49 +59,71 @@ app.command(backfill.app)
 app.command(watch.watch)
 app.command(
     "flows.cli.redo:redo",
-    help="Have finished documents recognised again, and pay for them again: the next run sends them.",
+    help="OCR finished documents again, and pay for them again: the next run submits them.",
     **listed("redo"),
 )
 
 
 @app.command
 def run(arguments: RunArguments) -> ExitStatus:
-    """Submit and collect, here and now, until every document is done or failed.
+    """OCR the new documents: submit and collect until every document is done or failed.
 
-    Safe to interrupt and to start again: what was sent is on record and is not sent again.
+    If interrupted, rerun the command to resume: what was sent is on record and is not sent again.
     """
+    if arguments.dry_run:
+        return _plan_instead(arguments, arguments.limit)
     return run_flow("backfill", arguments, arguments.parameters())
 
 
 @app.command
 def submit(arguments: SubmitArguments) -> ExitStatus:
-    """One pass: send the documents that are new."""
+    """One pass: submit the new documents."""
+    if arguments.dry_run:
+        return _plan_instead(arguments)
     return run_flow("submit", arguments, arguments.parameters())
+
+
+def _plan_instead(arguments: SubmitArguments, limit: int | None = None) -> ExitStatus:
+    from flows.cli.dry_run import plan_instead
+
+    return plan_instead(
+        arguments.settings(),
+        json=arguments.json,
+        quiet=arguments.quiet,
+        limit=limit,
+        allow_empty=arguments.allow_empty,
+    )
 
 
 @app.command
 def listen(
-    queue: Annotated[str, Parameter(help="URL of the SQS queue in which S3 tells of new documents")],
-    arguments: SubmitArguments,
+    queue: Annotated[str, Parameter(help="URL of the SQS queue that receives S3's event notifications")],
+    arguments: ListenArguments,
     *,
     seconds: Annotated[
         float | None,
         Parameter(
             validator=validators.Number(gte=0),
-            help="How long to listen; 0 takes what is there and ends. Until it is interrupted when left out.",
+            help="Seconds to listen; 0 takes the waiting messages and ends. Without it, until interrupted.",
         ),
     ] = None,
 ) -> ExitStatus:
-    """Send the documents that S3's notifications in a queue tell of, as they come, and no others.
+    """Submit the documents that S3 event notifications in a queue announce, and no others.
 
-    What is not dealt with stays in the queue. Safe to interrupt, and beside any other command.
+    Messages that are not handled stay in the queue. Safe to interrupt, and to run beside any other command.
     """
     return run_flow("listen", arguments, {**arguments.parameters(), "queue": queue, "seconds": seconds})
 
 
 @app.command
 def collect(arguments: CollectArguments) -> ExitStatus:
-    """One pass: ask for the open jobs and publish those that are finished."""
+    """One pass: poll the open jobs and publish the finished ones."""
+    if arguments.dry_run:
+        from flows.cli.dry_run import status_instead
+
+        return status_instead(
+            arguments.destination, arguments.credentials, arguments.options.destination, json=arguments.json
+        )
     return run_flow("collect", arguments, arguments.parameters())
 
 
@@ -107,18 +135,18 @@ def plan(
         int | None,
         Parameter(
             validator=validators.Number(gte=1),
-            help="Read only so many of the new documents, chosen at random, and extrapolate.",
+            help="Read only this many new documents, chosen at random, and extrapolate.",
         ),
     ] = None,
     price: Annotated[
         float | None, Parameter(validator=validators.Number(gte=0), help="The same as --price-per-page.")
     ] = None,
     save: Annotated[
-        str | None, Parameter(help="Make a backfill of this name: planned, and with the ceilings given here.")
+        str | None, Parameter(help="Save the plan as a backfill of this name, with the ceilings given here.")
     ] = None,
-    order: Annotated[Order, Parameter(help="With --save: which documents are sent first.")] = "listed",
+    order: Annotated[Order, Parameter(help="With --save: the order in which documents are sent.")] = "listed",
     limit: Annotated[
-        int | None, Parameter(validator=validators.Number(gte=1), help="With --save: most documents of one run.")
+        int | None, Parameter(validator=validators.Number(gte=1), help="With --save: maximum documents in one run.")
     ] = None,
 ) -> ExitStatus:
     """Show what a run would do and cost: new documents, pages, price, and what would fail. Sends nothing.
@@ -133,7 +161,7 @@ def plan(
 
     settings = arguments.settings()
     price = settings.options.price if price is None else price
-    with Display(Console(stderr=True)) as display:
+    with Display(Console(stderr=True), quiet=arguments.quiet) as display:
         report = make_plan(settings, price, sample, lambda doing: display.show(Progress(doing)))
     if save is not None and not report.nothing:
         save_plan(settings, report, save, order, limit)
@@ -148,9 +176,9 @@ def plan(
 def check(
     arguments: CheckArguments,
     *,
-    queue: Annotated[str | None, Parameter(help="URL of the SQS queue that 'listen' is to use.")] = None,
+    queue: Annotated[str | None, Parameter(help="URL of the SQS queue for 'listen'.")] = None,
 ) -> ExitStatus:
-    """Prove the set-up: credentials, conditional writes, clock, API key, Prefect; says what to mend. Sends nothing."""
+    """Check credentials, conditional writes, clock, API key and Prefect, and how to fix what fails. Sends nothing."""
     prepare_for_blocks(arguments.credentials)
     from flows.cli.check import check_setup
 
@@ -161,10 +189,10 @@ def check(
 
 @app.command
 def status(
-    *places: Annotated[str, Parameter(help="Destinations, or names of places; every place when left out.")],
+    *places: Annotated[str, Parameter(help="Destinations, or names of places. Default: all places.")],
     arguments: StatusArguments = NO_ARGUMENTS,
 ) -> ExitStatus:
-    """Show what is open, done and failed, pages and money, and what is waited for; exits 1 while work is unfinished.
+    """Show what is open, done and failed, with pages and money; exit status 1 while work is unfinished.
 
     Reads the ledger only; needs no API key.
     """
@@ -193,7 +221,7 @@ def failures(
     from flows.cli.failures import read_failures
 
     found = read_failures(
-        arguments.destination, everything=everything, credentials=arguments.credentials, bucket=arguments.bucket
+        arguments.destination, list_all=everything, credentials=arguments.credentials, bucket=arguments.bucket
     )
     show(found, json=arguments.json)
     return ExitStatus.SOME_FAILED if found.failed else ExitStatus.DONE
@@ -203,17 +231,22 @@ def failures(
 def retry(
     arguments: LedgerArguments,
     *,
-    reason: Annotated[list[str] | None, Parameter(negative="", help="Only this kind of failure; repeatable.")] = None,
+    reason: Annotated[
+        list[str] | None, Parameter(negative="", help="Only documents with this failure code; repeatable.")
+    ] = None,
     key: Annotated[list[str] | None, Parameter(negative="", help="Only this document; repeatable.")] = None,
+    dry_run: DryRun = False,
 ) -> ExitStatus:
-    """Put failed documents back; the next run or collect goes on with them.
+    """Put failed documents back; the next run or collect continues with them.
 
-    Pages that came before the failure are not paid for again.
+    Pages that arrived before the failure are not paid for again.
     """
     prepare_for_blocks(arguments.credentials)
     from flows.cli.failures import put_back
 
-    report = put_back(arguments.destination, reason or (), key or (), arguments.credentials, arguments.bucket)
+    report = put_back(
+        arguments.destination, reason or (), key or (), arguments.credentials, arguments.bucket, dry_run=dry_run
+    )
     show(report, json=arguments.json)
     return ExitStatus.DONE
 
@@ -224,33 +257,34 @@ def documents(
     *,
     below_confidence: Annotated[
         float | None,
-        Parameter(validator=validators.Number(gte=0, lte=1), help="Only those whose words' mean confidence is below."),
+        Parameter(
+            validator=validators.Number(gte=0, lte=1), help="Only documents whose words have a lower mean confidence."
+        ),
     ] = None,
-    blank: Annotated[bool, Parameter(negative="", help="Only those with blank pages.")] = False,
+    blank: Annotated[bool, Parameter(negative="", help="Only documents with blank pages.")] = False,
     slowest: Annotated[
-        int | None, Parameter(validator=validators.Number(gte=1), help="The so many that took longest.")
+        int | None, Parameter(validator=validators.Number(gte=1), help="The N documents that took longest.")
     ] = None,
     largest: Annotated[
-        int | None, Parameter(validator=validators.Number(gte=1), help="The so many with the most pages.")
+        int | None, Parameter(validator=validators.Number(gte=1), help="The N documents with the most pages.")
     ] = None,
-    failed: Annotated[bool, Parameter(negative="", help="Only those that failed, with the reason.")] = False,
-    csv: Annotated[bool, Parameter(negative="", help="Print all of them with all columns, as CSV.")] = False,
-    parquet: Annotated[Path | None, Parameter(help="Write all of them with all columns to a Parquet file.")] = None,
+    failed: Annotated[bool, Parameter(negative="", help="Only failed documents, with the reason.")] = False,
+    csv: Annotated[bool, Parameter(negative="", help="Print every row with all columns, as CSV.")] = False,
+    parquet: Annotated[Path | None, Parameter(help="Write every row with all columns to a Parquet file.")] = None,
 ) -> ExitStatus:
-    """Find documents by what is known of them: confidence, blank pages, time, size, failure. Needs no API key.
+    """Find documents by confidence, blank pages, duration, size or failure. Needs no API key.
 
-    Needs the extra 'catalogue'. DESTINATION is an address or the name of a place.
+    Needs the extra 'catalogue'.
     """
     prepare_for_blocks(arguments.credentials)
     from flows.cli.documents import list_documents
     from tasks.catalogue.queries import DocumentFilter
 
     if sum((csv, arguments.json, parquet is not None)) > 1:
-        raise SetupFault("--csv, --json and --parquet are three forms of the same list: give one of them")
+        raise SetupFault("--csv, --json and --parquet are formats of the same list: give only one of them")
     wanted = DocumentFilter(below_confidence, blank, failed, slowest, largest)
     form: Literal["table", "csv", "json"] = "json" if arguments.json else "csv" if csv else "table"
-    destination = destination_of(arguments.destination)
-    list_documents(destination, wanted, form, parquet, arguments.credentials, arguments.bucket)
+    list_documents(arguments.destination, wanted, form, parquet, arguments.credentials, arguments.bucket)
     return ExitStatus.DONE
 
 
@@ -262,13 +296,13 @@ def show_document(
         str | None,
         Parameter(
             env_var="BULK_OCR_DESTINATION",
-            help="Where its result and ledger are, or the name of the place. BULK_OCR_DESTINATION, or found out, when "
-            "left out.",
+            help="Where its result and ledger are, or the place's name. Without it, the configured destination, or "
+            "found from the places.",
         ),
     ] = None,
     arguments: StatusArguments = NO_ARGUMENTS,
 ) -> ExitStatus:
-    """Show one document's history: versions, requests, money, times, why it failed, what happens next.
+    """Show one document's history: versions, requests, money, durations, failures, and the next step.
 
     Earlier versions and other models need the extra 'catalogue'. Needs no API key.
     """
@@ -284,24 +318,23 @@ def usage(
     arguments: LedgerArguments,
     *,
     by: Annotated[
-        Literal["day", "month", "prefix", "model", "run", "backfill"], Parameter(help="What to add up by.")
+        Literal["day", "month", "prefix", "model", "run", "backfill"], Parameter(help="How to group the sums.")
     ] = "month",
-    month: Annotated[str | None, Parameter(help="Only what was sent in this month, as 2026-11 (UTC).")] = None,
+    month: Annotated[str | None, Parameter(help="Only pages sent in this month, as 2026-11 (UTC).")] = None,
     price_per_page: Annotated[
         float | None,
-        Parameter(validator=validators.Number(gte=0), help="Dollars a page where a record knows no price."),
+        Parameter(validator=validators.Number(gte=0), help="Dollars a page, for records without a price."),
     ] = None,
 ) -> ExitStatus:
-    """Show pages and money, to hold against the vendor's invoice; what may be billed twice apart. Needs no API key.
+    """Show pages and money to compare with the invoice; possible duplicates are listed apart. Needs no API key.
 
-    Needs the extra 'catalogue'. DESTINATION is an address or the name of a place.
+    Needs the extra 'catalogue'.
     """
     prepare_for_blocks(arguments.credentials)
     from flows.cli.usage import read_usage
 
-    destination = destination_of(arguments.destination)
     show(
-        read_usage(destination, by, month, price_per_page, arguments.credentials, arguments.bucket),
+        read_usage(arguments.destination, by, month, price_per_page, arguments.credentials, arguments.bucket),
         json=arguments.json,
     )
     return ExitStatus.DONE
@@ -315,23 +348,27 @@ def file(
         str | None,
         Parameter(
             name=["--output", "-o"],
-            help="A file for the result, or a folder for several; otherwise STEM.ocr.json in the temporary folder.",
+            help="A file for the result, or a folder for several. Default: STEM.ocr.json in the temporary folder.",
         ),
     ] = None,
     text: Annotated[bool, Parameter(negative="", help="Print the text, with a form feed between pages.")] = False,
     words: Annotated[bool, Parameter(negative="", help="Print page, confidence, box and text, a word a line.")] = False,
-    again: Annotated[bool, Parameter(negative="", help="Pay again for what was recognised before.")] = False,
+    again: Annotated[
+        bool, Parameter(negative="", help="OCR and pay again, even if the document was recognised before.")
+    ] = False,
     options: Annotated[FileOptions, Parameter(name="*")] = FILE_DEFAULTS,
+    dry_run: DryRun = False,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> ExitStatus:
-    """Recognise documents on this machine: no bucket, no Prefect. Prints where each result is.
+    """OCR local files: no bucket, no Prefect. Prints the path of each result.
 
-    Up to 100 pages are answered at once, longer documents go as jobs. Interrupted, the same command goes on.
+    Up to 100 pages are sent synchronously, longer documents as jobs. If interrupted, rerun the command to resume.
     """
     from flows.cli.file import content_of, recognise_files
 
     content = content_of(text=text, words=words, json=json)
-    return recognise_files(paths, output, options, content, again=again)
+    return recognise_files(paths, output, options, content, again=again, quiet=quiet, dry_run=dry_run)
 
 
 @app.command
@@ -341,7 +378,7 @@ def demo(
         bool, Parameter(name="--exit", negative="", help="Stop at the end instead of keeping the UI up.")
     ] = False,
 ) -> ExitStatus:
-    """Start the local stack and OCR sample documents for real; shows the results and the Prefect UI."""
+    """Start the local stack and OCR sample documents; show the results and the Prefect UI."""
     # The local stack is no part of the product, and may not be installed: this process becomes the demo.
     if importlib.util.find_spec("deployments.local.demo") is None or importlib.util.find_spec("ministack") is None:
         raise SetupFault(
@@ -352,25 +389,30 @@ def demo(
 
 
 # What people do with results. Imported when they are called; the sentence is for the list of commands.
-app.command(
-    "flows.cli.index:index", help="Make results searchable: one SQLite file, brought up to date.", **listed("index")
-)
+app.command("flows.cli.index:index", help="Index results for full-text search, in one SQLite file.", **listed("index"))
 app.command(
     "flows.cli.search:search",
-    help="Find pages: document, page, and a snippet with the hits marked.",
+    help="Search results: document, page, and a snippet with the hits marked.",
     **listed("search"),
 )
-app.command("flows.cli.words:words", help="Write a table of all recognised words, as Parquet.", **listed("words"))
+app.command("flows.cli.words:words", help="Write all recognised words to a Parquet table.", **listed("words"))
 app.command(
     "flows.cli.export:export", help="Write results as plain text, hOCR, ALTO or JSON lines.", **listed("export")
 )
-app.command("flows.cli.view:view", help="Look at a result beside its pages, or serve a list.", **listed("view"))
+app.command(
+    "flows.cli.view:view", help="Show a result beside its pages in the browser, or serve a list.", **listed("view")
+)
+app.command(
+    "flows.cli.config:config", help="Show the settings in force, and where each comes from.", **listed("config")
+)
+app.command("flows.cli.schemas:schema", help="Print the JSON schema of a command's --json output.", **listed("schema"))
 app.command(
     "flows.cli.pdf:pdf",
-    help="Write searchable PDFs of results: documents with their text to search and copy.",
+    help="Write searchable PDFs: the documents with their text layer.",
     **listed("pdf"),
 )
-order_commands(app, lazy=("redo", "pdf", "index", "search", "words", "export", "view"))
+app.register_install_completion_command(help="Install completion for this shell: bash, zsh or fish.")
+order_commands(app, lazy=("config", "schema", "redo", "pdf", "index", "search", "words", "export", "view"))
 
 
 def _usage(error: CycloptsError) -> str:
@@ -402,7 +444,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         complain(str(fault))
         code = fault.exit_status if isinstance(fault, EndsRun) else ExitStatus.SETUP
     except KeyboardInterrupt:
-        complain("interrupted; what was sent is on record, and the same command goes on from here")
+        complain("interrupted; what was sent is on record: rerun the command to resume")
         code = ExitStatus.INTERRUPTED
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -3,13 +3,15 @@
 Fields without a default are positional, in their order; the others are flags, and have to come behind them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter, Token, validators
+from pydantic import ConfigDict
 
-from flows.cli.help_groups import BUCKETS, CREDENTIALS, DOCUMENTS
-from flows.cli.places import destination_of
+from flows.cli.help_groups import BUCKETS, CREDENTIALS, DOCUMENTS, hide_options
+from flows.cli.places import destination_of, source_of
 from tasks.backfills.record import Order
 from tasks.faults import SetupFault
 from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options, RunSettings
@@ -40,17 +42,73 @@ STORE_ENVIRONMENT = StoreCredentials()
 RESULTS_ENVIRONMENT = ResultsCredentials()
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object on standard output.")]
+DryRun = Annotated[
+    bool,
+    Parameter(name=["--dry-run", "-n"], negative="", help="Show what it would do and cost; send and write nothing."),
+]
+Quiet = Annotated[
+    bool, Parameter(name=["--quiet", "-q"], negative="", help="Show no progress; the report and errors remain.")
+]
+
+
+# A schema takes milliseconds to build, and each command uses one at most.
+_BUILT_WHEN_USED = ConfigDict(defer_build=True)
+
+
+class PlanOptions(Options):
+    """How a run would work, as far as a plan depends on it."""
+
+    model_config = _BUILT_WHEN_USED
+
+
+class CollectOptions(Options):
+    """How a pass over open jobs works. Model, schema and the like are on record in each job."""
+
+    model_config = _BUILT_WHEN_USED
+
+
+class CheckOptions(Options):
+    """What a check of the set-up depends on."""
+
+    model_config = _BUILT_WHEN_USED
+
+
+_POLLING = ("poll_seconds", "longest_poll_seconds", "lease_seconds", "give_up_hours")
+_ENGINES = ("engine", "processes", "cluster", "shards", "shard")
+_RECORDED = ("model", "answer_schema", "skip_text", "trust_ocr_layers", "reuse_identical", "max_pages_per_document")
+_CHECKED = ("requests_per_second", "pages_per_minute", "lease_seconds", "source", "destination")
+hide_options(PlanOptions, (*_POLLING, *_ENGINES, "rounds", "text", "pdf", "budget"))
+hide_options(CollectOptions, (*_RECORDED, "window"))
+hide_options(CheckOptions, [name for name in Options.model_fields if name not in _CHECKED])
+
+
+def _to_source(_type: object, tokens: Sequence[Token]) -> str:
+    return source_of(tokens[0].value)
+
+
+def to_destination(_type: object, tokens: Sequence[Token]) -> str:
+    """Converts an argument, for the parser: the address of a destination, or of the place of that name."""
+    return destination_of(tokens[0].value)
+
+
+SourceAddress = Annotated[
+    str, Parameter(converter=_to_source, help="Where the documents are: s3://bucket/prefix, or the name of a place.")
+]
+DestinationAddress = Annotated[
+    str,
+    Parameter(converter=to_destination, help="Where results and ledger are: s3://bucket/prefix, or a place's name."),
+]
 
 
 @dataclass(frozen=True)
 class _Ledger:
-    destination: Annotated[str, Parameter(help="Where results and ledger go: s3://bucket/prefix")]
+    destination: DestinationAddress
 
 
 @dataclass(frozen=True)
 class _Place:
-    source: Annotated[str, Parameter(help="Where the documents lie: s3://bucket/prefix")]
-    destination: Annotated[str, Parameter(help="Where results and ledger go: s3://bucket/prefix")]
+    source: SourceAddress
+    destination: DestinationAddress
 
 
 # Each of the following adds to the fields of the classes behind it in a list of bases; so those come first.
@@ -59,6 +117,12 @@ class _Place:
 @dataclass(frozen=True, kw_only=True)
 class _Printed:
     json: Json = False
+    quiet: Quiet = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tried:
+    dry_run: DryRun = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +135,16 @@ class _Chosen:
 @dataclass(frozen=True, kw_only=True)
 class _Set:
     options: Annotated[Options, Parameter(name="*")] = DEFAULTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SetForPlan:
+    options: Annotated[PlanOptions, Parameter(name="*")] = field(default_factory=PlanOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SetForCheck:
+    options: Annotated[CheckOptions, Parameter(name="*")] = field(default_factory=CheckOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +170,7 @@ class _Emptiable:
         Parameter(
             negative="",
             group=DOCUMENTS,
-            help="No document at all is no mistake: exit status 1 instead of 2.",
+            help="Accept a source without documents: exit status 1 instead of 2.",
             show_default=False,
         ),
     ] = False
@@ -128,13 +202,13 @@ NO_ARGUMENTS = StatusArguments()
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class CheckArguments(_Printed, _WithAccount, _Set, _Place):
+class CheckArguments(_Printed, _WithAccount, _SetForCheck, _Place):
     """Of a command that proves a set-up."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class PlanArguments(_Printed, _WithStore, _Set, _Chosen, _Emptiable, _Place):
+class PlanArguments(_Printed, _WithStore, _SetForPlan, _Chosen, _Emptiable, _Place):
     """Of a command that looks at documents, and sends none."""
 
     def settings(self) -> RunSettings:
@@ -152,9 +226,7 @@ class PlanArguments(_Printed, _WithStore, _Set, _Chosen, _Emptiable, _Place):
 class FlowArguments(_Printed, _WithAccount, _Set):
     """Of every command that runs a flow."""
 
-    verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative="", help="Show the run's log as well.")] = (
-        False
-    )
+    verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative="", help="Show the run's log.")] = False
 
     @property
     def allows_empty(self) -> bool:
@@ -167,18 +239,29 @@ FLOW_DEFAULTS = FlowArguments()
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class CollectArguments(FlowArguments, _Ledger):
+class CollectArguments(_Tried, FlowArguments, _Ledger):
     """Of a command that runs a flow over the open jobs."""
+
+    options: Annotated[CollectOptions, Parameter(name="*")] = field(default_factory=CollectOptions, kw_only=True)
 
     def parameters(self) -> dict[str, Any]:
         """What the flow is given."""
-        return {"destination": self.destination, "options": self.options, "credentials": self.credentials}
+        return {
+            "destination": self.destination,
+            "options": Options.model_validate(dict(self.options)),
+            "credentials": self.credentials,
+        }
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class SubmitArguments(FlowArguments, _Chosen, _Emptiable, _Place):
+class ListenArguments(FlowArguments, _Chosen, _Emptiable, _Place):
     """Of a command that runs a flow over documents."""
+
+    name: Annotated[
+        str | None,
+        Parameter(help="The backfill to serve; it is made where there is none. None when left out."),
+    ] = field(default=None, kw_only=True)
 
     @property
     def allows_empty(self) -> bool:
@@ -193,7 +276,24 @@ class SubmitArguments(FlowArguments, _Chosen, _Emptiable, _Place):
             "selection": self.selection,
             "options": self.options,
             "credentials": self.credentials,
+            "name": self.name,
         }
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SubmitArguments(_Tried, ListenArguments):
+    """Of a command that runs a flow over documents, and can say what that would do."""
+
+    def settings(self) -> RunSettings:
+        """The settings of the run."""
+        return RunSettings(
+            source=self.source,
+            destination=self.destination,
+            selection=self.selection,
+            options=self.options,
+            credentials=self.credentials,
+        )
 
 
 @Parameter(name="*")
@@ -203,16 +303,20 @@ class RunArguments(SubmitArguments):
 
     name: Annotated[
         str | None,
-        Parameter(help="The backfill to serve; it is made where there is none. One with a name of its own otherwise."),
+        Parameter(help="The backfill to serve; created if it does not exist. Without it, the run's own."),
     ] = field(default=None, kw_only=True)
-    order: Annotated[Order, Parameter(help="Which documents are sent first.")] = field(default="listed", kw_only=True)
+    order: Annotated[Order, Parameter(help="Which documents to send first.")] = field(default="listed", kw_only=True)
     limit: Annotated[
-        int | None, Parameter(validator=validators.Number(gte=1), help="Most documents to send in this run.")
+        int | None, Parameter(validator=validators.Number(gte=1), help="Send at most this many documents in this run.")
     ] = field(default=None, kw_only=True)
+    retry_failed: Annotated[
+        bool, Parameter(negative="", help="Put back first what failed of these documents, to be tried again.")
+    ] = field(default=False, kw_only=True)
 
     def parameters(self) -> dict[str, Any]:
         """What the flow is given."""
-        return {**super().parameters(), "name": self.name, "order": self.order, "limit": self.limit}
+        given = {"order": self.order, "limit": self.limit, "retry_failed": self.retry_failed}
+        return {**super().parameters(), **given}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,8 +326,9 @@ class BackfillArguments(_Printed, _WithStore):
     at: Annotated[
         str | None,
         Parameter(
+            name=["--at", "--destination"],
             env_var="BULK_OCR_DESTINATION",
-            help="Where results and ledger lie: s3://bucket/prefix, or the name of a place.",
+            help="Where results and ledger are: s3://bucket/prefix, or a place's name.",
         ),
     ] = None
 
@@ -236,7 +341,8 @@ class BackfillArguments(_Printed, _WithStore):
         """
         if self.at is None:
             raise SetupFault(
-                "say where the backfill's ledger lies: --at s3://bucket/prefix, or set BULK_OCR_DESTINATION"
+                "say where the backfill's ledger is: --at s3://bucket/prefix, BULK_OCR_DESTINATION, or 'destination' "
+                "in bulk-ocr.toml"
             )
         return destination_of(self.at)
 

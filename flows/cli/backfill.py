@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter, validators
 from pydantic import BaseModel, ValidationError
 
-from flows.cli.arguments import ANYWHERE, FLOW_DEFAULTS, BackfillArguments, BackfillAt, FlowArguments
+from flows.cli.arguments import ANYWHERE, FLOW_DEFAULTS, BackfillArguments, BackfillAt, DryRun, FlowArguments
 from flows.cli.output import Page, complain, print_json, show
 from flows.cli.prefect_setup import prepare_for_blocks
 from tasks.backfills.figures import Figures, dollars
 from tasks.backfills.record import Backfill, Ceilings, Pace, State
 from tasks.faults import ExitStatus, SetupFault
+from tasks.options import RunSettings
 from tasks.upstage.budget import MICROS, Charged, read_charged
 
 if TYPE_CHECKING:
@@ -151,6 +152,10 @@ def start(
     *,
     at: Annotated[str | None, Parameter(env_var="BULK_OCR_DESTINATION", help="As for the others.")] = None,
     partition: Annotated[list[str] | None, Parameter(negative="", help="Only this partition; repeatable.")] = None,
+    retry_failed: Annotated[
+        bool, Parameter(negative="", help="Put back first what failed, to be tried again.")
+    ] = False,
+    dry_run: DryRun = False,
 ) -> ExitStatus:
     """Serve a backfill here and now, until every document is done or failed; a paused or cancelled one goes on.
 
@@ -160,8 +165,8 @@ def start(
     ledger = _ledger(place)
     record = ledger.find(name)
     now = ledger.context.clock.now()
-    if not record.sends:
-        complain(f"backfill {name} was {record.state}{f' ({record.why})' if record.why else ''}; it goes on")
+    if not record.sends and not dry_run:
+        complain(f"backfill {name} was {record.state}{f' ({record.why})' if record.why else ''}; resuming it")
         record = ledger.backfills.change(name, lambda found: found.moved("running", "", now))
     from flows.cli.flow_runner import run_flow
 
@@ -176,6 +181,17 @@ def start(
         }
     )
     selection = type(record.selection).model_validate({**dict(record.selection), "partition": tuple(partition or ())})
+    if dry_run:
+        from flows.cli.dry_run import plan_instead
+
+        settings = RunSettings(
+            source=record.source,
+            destination=place.destination,
+            selection=selection,
+            options=options,
+            credentials=arguments.credentials,
+        )
+        return plan_instead(settings, json=arguments.json, quiet=arguments.quiet, limit=record.limit)
     return run_flow(
         "backfill",
         arguments,
@@ -188,6 +204,7 @@ def start(
             "name": name,
             "order": record.order,
             "limit": record.limit,
+            "retry_failed": retry_failed,
         },
     )
 
@@ -260,7 +277,10 @@ def set_backfill(
         record = ledger.backfills.change(name, changed)
     except ValidationError as error:
         first = error.errors()[0]
-        raise SetupFault(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}; nothing was changed") from error
+        setting, message = str(first["loc"][0]), first["msg"]
+        if setting == "stop_after_failures":
+            message = "give a number of documents, or a share of them: 20 or 2%"
+        raise SetupFault(f"--{setting.replace('_', '-')}: {message}; nothing was changed") from error
     spent = _spent(ledger.context.ledger.read_budget(record.meter), record)
     remarks, ceilings = [], record.ceilings
     if ceilings.max_pages is not None and spent.total >= ceilings.max_pages:
@@ -280,9 +300,7 @@ def _move(name: str, state: State, why: str, place: BackfillArguments) -> ExitSt
     if before.state == record.state:
         remarks.append(f"it was {before.state} before")
     if state == "running" and not serving:
-        remarks.append(
-            f"nobody works for it at present; start it: bulk-ocr backfill start {name} --at {place.destination}"
-        )
+        remarks.append(f"no run is working on it; start one: bulk-ocr backfill start {name} --at {place.destination}")
     return _tell(serving, record, remarks, place)
 
 

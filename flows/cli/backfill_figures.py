@@ -36,7 +36,7 @@ def picture(found: Figures, width: int, height: int | None = None) -> Renderable
         some = ", ".join(f"{printable(code)} {number:,}" for code, number in reasons[:_REASONS])
         rest = f", {len(reasons) - _REASONS} more reasons" if len(reasons) > _REASONS else ""
         lines.append(Text(f"failed: {some}{rest}", style="red"))
-    lines.append(Text("served by " + ("; ".join(map(printable, found.served_by)) or "nobody at present"), style="dim"))
+    lines.append(Text("served by " + ("; ".join(map(printable, found.served_by)) or "no run"), style="dim"))
     if found.partitions:
         # Beside the grid there are the other lines, the rows of numbers, an empty line and the terminal's last one.
         most = None if height is None else max(3, height - len(lines) + 1 - _rows(width) - 2)
@@ -91,7 +91,7 @@ def _numbers(found: Figures, width: int) -> RenderableType:
         ("pages paid", spent),
         ("money", money),
         ("pages a minute", f"{found.pages_per_minute:,.0f}"),
-        ("time left", (left or "not known yet") if found.served_by else "nobody works for it"),
+        ("time left", (left or "not known yet") if found.served_by else "no run is working on it"),
         ("per document", latency or "not known yet"),
         ("at the API", api or "not known yet"),
     ]

@@ -1,4 +1,4 @@
-"""Proving a set-up before it is used, for the command `check`: each part by itself, with what to mend. No flow."""
+"""Proving a set-up before it is used, for the command `check`: each part by itself, with how to fix it. No flow."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -25,7 +25,7 @@ class Check(BaseModel):
 
     part: Part
     ok: bool
-    words: str = Field(description="what was found, or what is wrong and how to mend it")
+    words: str = Field(description="what was found, or what is wrong and how to fix it")
 
 
 class CheckReport(BaseModel):
@@ -77,7 +77,7 @@ def check_setup(
     def with_s3(look: Callable[[RunContext], str]) -> Callable[[], str]:
         def looked() -> str:
             if context is None:
-                raise SetupFault("not looked at: there are no credentials for it")
+                raise SetupFault("not checked: there are no credentials for it")
             return look(context)
 
         return looked

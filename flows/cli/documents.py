@@ -1,4 +1,4 @@
-"""Which documents are poor, slow, large or failed, for the command `documents`."""
+"""The command `documents`: lists documents that are poor, slow, large or failed."""
 
 import csv
 import json
@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import BaseModel, Field
+
 from flows.cli.catalogue import catalogue_of, ledger_store
 from flows.cli.figures import money, number, share, span
-from flows.cli.output import Page, Styled, writing
+from flows.cli.output import SCHEMA_VERSION, Page, Styled, writing
 from tasks.catalogue.catalogue import Catalogue
 from tasks.catalogue.queries import SHOWN_COLUMNS, DocumentFilter, Totals, documents, totals, write_documents
 from tasks.faults import SetupFault
@@ -33,21 +35,21 @@ def list_documents(
     credentials: Credentials,
     bucket: DestinationOptions,
 ) -> None:
-    """Print the documents that a filter takes, or write them as Parquet.
+    """Print the documents that match a filter, or write them as Parquet.
 
     Args:
-        destination: where results and ledger lie.
-        wanted: which documents.
-        form: how to print them; people get the first twenty, programs all.
-        parquet: a file to write instead.
-        credentials: where those for S3 are.
-        bucket: how the destination's bucket is used.
+        destination: the S3 prefix of results and ledger.
+        wanted: the filter.
+        form: the output format; text shows the first twenty documents, CSV and JSON all.
+        parquet: a Parquet file to write instead.
+        credentials: where the S3 credentials come from.
+        bucket: settings of the destination's bucket.
 
     Raises:
         SetupFault: DuckDB is not installed, there is no ledger, or the file cannot be written.
     """
     if wanted.slowest is not None and wanted.largest is not None:
-        raise SetupFault("--slowest and --largest are two orders of the same list: give one of them")
+        raise SetupFault("--slowest and --largest both sort the list: give only one of them")
     place = Location.parse(destination)
     with catalogue_of(ledger_store(place, credentials, bucket), place) as catalogue:
         if parquet is not None:
@@ -61,7 +63,7 @@ def list_documents(
 
 
 def _write(catalogue: Catalogue, wanted: DocumentFilter, file: Path) -> None:
-    """Write the file whole or not at all."""
+    """Write the file completely or not at all."""
     try:
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}", delete=False) as made:
             made.close()
@@ -72,17 +74,17 @@ def _write(catalogue: Catalogue, wanted: DocumentFilter, file: Path) -> None:
                 Path(made.name).unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise SetupFault(f"{file} cannot be written ({error.strerror}): name another file with --parquet") from error
+        raise SetupFault(f"{file} cannot be written ({error.strerror}): choose another file with --parquet") from error
     Page().say(f"{number(written)} documents in {file.absolute()}")
 
 
 def _plain(value: Any) -> Any:
-    """A value as CSV has it."""
+    """A value as it appears in CSV."""
     return str(value).lower() if isinstance(value, bool) else _dated(value)
 
 
 def _dated(value: Any) -> Any:
-    """A value with a moment as text."""
+    """A value, with a datetime turned into text."""
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
     return value
@@ -98,6 +100,16 @@ def _print_csv(rows: Iterator[Mapping[str, Any]]) -> None:
             out.writerow([_plain(value) for value in plain.values()])
 
 
+class DocumentList(BaseModel):
+    """What `--json` prints."""
+
+    destination: str
+    matching: int = Field(description="documents in the list")
+    pages: int
+    words: int
+    documents: list[dict[str, Any]] = Field(description="one object a document, with the columns of the catalogue")
+
+
 def _print_json(destination: str, sums: Totals, rows: Iterator[Mapping[str, Any]]) -> None:
     """One JSON object, written row by row: there may be millions."""
     ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
@@ -106,7 +118,13 @@ def _print_json(destination: str, sums: Totals, rows: Iterator[Mapping[str, Any]
         return printable_json(json.dumps(value, ensure_ascii=False), ascii_only=ascii_only)
 
     with writing():
-        head = {"destination": destination, "matching": sums.documents, "pages": sums.pages, "words": sums.words}
+        head = {
+            "schema_version": SCHEMA_VERSION,
+            "destination": destination,
+            "matching": sums.documents,
+            "pages": sums.pages,
+            "words": sums.words,
+        }
         sys.stdout.write(text(head)[:-1] + ', "documents": [')
         for place, row in enumerate(rows):
             sys.stdout.write((", " if place else "") + text({name: _dated(value) for name, value in row.items()}))
@@ -114,7 +132,7 @@ def _print_json(destination: str, sums: Totals, rows: Iterator[Mapping[str, Any]
 
 
 def _show(page: Page, destination: str, catalogue: Catalogue, wanted: DocumentFilter) -> None:
-    everything, sums = totals(catalogue), totals(catalogue, wanted)
+    overall, sums = totals(catalogue), totals(catalogue, wanted)
     rows = list(documents(catalogue, wanted, None if wanted.slowest or wanted.largest else _SHOWN))
     if rows and wanted.failed:
         page.table([(row["document"], row["code"], row["reason"]) for row in rows], ("document", "code", "reason"))
@@ -122,8 +140,8 @@ def _show(page: Page, destination: str, catalogue: Catalogue, wanted: DocumentFi
         page.table([_row(row) for row in rows], _HEADER)
     chosen = "" if wanted == DocumentFilter() else f"{number(sums.documents)} of "
     page.say(
-        f"{chosen}{number(everything.documents)} documents at {destination}: {number(everything.done)} done, "
-        f"{number(everything.failed)} failed",
+        f"{chosen}{number(overall.documents)} documents at {destination}: {number(overall.done)} done, "
+        f"{number(overall.failed)} failed",
         "bold",
     )
     confidence = "" if sums.confidence is None else f", mean confidence {share(sums.confidence)}"
@@ -132,11 +150,11 @@ def _show(page: Page, destination: str, catalogue: Catalogue, wanted: DocumentFi
     )
     if sums.unmeasured:
         page.say(
-            f"{number(sums.unmeasured)} done documents were published before words, confidence and money were kept: "
+            f"{number(sums.unmeasured)} done documents were published before words, confidence and cost were recorded: "
             "their columns are empty"
         )
     if (left := sums.documents - len(rows)) > 0 and not (wanted.slowest or wanted.largest):
-        page.say(f"… and {number(left)} more; --csv, --json or --parquet FILE give all")
+        page.say(f"… and {number(left)} more; --csv, --json or --parquet FILE list all")
 
 
 _HEADER = (

@@ -1,4 +1,4 @@
-"""The command `export`: results in the formats of other programs."""
+"""The command `export`: writes results in other programs' formats."""
 
 import io
 import sys
@@ -11,7 +11,8 @@ from typing import IO, Annotated
 from cyclopts import Parameter
 from pydantic import BaseModel, Field
 
-from flows.cli.arguments import FROM_RESULTS, ResultsArguments
+from flows.cli.arguments import FROM_RESULTS, DryRun, ResultsArguments
+from flows.cli.dry_run import show_dry_run
 from flows.cli.output import Page, print_json, writing
 from flows.cli.result_store import READERS, complain_of_skipped, counted, counting, named_place, store_of
 from tasks.faults import EndsDocument, ExitStatus, SetupFault
@@ -19,19 +20,19 @@ from tasks.outputs.exports import ENDINGS, ExportedFrom, ExportFormat, export_re
 from tasks.outputs.results import ResultFile, find_results, read_ahead, storable
 from tasks.scratch import folder_fault
 
-_STREAMED: tuple[ExportFormat, ...] = ("text", "jsonl")  # of these, several results make one file
+_STREAMED: tuple[ExportFormat, ...] = ("text", "jsonl")  # several results fit into one file
 
 
 class ExportReport(BaseModel):
-    """What was exported."""
+    """The exported files."""
 
-    files: list[str] = Field(description="what was written; empty where it went to standard output")
+    files: list[str] = Field(description="files written; empty if written to standard output")
     results: int = 0
     pages: int = 0
-    skipped: dict[str, str] = Field(default_factory=dict, description="results that were left out, and why")
+    skipped: dict[str, str] = Field(default_factory=dict, description="results that were skipped, and why")
 
     def show(self, page: Page) -> None:
-        """Print for a person: the files, a line each."""
+        """Print the files, one a line."""
         for file in self.files:
             page.say(file)
 
@@ -43,23 +44,27 @@ def export(
         str | None,
         Parameter(
             name=["--output", "-o"],
-            help="A file; a folder, where there are several results; standard output when left out.",
+            help="A file, or a folder for several results. Default: standard output.",
         ),
     ] = None,
+    dry_run: DryRun = False,
     arguments: ResultsArguments = FROM_RESULTS,
 ) -> ExitStatus:
     """Write results as plain text, hOCR, ALTO, or JSON lines (one page a line, for search engines and RAG loaders).
 
-    Into a folder goes one file a document. Text and JSON lines of several results can also be one stream.
+    A folder gets one file for each document. Text and JSON lines of several results can also be one stream.
     """
     if not places:
-        raise SetupFault("no result was named; 'bulk-ocr export --help' shows how")
+        raise SetupFault("no result was given; see 'bulk-ocr export --help'")
     if arguments.json and output is None:
-        raise SetupFault("--json reports on files, and the export itself goes to standard output: name an --output")
-    found = [find_results(named_place(place), store_of(arguments)) for place in places]
+        raise SetupFault("--json reports files, but the export goes to standard output: give an --output")
+    result_sets = [find_results(named_place(place), store_of(arguments)) for place in places]
+    if dry_run:
+        target = "standard output" if output is None else output
+        return show_dry_run(", ".join(places), result_sets, [target], json=arguments.json)
     report = ExportReport(files=[])
-    with counting("exporting") as count:
-        results = counted((pair for each in found for pair in read_ahead(each, READERS)), count)
+    with counting("exporting", quiet=arguments.quiet) as count:
+        results = counted((pair for result_set in result_sets for pair in read_ahead(result_set, READERS)), count)
         first = next(results, None)
         if first is None:
             raise SetupFault(f"there is no result at {', '.join(places)}")
@@ -80,10 +85,10 @@ def export(
 def _into_folder(
     results: Iterable[tuple[ResultFile, Path | EndsDocument]], to: ExportFormat, folder: Path, report: ExportReport
 ) -> None:
-    taken: dict[Path, str] = {}
+    address_by_file: dict[Path, str] = {}
     for result, file in results:
         target = _inside(folder, storable(result.document) + ENDINGS[to])
-        if target in taken:
+        if target in address_by_file:
             target = _inside(folder, storable(Path(result.address).name).removesuffix(".json") + ENDINGS[to])
         unfinished = target.with_name(f".{target.name}.part")
         try:
@@ -99,7 +104,7 @@ def _into_folder(
             continue
         except OSError as error:
             raise _unwritable(target, error) from error
-        taken[target] = result.address
+        address_by_file[target] = result.address
         report.files.append(str(target))
         report.results += 1
         report.pages += pages
@@ -110,7 +115,7 @@ def _into_stream(
 ) -> None:
     for result, file in results:
         if report.results and to not in _STREAMED:
-            raise SetupFault(f"{to} has one document a file, and there are several: name a folder, as in -o {to}/")
+            raise SetupFault(f"{to} takes one document a file, but there are several: name a folder, as in -o {to}/")
         try:
             if isinstance(file, EndsDocument):
                 raise file
@@ -128,7 +133,7 @@ def _source(result: ResultFile) -> ExportedFrom:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """A file in a folder; the name of a document in S3 may lead out of it."""
+    """A file in a folder. Names of S3 documents that lead out of the folder are kept inside it."""
     parts = [part for part in name.replace("\0", "").split("/") if part not in ("", ".", "..")]
     return folder.joinpath(*parts or ["document"])
 
@@ -136,7 +141,7 @@ def _inside(folder: Path, name: str) -> Path:
 @contextmanager
 def _stream(output: str | None, report: ExportReport) -> Iterator[IO[str]]:
     if output is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):  # the formats are UTF-8, whatever the locale
+        if isinstance(sys.stdout, io.TextIOWrapper):  # the formats are UTF-8 regardless of the locale
             sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="")
         with writing():
             yield sys.stdout

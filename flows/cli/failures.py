@@ -1,4 +1,6 @@
-"""Failed documents: why, grouped, and putting them back. No flow: these read and move ledger records."""
+"""The commands `failures` and `retry`: why documents failed, and putting them back. They change ledger records without
+a flow.
+"""
 
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,27 +23,27 @@ _READERS = 16
 
 
 class FailureDetails(BaseModel):
-    """One document that was given up."""
+    """One failed document."""
 
     document: str
     key: str
     stage: str
     reason: str
-    missing: list[str] = Field(description="pages that did not come, where it got so far")
-    pages_kept: int = Field(description="pages that did come; putting it back does not pay for them again")
+    missing: list[str] = Field(description="pages that did not arrive, if the document was sent")
+    pages_kept: int = Field(description="pages that did arrive; a retry does not pay for them again")
 
 
 class FailureGroup(BaseModel):
-    """Documents that failed for the same kind of reason."""
+    """Documents that failed with the same code."""
 
     code: str
     count: int
     retry_helps: bool
-    documents: list[FailureDetails] = Field(description=f"the first {_SHOWN}, or all with --all")
+    documents: list[FailureDetails] = Field(description=f"the first {_SHOWN}; all with --all")
 
 
 class Failures(BaseModel):
-    """All that failed at a destination."""
+    """All failed documents at a destination."""
 
     destination: str
     failed: int
@@ -49,9 +51,9 @@ class Failures(BaseModel):
     groups: list[FailureGroup]
 
     def show(self, page: Page) -> None:
-        """Print for a person."""
+        """Print as text."""
         for group in self.groups:
-            advice = "putting it back can help" if group.retry_helps else "putting it back unchanged does not help"
+            advice = "a retry can help" if group.retry_helps else "a retry without a change does not help"
             page.say(f"{group.code}: {group.count} ({advice})", "bold")
             for failed in group.documents:
                 page.say(f"  {failed.document}: {failed.reason}")
@@ -59,48 +61,56 @@ class Failures(BaseModel):
                 page.say(f"  … and {group.count - len(group.documents)} more; --all lists them")
         page.say(f"{self.failed} failed at {self.destination}")
         if self.unreadable:
-            page.say(f"{self.unreadable} more have records of another version of this program")
+            page.say(f"{self.unreadable} more records belong to another version of this program and were left alone")
         if self.failed:
-            page.say(f"Put back: bulk-ocr retry {self.destination} [--reason CODE] [--key KEY]")
+            page.say(f"Retry with: bulk-ocr retry {self.destination} [--reason CODE] [--key KEY]")
 
 
 class PutBack(BaseModel):
-    """What `retry` did."""
+    """The outcome of `retry`."""
 
     destination: str
+    dry_run: bool = Field(False, description="nothing was changed: this is what would be")
     put_back: int
-    left: int = Field(description="failed documents not asked for, being closed right now, or of another version")
-    pages_kept: int = Field(description="pages of them that are here already and will not be paid for again")
+    left: int = Field(description="failed documents not selected, being closed right now, or of another version")
+    pages_kept: int = Field(description="pages that arrived before and will not be paid for again")
 
     def show(self, page: Page) -> None:
-        """Print for a person."""
-        line = f"{self.put_back} put back, {self.left} left; {self.pages_kept} pages are here already"
-        page.say(f"{line}. Go on with: bulk-ocr run, or wait for the next collect")
+        """Print as text."""
+        kept = f"{self.pages_kept} pages are kept and not paid for again"
+        if self.dry_run:
+            page.say(f"{self.put_back} would be put back, {self.left} left as failed; {kept}")
+            page.say("dry run: nothing was changed")
+            return
+        page.say(
+            f"{self.put_back} put back, {self.left} left as failed; {kept}. "
+            "Resume with: bulk-ocr run, or wait for the next scheduled collect"
+        )
 
 
 def read_failures(
     destination: str,
     *,
-    everything: bool = False,
+    list_all: bool = False,
     credentials: Credentials = ENVIRONMENT,
     bucket: DestinationOptions = AS_IT_IS,
 ) -> Failures:
     """Read why documents failed.
 
     Raises:
-        SetupFault: there is no such bucket or no ledger, or it may not be read.
+        SetupFault: the bucket or the ledger does not exist or cannot be read.
     """
     read = list(_failed(_ledger(Location.parse(destination), credentials, bucket)))
-    failed = sorted(filter(None, read), key=lambda each: (each.code, each.job.document.key))
+    failed = sorted(filter(None, read), key=lambda record: (record.code, record.job.document.key))
     groups = []
-    for code, members in groupby(failed, key=lambda each: each.code):
-        those = list(members)
+    for code, members in groupby(failed, key=lambda record: record.code):
+        records = list(members)
         groups.append(
             FailureGroup(
                 code=code,
-                count=len(those),
-                retry_helps=any(each.retry_helps for each in those),
-                documents=[_described(each) for each in (those if everything else those[:_SHOWN])],
+                count=len(records),
+                retry_helps=any(record.retry_helps for record in records),
+                documents=[_described(record) for record in (records if list_all else records[:_SHOWN])],
             )
         )
     groups.sort(key=lambda group: -group.count)
@@ -113,18 +123,22 @@ def put_back(
     keys: Sequence[str],
     credentials: Credentials = ENVIRONMENT,
     bucket: DestinationOptions = AS_IT_IS,
+    *,
+    dry_run: bool = False,
 ) -> PutBack:
-    """Put failed jobs back, for the next pass to go on with: all, or those of some reasons or keys.
+    """Put failed jobs back for the next pass: all, or only those with the given reasons or keys.
 
     Args:
-        destination: where results and ledger lie.
-        reasons: only these kinds of failure; all when there are none.
-        keys: only these documents: their keys, with the source's prefix or without it, or their addresses.
-        credentials: where those for S3 are.
-        bucket: how the destination's bucket is used.
+        destination: the S3 prefix of results and ledger.
+        reasons: only these failure codes; all if empty.
+        keys: only these documents, by key (with or without the source's prefix) or address.
+        credentials: where the S3 credentials come from.
+        bucket: settings of the destination's bucket.
+        dry_run: only report which documents would be put back.
 
     Raises:
-        SetupFault: there is no ledger, it may not be written, or a reason or key matches nothing: none is put back.
+        SetupFault: there is no ledger, it cannot be written, or a reason or key matches nothing; then nothing is put
+            back.
     """
     place = Location.parse(destination)
     ledger = _ledger(place, credentials, bucket)
@@ -139,10 +153,11 @@ def put_back(
         if (not reasons or record.code in reasons) and (not keys or not names[record.job.id].isdisjoint(keys))
     ]
     if not wanted and reasons and keys:
-        raise SetupFault(f"no document that failed at {place} has both one of these reasons and one of these keys")
-    back = [record for record in wanted if ledger.put_back(record)]
+        raise SetupFault(f"no failed document at {place} matches both --reason and --key")
+    back = [record for record in wanted if dry_run or ledger.put_back(record)]
     return PutBack(
         destination=destination,
+        dry_run=dry_run,
         put_back=len(back),
         left=len(read) - len(back),
         pages_kept=sum(map(_pages_kept, back)),
@@ -150,27 +165,27 @@ def put_back(
 
 
 def _names(failed: FailedJob, destination: Location) -> set[str]:
-    """What a person may call the document: its address, its key, and its key as seen from the source."""
+    """The names a user may give the document: its address, its key, and its key relative to the source."""
     job = failed.job
     result = job.result.removeprefix(f"s3://{destination.bucket}/{destination.prefix}")
     relative = result.removesuffix(result_suffix(job.model, job.answer_schema, job.text_layers))
     return {job.document.uri, job.document.key, relative}
 
 
-def _prove_matches(destination: Location, what: str, given: Sequence[str], there: Sequence[Collection[str]]) -> None:
-    """Prove that each of these is there.
+def _prove_matches(destination: Location, label: str, wanted: Sequence[str], known: Sequence[Collection[str]]) -> None:
+    """Check that each wanted name is known.
 
     Raises:
-        SetupFault: one is not; says which may have been meant.
+        SetupFault: a name is unknown; the message suggests the closest one.
     """
-    names = {name for each in there for name in each}
-    for name in given:
+    names = {name for aliases in known for name in aliases}
+    for name in wanted:
         if name not in names:
             nearest = did_you_mean(name, names)
-            asked = f". Did you mean {nearest}?" if nearest else ""
+            suggestion = f". Did you mean {nearest}?" if nearest else ""
             raise SetupFault(
-                f"of {len(there)} documents that failed at {destination}, none has the {what} '{name}'; nothing is put "
-                f"back{asked}"
+                f"of {len(known)} failed documents at {destination}, none has the {label} '{name}'; nothing was put "
+                f"back{suggestion}"
             )
 
 
@@ -197,8 +212,8 @@ def _failed(ledger: Ledger) -> Iterator[FailedJob | None]:
         return [] if failed is None else [failed]  # put back meanwhile
 
     with ThreadPoolExecutor(_READERS) as pool:
-        for found in pool.map(read, [entry.id for entry in ledger.entries("failed")]):
-            yield from found
+        for records in pool.map(read, [entry.id for entry in ledger.entries("failed")]):
+            yield from records
 
 
 def _described(failed: FailedJob) -> FailureDetails:

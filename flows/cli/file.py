@@ -14,7 +14,7 @@ from rich.console import Console
 
 from flows.cli.local_files import Files, LocalDocument, gather
 from flows.cli.local_run import EndedAtOnce, FileResult, LocalRun, open_local_run
-from flows.cli.output import complain, print_json, print_name, print_text, print_words, writing
+from flows.cli.output import complain, print_json, print_name, print_text, print_words, show, writing
 from flows.cli.progress import Display
 from flows.cli.signals import CLOCK
 from tasks.faults import EndsRun, ExitStatus, SetupFault
@@ -32,7 +32,7 @@ class FilesReport(BaseModel):
     documents: list[FileResult]
     done: int
     failed: int
-    left_out: list[str] = Field(description="files in the folders that are no documents by their names")
+    left_out: list[str] = Field(description="files in folders with unsupported extensions")
 
     @classmethod
     def of(cls, results: Sequence[FileResult], left_out: Sequence[str]) -> Self:
@@ -53,7 +53,14 @@ def content_of(*, text: bool, words: bool, json: bool) -> Content:
 
 
 def recognise_files(
-    paths: Sequence[str], output: str | None, options: FileOptions, content: Content, *, again: bool
+    paths: Sequence[str],
+    output: str | None,
+    options: FileOptions,
+    content: Content,
+    *,
+    again: bool,
+    quiet: bool = False,
+    dry_run: bool = False,
 ) -> ExitStatus:
     """Recognise documents, and print what is asked for.
 
@@ -63,21 +70,30 @@ def recognise_files(
         options: how they are recognised.
         content: what to print of each.
         again: pay once more for what was recognised before.
+        quiet: show no progress.
+        dry_run: only say what would be done, and what it costs.
 
     Raises:
         SetupFault: a path, an output or the set-up is wrong; nothing was sent.
         EndsRun: the account is refused, or the set-up is wrong; what was finished before is printed.
     """
     if not paths:
-        raise SetupFault("no file was named; 'bulk-ocr file --help' shows how")
+        raise SetupFault("no file was given; see 'bulk-ocr file --help'")
     if isinstance(sys.stdout, io.TextIOWrapper):  # names and texts are what they are, whatever the locale
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     with tempfile.TemporaryDirectory(dir=process_folder()) as folder:
         files = gather(paths, output, Path(folder))
         if files.left_out:
             some = ", ".join(files.left_out[:_NAMED]) + (", …" if len(files.left_out) > _NAMED else "")
-            complain(f"left out of folders, as no documents by their names: {len(files.left_out)} ({some})")
-        with Display(Console(stderr=True)) as display:
+            complain(f"skipped in folders because of unsupported extensions: {len(files.left_out)} ({some})")
+        if dry_run:
+            from flows.cli.local_plan import plan_files
+
+            plan = plan_files(files.documents, options, again=again)
+            show(plan, json=content == "json")
+            failing = any(planned.reason for planned in plan.documents)
+            return ExitStatus.SOME_FAILED if failing else ExitStatus.DONE
+        with Display(Console(stderr=True), quiet=quiet) as display:
             printer = _Printer(display, content, named=len(files.documents) > 1)
             results, refused = _recognise(open_local_run(options, CLOCK, again=again), files.documents, printer)
     _conclude(results, files, content)
@@ -127,7 +143,7 @@ def _recognise(
     except EndsRun as fault:
         return results, fault
     except EndedAtOnce:
-        display.say("ended; what may be paid for twice is counted when the same command goes on")
+        display.say("ended; anything that may be paid for twice is counted when the command is rerun")
         os._exit(ExitStatus.INTERRUPTED)  # the threads that wait for answers would keep the process
     return results, None
 
@@ -140,7 +156,7 @@ def _conclude(results: Sequence[FileResult], files: Files, content: Content) -> 
     if known:
         several = len(files.documents) > 1
         which = f"{known} of {len(files.documents)} documents" if several else files.documents[0].shown
-        complain(f"{which} had been recognised before: not paid for again (--again does)")
+        complain(f"{which} had been recognised before and were not paid for again (--again pays again)")
     twice = sum(result.possible_duplicates for result in results)
     if twice:
         complain(f"the answers of {twice} submissions were lost: these may be paid for twice")

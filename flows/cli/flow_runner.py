@@ -54,15 +54,17 @@ def run_flow(name: str, arguments: FlowArguments, parameters: dict[str, Any]) ->
     reports: list[RunReport] = []
     lost = None
     try:
-        with Display(Console(stderr=True), quiet=arguments.verbose) as display, tags(TERMINAL):
+        with Display(Console(stderr=True), quiet=arguments.verbose or arguments.quiet) as display, tags(TERMINAL):
             watching.set(Watcher(display.show, reports.append, CLOCK))
             outcome = flows[name](**parameters, return_state=True).result(raise_on_failure=False)
+            if CLOCK.interrupted:  # where that met Prefect at work, it may have become an error of another kind
+                raise KeyboardInterrupt
     except (httpx.HTTPError, PrefectException, RuntimeError) as error:
         lost = outcome = error
     except ValueError:
         if not CLOCK.interrupted:
             raise
-    if CLOCK.interrupted:  # where that met Prefect at work, it may have become an error of another kind
+    if CLOCK.interrupted:
         raise KeyboardInterrupt
     if isinstance(outcome, Fault):
         raise outcome

@@ -10,12 +10,14 @@ from cyclopts import App, Group, Parameter
 from pydantic import BaseModel
 
 from tasks.options import FileOptions, Options, Recognition
+from tasks.selection import Selection
 
 DOCUMENTS = Group("Documents", sort_key=1)
 RECOGNITION = Group("Recognition", sort_key=2)
 SPENDING = Group("Spending", sort_key=3)
 OUTPUTS = Group("Outputs", sort_key=4)
 RATES = Group("Rate limits", sort_key=5)
+LIMITS = Group("Limits of a request", help="What the API takes; raise them if your account's are higher.", sort_key=5.5)
 POLLING = Group("Leases and polling", sort_key=6)
 SCALING = Group("Scaling", sort_key=7)
 BUCKETS = Group("Buckets", sort_key=8)
@@ -36,7 +38,6 @@ OPTIONS: Mapping[Group, Sequence[str]] = {
         "reuse_identical",
         "skip_text",
         "trust_ocr_layers",
-        "limits",
     ),
     SPENDING: (
         "max_pages",
@@ -51,6 +52,7 @@ OPTIONS: Mapping[Group, Sequence[str]] = {
         "budget",
     ),
     OUTPUTS: ("text", "pdf"),
+    LIMITS: ("limits",),
     RATES: ("requests_per_second", "pages_per_minute"),
     POLLING: ("poll_seconds", "longest_poll_seconds", "lease_seconds", "give_up_hours"),
     SCALING: ("workers", "window", "shards", "shard", "engine", "processes", "cluster"),
@@ -71,6 +73,33 @@ def show_in_groups(*models: type[BaseModel]) -> None:
 show_in_groups(Recognition, Options, FileOptions)
 
 
+def hide_options(model: type[BaseModel], names: Sequence[str]) -> None:
+    """Leave options out of the help of the commands that take this model. They are still accepted, and do nothing."""
+    for name in names:
+        field = model.model_fields[name]
+        field.metadata = [*field.metadata, Parameter(show=False)]
+
+
+for _taken in (Recognition, Options, FileOptions):
+    hide_options(_taken, ("page_budget",))
+hide_options(FileOptions, ("lease_seconds",))
+
+
+# Shorter names, and those by which people look for an option.
+_ALIASES: Mapping[type[BaseModel], Mapping[str, Sequence[str]]] = {
+    Recognition: {"workers": ("--workers", "-j")},
+    Options: {"workers": ("--workers", "-j")},
+    FileOptions: {"workers": ("--workers", "-j")},
+    Selection: {
+        "modified_after": ("--modified-after", "--since"),
+        "modified_before": ("--modified-before", "--until"),
+    },
+}
+for _model, _names in _ALIASES.items():
+    for _field, _flags in _names.items():
+        _model.model_fields[_field].metadata.append(Parameter(name=_flags))
+
+
 def shown_default(value: object) -> str | None:
     """A default as the help shows it; what is off or absent goes without saying."""
     return None if value is None or value is False else str(value)
@@ -85,6 +114,7 @@ _SCHEDULE = Group("One pass, for schedules", sort_key=2)
 _LEDGER = Group("Look into the ledger", sort_key=3)
 _RESULTS = Group("Use the results", sort_key=4)
 _MACHINE = Group("This machine", sort_key=5)
+_PROGRAM = Group("This program", sort_key=6)
 _COMMANDS: Mapping[Group, Mapping[str, Sequence[str]]] = {
     _DAY: {
         "check": ("check s3://scans/in s3://scans/out",),
@@ -123,7 +153,8 @@ _COMMANDS: Mapping[Group, Mapping[str, Sequence[str]]] = {
     },
     _MACHINE: {
         "file": ("file scan.pdf --text", "file scans/ -o results/"),
-        "config": ("config",),
+        "config": ("config", "config --all --json"),
+        "schema": ("schema run",),
         "demo": ("demo",),
     },
 }
@@ -152,6 +183,8 @@ def order_commands(app: App, *, lazy: Sequence[str] = ()) -> None:
         app: the application, with all its commands.
         lazy: commands that were registered with `listed`, and are not imported for this.
     """
+    for flag in ("--help", "--version", "--install-completion"):
+        app[flag].group = (_PROGRAM,)
     for commands in _COMMANDS.values():
         for name in commands:
             if name in lazy or name not in app:

@@ -1,4 +1,4 @@
-"""The command `index`: results made searchable in one SQLite file."""
+"""The command `index`: makes results searchable in one SQLite file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,8 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import BaseModel, Field
 
-from flows.cli.arguments import FROM_RESULTS, ResultsArguments
+from flows.cli.arguments import FROM_RESULTS, DryRun, ResultsArguments
+from flows.cli.dry_run import show_dry_run
 from flows.cli.output import Page, show
 from flows.cli.result_store import READERS, complain_of_skipped, counting, named_place, store_of
 from tasks.faults import ExitStatus
@@ -17,22 +18,22 @@ DEFAULT_INDEX = Path("results.db")
 
 
 class IndexReport(BaseModel):
-    """What bringing an index up to date did."""
+    """The outcome of updating an index."""
 
     index: str
     place: str
-    results: int = Field(description="in the index now, of all its places")
-    pages: int = Field(description="in the index now, of all its places")
+    results: int = Field(description="total in the index, over all places")
+    pages: int = Field(description="total in the index, over all places")
     added: int
     changed: int
-    removed: int = Field(description="gone from the place since, and so from the index")
+    removed: int = Field(description="removed from the index because they are gone from the place")
     unchanged: int
     pages_read: int
-    skipped: dict[str, str] = Field(description="results that could not be read, and why; the first ones")
+    skipped: dict[str, str] = Field(description="the first results that could not be read, and why")
     skipped_count: int
 
     def show(self, page: Page) -> None:
-        """Print for a person."""
+        """Print as text."""
         changes = f"{self.added} added, {self.changed} changed, {self.removed} removed, {self.unchanged} unchanged"
         page.say(f"{self.place}: {changes} ({self.pages_read} pages read)")
         page.say(f"{self.index} has {self.results} results with {self.pages} pages")
@@ -40,24 +41,27 @@ class IndexReport(BaseModel):
 
 def index(
     place: Annotated[str, Parameter(help="A destination (s3://bucket/prefix), a folder, or one result.")],
-    database: Annotated[Path, Parameter(help="The SQLite file; made when missing.")] = DEFAULT_INDEX,
+    database: Annotated[Path, Parameter(help="The SQLite file; created if missing.")] = DEFAULT_INDEX,
     *,
+    dry_run: DryRun = False,
     arguments: ResultsArguments = FROM_RESULTS,
 ) -> ExitStatus:
-    """Make results searchable: one SQLite file, brought up to date with what is new, changed or gone.
+    """Make results searchable in one SQLite file, updated with new, changed and removed results.
 
-    Interrupted, the same command goes on where it was. Search it with 'bulk-ocr search'.
+    If interrupted, rerun the command to resume. Search the index with 'bulk-ocr search'.
     """
     results = find_results(named_place(place), store_of(arguments))
-    with SearchIndex(database, create=True) as found:
-        with counting("indexing") as count:
-            changes = found.update(results, lambda now: count(now.added + now.changed), READERS)
-        in_all = found.counts()
+    if dry_run:
+        return show_dry_run(results.place, [results], [str(database)], json=arguments.json)
+    with SearchIndex(database, create=True) as search_index:
+        with counting("indexing", quiet=arguments.quiet) as count:
+            changes = search_index.update(results, lambda now: count(now.added + now.changed), READERS)
+        results_in_all, pages_in_all = search_index.counts()
     report = IndexReport(
         index=str(database),
         place=results.place,
-        results=in_all[0],
-        pages=in_all[1],
+        results=results_in_all,
+        pages=pages_in_all,
         added=changes.added,
         changed=changes.changed,
         removed=changes.removed,

@@ -1,4 +1,4 @@
-"""Files for the command `file`: which ones are meant, and where their results go. Looked at before anything is paid."""
+"""Files for the command `file`: which ones to recognise and where results go, checked before anything is paid."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from tasks.faults import SetupFault
 
 SUFFIX = ".ocr.json"
 STDIN = "standard input"
-_LONGEST_NAME = 255  # where the file system does not say
+_LONGEST_NAME = 255  # characters, if the file system does not say
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,11 @@ class LocalDocument:
     """A file to recognise.
 
     Attributes:
-        path: where it lies.
-        shown: what to call it.
-        output: where its result goes.
-        output_named: whether that file was named, and may be written over; in a folder there may be another's result.
+        path: its path.
+        shown: its name in messages.
+        output: the path of its result.
+        output_named: whether the user named that file, so that it may be overwritten; in a folder, a file of that name
+            may be another document's result.
     """
 
     path: Path
@@ -37,57 +38,59 @@ class LocalDocument:
 
 
 class Files(NamedTuple):
-    """The files that were asked for, and what was left out of folders."""
+    """The files to recognise, and those left out of folders."""
 
     documents: list[LocalDocument]
     left_out: list[str]
 
 
 def gather(paths: Sequence[str], output: str | None, folder: Path) -> Files:
-    """Find the files, and where their results go: checked before anything is paid.
+    """Find the files and the paths of their results, and check them before anything is paid.
 
     Args:
         paths: files, folders, and "-" for standard input.
         output: a file for the result of one file; a folder for those of several; None for the system's temporary
             folder.
-        folder: where standard input is put.
+        folder: where standard input is stored.
 
     Raises:
-        SetupFault: a path is not there, an output cannot be written, or two results would be the same file.
+        SetupFault: a path does not exist, an output cannot be written, or two results would be the same file.
     """
-    found = Files([], [])
-    there = 0 if output is None else _mode(Path(output))
-    several = len(paths) > 1 or stat.S_ISDIR(there) or (output or "").endswith(os.sep)
+    files = Files([], [])
+    output_mode = 0 if output is None else _mode(Path(output))
+    several = len(paths) > 1 or stat.S_ISDIR(output_mode) or (output or "").endswith(os.sep)
     output_named = output is not None and not several
-    for given in paths:
-        path, shown = Path(given), as_text(given)
-        kind = 0 if given == "-" else _kind(path, shown)
-        if given == "-":
+    for name in paths:
+        path, shown = Path(name), as_text(name)
+        kind = 0 if name == "-" else _kind(path, shown)
+        if name == "-":
             path = folder / "stdin"
             if not path.exists():
                 _read_stdin(path)
             result = result_path(Path("stdin"), output, several)
-            found.documents.append(LocalDocument(path, STDIN, result, output_named))
+            files.documents.append(LocalDocument(path, STDIN, result, output_named))
         elif stat.S_ISDIR(kind):
-            for each in _documents_in(path, found.left_out):
-                found.documents.append(
-                    LocalDocument(each, as_text(each), result_path(each.relative_to(path), output, True))
+            for file in _documents_in(path, files.left_out):
+                files.documents.append(
+                    LocalDocument(file, as_text(file), result_path(file.relative_to(path), output, True))
                 )
         elif stat.S_ISREG(kind):
             result = result_path(Path(path.name), output, several)
-            found.documents.append(LocalDocument(path, shown, result, output_named))
+            files.documents.append(LocalDocument(path, shown, result, output_named))
         else:
-            raise SetupFault(f"'{shown}' is neither a file nor a folder: give its content to standard input, as '-'")
-    if output is not None and stat.S_ISREG(there) and several:
-        raise SetupFault(f"--output {as_text(output)} is a file, and several results need a folder")
-    if not found.documents:
-        left = f" ({len(found.left_out)} files are none by their names)" if found.left_out else ""
+            raise SetupFault(
+                f"'{shown}' is neither a file nor a folder: pipe its content to standard input and give '-'"
+            )
+    if output is not None and stat.S_ISREG(output_mode) and several:
+        raise SetupFault(f"--output {as_text(output)} is a file, but several results need a folder")
+    if not files.documents:
+        left = f" ({len(files.left_out)} files have unsupported extensions)" if files.left_out else ""
         raise SetupFault(f"there is no document in {', '.join(map(as_text, paths))}{left}")
-    return Files(checked(found.documents), found.left_out)
+    return Files(checked(files.documents), files.left_out)
 
 
 def _mode(path: Path) -> int:
-    """What it is, as `stat` has it; 0 when it is not there."""
+    """The mode from `stat`; 0 if there is no such file."""
     try:
         return path.stat().st_mode
     except (OSError, ValueError):
@@ -98,14 +101,14 @@ def _kind(path: Path, shown: str) -> int:
     try:
         return path.stat().st_mode
     except FileNotFoundError:
-        what = "file or option" if shown.startswith("-") else "file"
-        raise SetupFault(f"there is no {what} '{shown}'") from None
+        label = "file or option" if shown.startswith("-") else "file"
+        raise SetupFault(f"there is no {label} '{shown}'") from None
     except (OSError, ValueError) as error:
         raise SetupFault(f"'{shown}' cannot be opened ({words_of(error)})") from error
 
 
 def _documents_in(folder: Path, left_out: list[str]) -> Iterator[Path]:
-    """The documents in a folder, in order; hidden ones, and what is none by its name, are left out."""
+    """Yield the documents in a folder in order, leaving out hidden files and unsupported extensions."""
 
     def unreadable(error: OSError) -> None:
         raise SetupFault(f"the folder '{as_text(error.filename)}' cannot be read ({error.strerror})") from error
@@ -113,11 +116,11 @@ def _documents_in(folder: Path, left_out: list[str]) -> Iterator[Path]:
     for place, folders, files in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            each = Path(place, name)
-            if name.startswith(".") or each.suffix.lower() not in EXTENSIONS:
-                left_out.append(as_text(each))
+            path = Path(place, name)
+            if name.startswith(".") or path.suffix.lower() not in EXTENSIONS:
+                left_out.append(as_text(path))
             else:
-                yield each
+                yield path
 
 
 def _read_stdin(to: Path) -> None:
@@ -131,23 +134,23 @@ def _read_stdin(to: Path) -> None:
 
 
 def as_text(name: str | Path) -> str:
-    """A name as text; bytes of it that are no UTF-8 are escaped."""
+    """A name as text, with bytes that are not UTF-8 escaped."""
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def words_of(error: BaseException) -> str:
-    """What an error says, for people."""
+    """The message of an error, without its number and path."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def temporary_folder() -> Path:
-    """The system's temporary folder, also when it is full: another one would know nothing of what is paid for."""
+    """The system's temporary folder, even if it is full: another one would not have the paid jobs."""
     named = [Path(os.environ[name]) for name in ("TMPDIR", "TEMP", "TMP") if os.environ.get(name)]
-    return next((each for each in named if each.is_dir()), Path(tempfile.gettempdir())).resolve()
+    return next((folder for folder in named if folder.is_dir()), Path(tempfile.gettempdir())).resolve()
 
 
 def result_path(name: Path, output: str | None, several: bool) -> Path:
-    """Where the result of a document of that name goes."""
+    """The path of the result of a document with this name."""
     if output is None:
         return temporary_folder() / f"{name.stem}{SUFFIX}"
     if several:
@@ -156,7 +159,7 @@ def result_path(name: Path, output: str | None, several: bool) -> Path:
 
 
 def numbered(output: Path) -> Iterator[Path]:
-    """A result's name, and the names that it has when others have the first ones: STEM-2.ocr.json, …"""
+    """Yield a result's path and the alternatives if it is taken: STEM-2.ocr.json, …"""
     yield output
     stem = output.name.removesuffix(SUFFIX)
     for number in count(2):
@@ -164,26 +167,26 @@ def numbered(output: Path) -> Iterator[Path]:
 
 
 def checked(documents: Sequence[LocalDocument]) -> list[LocalDocument]:
-    """The documents, each once: seen, before anything is paid, that their results can be written.
+    """Remove repeated documents, and check that all results can be written before anything is paid.
 
     Raises:
-        SetupFault: one cannot be, or two would be the same file.
+        SetupFault: a result cannot be written, or two would be the same file.
     """
-    taken: dict[Path, LocalDocument] = {}
-    sources = {each.path.resolve() for each in documents}
+    by_output: dict[Path, LocalDocument] = {}
+    sources = {document.path.resolve() for document in documents}
     writable: set[Path] = set()
-    for each in documents:
-        place = as_text(each.output)
-        other = taken.setdefault(each.output, each)
-        if other.path.resolve() != each.path.resolve():
+    for document in documents:
+        place = as_text(document.output)
+        earlier = by_output.setdefault(document.output, document)
+        if earlier.path.resolve() != document.path.resolve():
             raise SetupFault(
-                f"the results of {other.shown} and {each.shown} would both be {place}: "
-                "name a folder with --output, or give them one by one"
+                f"the results of {earlier.shown} and {document.shown} would both be {place}: "
+                "choose a folder with --output, or give them one by one"
             )
-        if each.output in sources:
-            raise SetupFault(f"the result of {each.shown} would be written over {place}: name another --output")
-        _check_output(each, place, writable)
-    return list(taken.values())
+        if document.output in sources:
+            raise SetupFault(f"the result of {document.shown} would overwrite {place}: choose another --output")
+        _check_output(document, place, writable)
+    return list(by_output.values())
 
 
 def _check_output(document: LocalDocument, place: str, writable: set[Path]) -> None:
@@ -195,22 +198,24 @@ def _check_output(document: LocalDocument, place: str, writable: set[Path]) -> N
                 writable.add(parent)
         longest = os.pathconf(parent, "PC_NAME_MAX") if hasattr(os, "pathconf") else _LONGEST_NAME
         if len(os.fsencode(document.output.name)) > longest:
-            raise SetupFault(f"the name of the result of {document.shown} would be too long: name one with --output")
+            raise SetupFault(
+                f"the name of the result of {document.shown} would be too long: choose a name with --output"
+            )
         if not os.path.lexists(document.output):
             return
-        there = document.output.lstat()
+        existing = document.output.lstat()
     except OSError as error:
         raise SetupFault(
             f"the result of {document.shown} cannot be written to {as_text(parent)} ({error.strerror}): "
-            "name another place with --output"
+            "choose another path with --output"
         ) from error
-    if stat.S_ISDIR(there.st_mode):
+    if stat.S_ISDIR(existing.st_mode):
         raise SetupFault(f"the result of {document.shown} would be {place}, which is a folder")
-    if not stat.S_ISREG(there.st_mode):
-        raise SetupFault(f"the result of {document.shown} would be {place}, which is no ordinary file")
+    if not stat.S_ISREG(existing.st_mode):
+        raise SetupFault(f"the result of {document.shown} would be {place}, which is not a regular file")
     above = parent.stat()
-    ours = {0, there.st_uid, above.st_uid}
-    if above.st_mode & stat.S_ISVTX and hasattr(os, "geteuid") and os.geteuid() not in ours:
+    owners = {0, existing.st_uid, above.st_uid}
+    if above.st_mode & stat.S_ISVTX and hasattr(os, "geteuid") and os.geteuid() not in owners:
         raise SetupFault(
-            f"the result of {document.shown} would be {place}, which is another user's: name another --output"
+            f"the result of {document.shown} would be {place}, which belongs to another user: choose another --output"
         )

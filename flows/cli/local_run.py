@@ -1,7 +1,7 @@
-"""Documents on this machine, for the command `file`: the same steps as for a bucket, without one, and without a flow.
+"""Recognises local documents for the command `file`: the same steps as for a bucket, without a bucket or a flow.
 
-The jobs are kept in a folder under the system's temporary one, so that an interrupted command goes on where it was,
-and the same document is not paid for twice.
+Jobs are kept in a folder under the system's temporary folder, so that an interrupted command can resume and the same
+document is not paid for twice.
 """
 
 import getpass
@@ -36,20 +36,22 @@ from tasks.store.local_folder import FolderObjects
 from tasks.store.object_store import JSON
 
 _FILES, RESULTS, OUTPUTS = "files", "results", "outputs"
-_ADDRESS = re.compile(rf"(?:s3://{_FILES}/)?\b([0-9a-f]{{64}})(?:\.[a-z]{{3,4}})?\b")  # of a document
+_ADDRESS = re.compile(
+    rf"(?:s3://{_FILES}/)?\b([0-9a-f]{{64}})(?:\.[a-z]{{3,4}})?\b"
+)  # the store's address of a document
 _SHORTEST_REST, _LONGEST_REST = 0.05, 30.0
-_TRIES = 3  # for a file that changes while it is read
-_ENDING = "the command is being ended; what was sent is on record, and the same command goes on"
+_TRIES = 3  # attempts for a file that changes while it is read
+_ENDING = "the command is shutting down; what was sent is on record: rerun the command to resume"
 
 
 class FileResult(BaseModel):
-    """What became of one local document."""
+    """The outcome of one local document."""
 
     document: str
     kind: Literal["done", "failed"]
     output: Path | None = Field(None, description="the absolute path of the result")
     pages: int = 0
-    pages_sent: int = Field(0, description="pages paid for now; 0 where it had been recognised before")
+    pages_sent: int = Field(0, description="pages paid for now; 0 if it had been recognised before")
     known_since: datetime | None = Field(None, description="when an earlier command recognised it")
     possible_duplicates: int = 0
     reason: str = ""
@@ -60,29 +62,29 @@ class FileResult(BaseModel):
 
 
 class Delivered(BaseModel):
-    """The record of a result that was delivered: of which file, with which content."""
+    """The record of a delivered result: the path and content hash of its document."""
 
     path: str
     etag: str
 
 
 class EndedAtOnce(KeyboardInterrupt):
-    """Interrupted a second time, while answers were waited for."""
+    """Interrupted a second time, while waiting for answers."""
 
 
 def state_folder() -> Path:
-    """Where the jobs of local documents are kept."""
+    """The folder that stores the jobs of local documents."""
     user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
     return temporary_folder() / f"bulk-ocr-files-{user}"
 
 
 def open_local_run(options: FileOptions, clock: Clock, *, again: bool = False) -> "LocalRun":
-    """A run with the account of the environment.
+    """Open a run with the account from the environment.
 
     Args:
         options: how documents are recognised.
-        clock: the time to go by.
-        again: pay once more for what was recognised before.
+        clock: the clock.
+        again: recognise and pay again for documents that were recognised before.
 
     Raises:
         SetupFault: the folder for the jobs cannot be used.
@@ -97,8 +99,8 @@ def open_local_run(options: FileOptions, clock: Clock, *, again: bool = False) -
     return LocalRun(context, objects, again=again)
 
 
-class _Told(logging.Handler):
-    """Gives the warnings of the steps to a person, with the name of the document instead of its address."""
+class _WarningHandler(logging.Handler):
+    """Passes warnings of the steps to the user, with the document's name instead of its address."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
@@ -109,7 +111,7 @@ class _Told(logging.Handler):
 
 
 class _PageCount:
-    """How many documents are finished, and how many of their pages; for whoever watches."""
+    """Counts finished documents and pages, and reports them as progress."""
 
     def __init__(self, documents: int, watch: Callable[[Progress], None]) -> None:
         self._documents = documents
@@ -118,7 +120,7 @@ class _PageCount:
         self._pages: dict[Path, tuple[int, int]] = {}
 
     def note(self, local: LocalDocument, job: Job) -> None:
-        """Note how far a document is, by the record of its job."""
+        """Note a document's progress from its job record."""
         settled = sum(
             len(request.pages or ()) for request in job.requests if request.status in ("finished", "answered")
         )
@@ -127,7 +129,7 @@ class _PageCount:
         self._show()
 
     def deliver(self, local: LocalDocument, pages: int) -> None:
-        """Note that the result of a document is there."""
+        """Note that the result of a document was delivered."""
         self._pages[local.path] = pages, pages
 
     def finish(self) -> None:
@@ -148,7 +150,7 @@ class LocalRun:
     Args:
         context: the tools, over `objects`.
         objects: the store of the jobs.
-        again: pay once more for what was recognised before.
+        again: recognise and pay again for documents that were recognised before.
     """
 
     def __init__(self, context: RunContext, objects: FolderObjects, *, again: bool = False) -> None:
@@ -158,7 +160,7 @@ class LocalRun:
         self._names: dict[str, str] = {}
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._paid_now: set[str] = set()
-        self._ended: EndsRun | None = None  # what ends the command
+        self._ended: EndsRun | None = None  # the fault that ends the command
         self._count = _PageCount(0, lambda _progress: None)
         self._tell: Callable[[str], None] = lambda _sentence: None
 
@@ -168,29 +170,31 @@ class LocalRun:
         tell: Callable[[str], None],
         watch: Callable[[Progress], None],
     ) -> Iterator[FileResult]:
-        """Recognise documents; results come in the order of the documents, as soon as those before are finished.
+        """Recognise documents and yield results in the order of the documents.
 
         Args:
             documents: the documents.
-            tell: takes a sentence for a person.
-            watch: takes the progress.
+            tell: receives messages for the user.
+            watch: receives the progress.
 
         Raises:
-            EndsRun: the account is refused, or the set-up is wrong. What was sent is on record.
+            EndsRun: the account is rejected or the set-up is wrong. Everything sent is recorded.
             EndedAtOnce: interrupted twice.
         """
         context = self._context
-        _ = context.client  # a missing key is found here, before any work is begun
+        _ = context.client  # fail here, before any work, if the API key is missing
         self._objects.enlist(context.owner)
         self._count, self._tell = _PageCount(len(documents), watch), lambda sentence: tell(self._plain(sentence))
-        warnings, log = _Told(self._tell), logging.getLogger("tasks")
+        warnings, log = _WarningHandler(self._tell), logging.getLogger("tasks")
         log.addHandler(warnings)
         pool = ThreadPoolExecutor(context.options.workers)
         try:
             yield from self._in_order(pool, documents)
         except KeyboardInterrupt:
             try:
-                self._tell("ending; answers under way are paid for and waited for (Ctrl-C again does not wait)")
+                self._tell(
+                    "interrupted: waiting for answers that are already paid for (press Ctrl-C again to stop waiting)"
+                )
                 self._wind_up(pool)
             except KeyboardInterrupt:
                 raise EndedAtOnce from None
@@ -205,7 +209,7 @@ class LocalRun:
             self._objects.close()
 
     def _in_order(self, pool: ThreadPoolExecutor, documents: Sequence[LocalDocument]) -> Iterator[FileResult]:
-        calls = {pool.submit(self._one, each): number for number, each in enumerate(documents)}
+        calls = {pool.submit(self._one, document): number for number, document in enumerate(documents)}
         finished: dict[int, FileResult | None] = {}
         following = 0
         for call in as_completed(calls):
@@ -216,7 +220,7 @@ class LocalRun:
                 following += 1
                 if result is not None:
                     yield result
-        if self._ended is not None:  # the others ended by themselves; what they had finished counts
+        if self._ended is not None:  # the other documents have ended; those that finished count
             raise self._ended
 
     def _wind_up(self, pool: ThreadPoolExecutor) -> None:
@@ -228,16 +232,16 @@ class LocalRun:
         self._context.clock.end()
 
     def _plain(self, sentence: str) -> str:
-        return _ADDRESS.sub(lambda found: self._names.get(found[1], found[0]), sentence)
+        return _ADDRESS.sub(lambda match: self._names.get(match[1], match[0]), sentence)
 
     def _one(self, local: LocalDocument) -> FileResult | None:
-        """Recognise one document. None when the command was ended before."""
+        """Recognise one document; None if the command ended first."""
         outcomes: list[Outcome] = []
         reason, known = "", None
         try:
             for _ in range(_TRIES):
                 document = self._shown(local)
-                # The same bytes may lie in several places: recognised once, and delivered to each.
+                # Several files may have the same bytes: these are recognised once and delivered to each path.
                 with self._turns[document.key]:
                     known = self._known_since(document)
                     for outcome in self._worked(document, local):
@@ -261,7 +265,7 @@ class LocalRun:
         return FileResult(document=local.shown, kind="failed", reason=self._plain(reason), **_spent(outcomes))
 
     def _worked(self, document: Document, local: LocalDocument) -> Iterator[Outcome]:
-        """Bring the job to its end; what ends the command, and what nobody thought of, still tells what was spent."""
+        """Run the job to its end. A fault that ends the command, or an unexpected one, still yields what was spent."""
         try:
             yield from self._work(document, local)
         except Exception as error:
@@ -275,7 +279,7 @@ class LocalRun:
                 self._end()
 
     def _reason(self, document: Document, outcomes: Sequence[Outcome]) -> str:
-        """Why there is no result; nothing when there is one."""
+        """Why there is no result; empty if there is one."""
         ledger, identity = self._context.ledger, self._context.job_id(document)
         if ledger.done(identity) is not None:
             return ""
@@ -283,12 +287,12 @@ class LocalRun:
         if failed is not None:
             return failed.reason
         if outcomes and outcomes[-1].moved:
-            return "it changes while it is read: give the command again when it is written"
-        said = next((outcome.message for outcome in reversed(outcomes) if outcome.message), "")
-        return f"{said or 'another command gave it up'}; the same command goes on"
+            return "it keeps changing while it is read: run the command again when it is complete"
+        message = next((outcome.message for outcome in reversed(outcomes) if outcome.message), "")
+        return f"{message or 'another command gave it up'}; rerun the command to resume"
 
     def _shown(self, local: LocalDocument) -> Document:
-        """The file as a document of the store: its content decides what it is, whatever its name and wherever it is."""
+        """The file as a document of the store, identified by its content and not by its path."""
         with local.path.open("rb") as content:
             etag = hashlib.file_digest(content, "sha256").hexdigest()
             status = os.fstat(content.fileno())
@@ -297,20 +301,26 @@ class LocalRun:
         modified = datetime.fromtimestamp(status.st_mtime, UTC)
         return Document(bucket=_FILES, key=etag, etag=etag, size=status.st_size, last_modified=modified)
 
+    def is_known(self, local: LocalDocument) -> bool:
+        """Whether an earlier command recognised a document, and its result is still kept."""
+        document = self._shown(local)
+        done = self._context.ledger.done(self._context.job_id(document))
+        return done is not None and self._context.objects.exists(RESULTS, self._context.result_key(document))
+
     def _known_since(self, document: Document) -> datetime | None:
-        """When an earlier command recognised it, if it did, and that is not to be paid again."""
+        """When an earlier command recognised the document; None if it did not, or if it is to be paid for again."""
         context = self._context
         ledger, identity = context.ledger, context.job_id(document)
-        seen, done = ledger.entry("done", identity), ledger.done(identity)
-        if seen is not None and done is not None:
+        entry, done = ledger.entry("done", identity), ledger.done(identity)
+        if entry is not None and done is not None:
             if context.objects.exists(RESULTS, context.result_key(document)) and not self._pay_again(identity):
                 return None if identity in self._paid_now else done.finished_at
-            ledger.forget_done(identity, seen.etag)
+            ledger.forget_done(identity, entry.etag)
         self._paid_now.add(identity)
         return None
 
     def _work(self, document: Document, local: LocalDocument) -> Iterator[Outcome]:
-        """Bring the job to its end, from wherever an earlier command left it."""
+        """Run the job to its end from where an earlier command left it."""
         context = self._context
         ledger, identity = context.ledger, context.job_id(document)
         failed = ledger.failed(identity)
@@ -330,7 +340,7 @@ class LocalRun:
                     continue
                 if context.held_by_another(held.job):
                     if not waiting:
-                        self._tell(f"{local.shown}: another command works on it; its result is waited for")
+                        self._tell(f"{local.shown}: another command is working on it; waiting for its result")
                     waiting = True
                     self._rest(identity)
                     continue
@@ -342,7 +352,7 @@ class LocalRun:
             yield outcome
             if outcome.budget_used_up or outcome.set_aside or outcome.moved:
                 return
-            if outcome.kind == "later" and ledger.read(identity) is None:  # nothing could be sent
+            if outcome.kind == "later" and ledger.read(identity) is None:  # nothing was sent
                 return
             if outcome.kind in ("later", "skipped", "open"):
                 self._rest(identity)
@@ -351,29 +361,29 @@ class LocalRun:
         return self._again and job_id not in self._paid_now
 
     def _rest(self, job_id: str) -> None:
-        """Wait until the job wants to be looked at again.
+        """Wait until the job is due for the next step.
 
         Raises:
-            Cancelled: the command is being ended.
+            Cancelled: the command is shutting down.
         """
         context = self._context
         held = context.ledger.read(job_id)
         now = context.clock.now()
         step = None if held is None else context.next_step(held.job)
         until = (step.until if step else None) or now
-        if step is not None and step.holder is not None:  # who may be done, or killed, at any moment
+        if step is not None and step.holder is not None:  # the holder may finish or be killed at any moment
             until = min(until, now + timedelta(seconds=context.options.poll_seconds))
         seconds = (until - now).total_seconds()
         context.clock.sleep(min(max(seconds, _SHORTEST_REST), _LONGEST_REST))
 
     def _deliver(self, document: Document, local: LocalDocument) -> tuple[Path, int]:
-        """Copy the result to where it is wanted. Returns where it is, and its pages."""
+        """Copy the result to its output path, and return that path and the number of pages."""
         context = self._context
         key = context.result_key(document)
         described = context.objects.head(RESULTS, key)
         if described is None:
-            raise SetupFault(f"the result of {local.shown} is gone from {state_folder()}: give the command again")
-        # A name that nobody can have taken before; what lies in the shared temporary folder is for this user alone.
+            raise SetupFault(f"the result of {local.shown} is gone from {state_folder()}: run the command again")
+        # An unpredictable name; in the shared temporary folder, the file is readable by this user only.
         beside = local.output.with_name(f".bulk-ocr-{uuid.uuid4().hex}")
         try:
             os.close(
@@ -388,25 +398,28 @@ class LocalRun:
         except (Fault, OSError) as error:
             raise SetupFault(
                 f"its result cannot be written to {as_text(local.output)} ({words_of(error.__cause__ or error)}); "
-                "it is paid for and kept: give the command again, with another --output if need be"
+                "it is paid for and kept: run the command again, with another --output if necessary"
             ) from error
         finally:
             beside.unlink(missing_ok=True)
         if output != local.output:
-            self._tell(f"{as_text(local.output)} is the result of another document: that of {local.shown} is beside it")
+            self._tell(
+                f"{as_text(local.output)} is the result of another document; the result of {local.shown} "
+                f"is {output.name}"
+            )
         return output, int(described.metadata["pages"])
 
     def _put_in_place(self, beside: Path, document: Document, local: LocalDocument) -> Path:
-        """Give a result its name; one that another document's result has, or a file of somebody's, is left alone."""
+        """Move a result to its path; a path taken by another document's result or an unrelated file is left alone."""
         for output in numbered(local.output):
             if local.output_named or self._is_of(output, document, local):
                 beside.replace(output)
             else:
                 try:
-                    output.hardlink_to(beside)  # unlike a renaming, this never writes over anything
+                    output.hardlink_to(beside)  # unlike a rename, this never overwrites a file
                 except FileExistsError:
                     continue
-                except OSError:  # a file system without such links
+                except OSError:  # a file system without hard links
                     if os.path.lexists(output):
                         continue
                     beside.replace(output)
@@ -414,14 +427,14 @@ class LocalRun:
             body = delivered.model_dump_json().encode()
             self._context.objects.put(OUTPUTS, output_key(output), body, {}, JSON)
             return output
-        raise AssertionError("there is always a next number")
+        raise AssertionError("numbered() is infinite")
 
     def _is_of(self, output: Path, document: Document, local: LocalDocument) -> bool:
-        """Whether a result that was delivered before is of this document: of this file, or of the same bytes."""
+        """Whether an earlier delivered result belongs to this document: to the same path or the same bytes."""
         stored = self._context.objects.get(OUTPUTS, output_key(output))
         try:
             delivered = None if stored is None else Delivered.model_validate_json(stored.body)
-        except ValidationError:  # of another version of this program
+        except ValidationError:  # written by another version of this program
             return False
         if delivered is None:
             return False
@@ -429,13 +442,13 @@ class LocalRun:
 
 
 def output_key(output: Path) -> str:
-    """Under which key the record of a delivered result lies."""
+    """The key of the record of a delivered result."""
     return hashlib.sha256(os.fsencode(output)).hexdigest()
 
 
 def _spent(outcomes: Iterable[Outcome]) -> dict[str, int]:
-    seen = list(outcomes)
+    spent = list(outcomes)
     return {
-        "pages_sent": sum(outcome.pages_sent for outcome in seen),
-        "possible_duplicates": sum(outcome.possible_duplicates for outcome in seen),
+        "pages_sent": sum(outcome.pages_sent for outcome in spent),
+        "possible_duplicates": sum(outcome.possible_duplicates for outcome in spent),
     }

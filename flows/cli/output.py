@@ -20,6 +20,7 @@ from tasks.printable import printable, printable_json
 from tasks.report import RunReport
 
 _PIPE_WIDTH = 200
+SCHEMA_VERSION = 1  # of all that --json prints: it grows when a field changes its meaning or goes
 
 
 class Styled(NamedTuple):
@@ -109,7 +110,12 @@ def print_json(found: Shown | BaseModel) -> None:
     """Print one JSON object in a line."""
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")
     with writing():
-        print(printable_json(found.model_dump_json(), ascii_only=encoding != "utf8"), flush=True)
+        print(printable_json(_versioned(found.model_dump_json()), ascii_only=encoding != "utf8"), flush=True)
+
+
+def _versioned(text: str) -> str:
+    """A JSON object that begins with the version of its schema."""
+    return f'{{"schema_version":{SCHEMA_VERSION},{text[1:]}'
 
 
 def complain(message: str) -> None:

@@ -1,4 +1,4 @@
-"""The command `pdf`: searchable PDFs of results of earlier runs."""
+"""The command `pdf`: writes searchable PDFs for the results of earlier runs."""
 
 import hashlib
 import os
@@ -12,13 +12,15 @@ from cyclopts import Parameter
 from pydantic import BaseModel, Field
 from rich.console import Console
 
-from flows.cli.arguments import BLOCK, STORE_ENVIRONMENT, Json, StoreCredentials
+from flows.cli.arguments import BLOCK, STORE_ENVIRONMENT, DryRun, Json, Quiet, StoreCredentials, to_destination
+from flows.cli.dry_run import DryRunReport
 from flows.cli.help_groups import BUCKETS
 from flows.cli.local_files import as_text, temporary_folder
 from flows.cli.local_results import fetch_local_result, source_of_local
 from flows.cli.output import Page, complain, show
 from flows.cli.prefect_setup import prepare_for_blocks
 from flows.cli.progress import Display
+from flows.cli.result_store import named_place
 from flows.run.progress import Progress
 from tasks.access.open import storage_access
 from tasks.context import RunContext, accounts_of, store_of
@@ -42,40 +44,42 @@ class WrittenPdf(BaseModel):
 
     result: str
     pdf: str
-    pages: int = Field(0, description="0 where it was written to S3, or was there already")
+    pages: int = Field(0, description="0 if it was written to S3 or existed already")
     words: int = 0
-    text_only: str = Field("", description="why it shows nothing but text")
+    text_only: str = Field("", description="why it contains only text")
 
 
 class PdfReport(BaseModel):
-    """What was written."""
+    """The PDFs that were written."""
 
     written: list[WrittenPdf] = []
-    there_already: int = Field(0, description="of the same version of the result")
-    failed: dict[str, str] = Field({}, description="results of which none could be made, and why")
+    there_already: int = Field(0, description="PDFs that already matched the result's version")
+    failed: dict[str, str] = Field({}, description="results for which no PDF could be made, and why")
 
     def show(self, page: Page) -> None:
-        """Print for a person: the paths."""
-        for made in self.written:
-            page.say(made.pdf)
+        """Print the paths."""
+        for pdf in self.written:
+            page.say(pdf.pdf)
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class PdfArguments:
-    """Where results and documents lie, and with whose permission they are read."""
+    """Where results and documents are stored, and the credentials to read them."""
 
     destination: Annotated[
         str | None,
         Parameter(
             name=["--at", "--results"],
-            help="Where the results of a document in S3 lie, if a document is named: s3://bucket/prefix",
+            converter=to_destination,
+            help="The destination of the results, if a document in S3 is named: an address, or a place's name.",
         ),
     ] = None
     source: Annotated[SourceOptions, Parameter(name="source", group=BUCKETS, show_default=False)] = _AS_IT_IS
     bucket: Annotated[DestinationOptions, Parameter(name="destination", group=BUCKETS, show_default=False)] = AS_IT_IS
     credentials: Annotated[StoreCredentials, BLOCK] = STORE_ENVIRONMENT
     json: Json = False
+    quiet: Quiet = False
 
 
 def pdf(
@@ -88,31 +92,38 @@ def pdf(
         str | None,
         Parameter(
             name=["--output", "-o"],
-            help="A file for one PDF, or a folder for several; otherwise beside each result.",
+            help="A file for one PDF, or a folder for several. Default: beside each result.",
         ),
     ] = None,
     document: Annotated[
-        Path | None, Parameter(help="The document of the one result, where it is not known or has moved.")
+        Path | None, Parameter(help="The document of the one result, if it is unknown or has moved.")
     ] = None,
+    dry_run: DryRun = False,
     arguments: PdfArguments = PdfArguments(),  # frozen
 ) -> ExitStatus:
-    """Write searchable PDFs: the pages of documents as they are, with their recognised text to search and to copy.
+    """Write searchable PDFs: the original pages with their recognised text, for searching and copying.
 
-    Costs no page. PDFs keep their pages, pictures become pages; where a document is gone, changed or has no pages of
-    its own, the PDF shows its text alone and says so.
+    This costs no pages. PDFs keep their pages and pictures become pages. If a document is gone, has changed or has no
+    pages of its own, the PDF contains only its text, and the command says so.
     """
     report = PdfReport()
-    with Display(Console(stderr=True)) as display:
-        command = _Command(arguments, output, document, report)
+    where = named_place(where)
+    command = _Command(arguments, output, document, report)
+    if dry_run:
+        planned = list(command.targets(where))
+        found = DryRunReport(place=where, results=len(planned), writes=planned)
+        show(found, json=arguments.json)
+        return ExitStatus.DONE
+    with Display(Console(stderr=True), quiet=arguments.quiet) as display:
         for result in command.run(where):
             display.show(Progress(f"writing PDFs: {len(report.written)} so far, now {result}"))
     for result, why in report.failed.items():
         complain(f"{result}: {why}")
-    for made in report.written:
-        if made.text_only:
-            complain(f"{made.pdf} shows text only: {made.text_only}")
+    for written in report.written:
+        if written.text_only:
+            complain(f"{written.pdf} contains only text: {written.text_only}")
     if report.there_already:
-        complain(f"{report.there_already} PDFs were there already")
+        complain(f"{report.there_already} PDFs were already up to date")
     show(report, json=arguments.json)
     return ExitStatus.SOME_FAILED if report.failed else ExitStatus.DONE
 
@@ -121,10 +132,10 @@ class _Command:
     """One call of the command.
 
     Args:
-        arguments: where results and documents lie.
-        output: what was named for the PDFs.
-        document: what was named as the document.
-        report: takes up what is written.
+        arguments: where results and documents are stored.
+        output: the --output option.
+        document: the --document option.
+        report: collects what is written.
     """
 
     def __init__(self, arguments: PdfArguments, output: str | None, document: Path | None, report: PdfReport) -> None:
@@ -134,12 +145,40 @@ class _Command:
         self._report = report
         if output is not None and output.startswith(_SCHEME):
             raise SetupFault(
-                f"--output {output} is in S3: name a file or folder here, or leave --output out for PDFs beside the "
+                f"--output {output} is in S3: name a local file or folder, or omit --output to write PDFs beside the "
                 "results"
             )
 
+    def targets(self, where: str) -> Iterator[str]:
+        """Where the PDFs would be written.
+
+        Raises:
+            SetupFault: there is no such place.
+        """
+        if where.lower().startswith(_SCHEME):
+            address = self._result_of_document(where) or where
+            with self._context(address) as context:
+                for result in find_results(address, lambda: context.objects).files():
+                    if self._output is None and self._document is None:
+                        yield f"{result.address.removesuffix('.json')}.pdf"
+                    else:
+                        several = result.address != address
+                        yield as_text(self._place(Path(f"{result.document}.ocr.pdf"), several=several, result=result))
+            return
+        path = Path(where)
+        try:
+            results = list(find_results(where).files())
+        except SetupFault:
+            if not path.is_file():
+                raise
+            yield as_text(self._place(temporary_folder() / f"{path.stem}.ocr.pdf", several=False))
+            return
+        several = len(results) > 1 or path.is_dir()
+        for result in results:
+            yield as_text(self._place(_beside(Path(result.address)), several=several, result=result))
+
     def run(self, where: str) -> Iterator[str]:
-        """Write the PDFs; gives the address of each result before it is worked on."""
+        """Write the PDFs, and yield the address of each result before processing it."""
         if where.lower().startswith(_SCHEME):
             yield from self._in_s3(where)
         else:
@@ -159,11 +198,11 @@ class _Command:
                 beside = temporary_folder() / f"{where.stem}.ocr.pdf"
                 self._write(as_text(where), kept, _as_it_is(where), self._place(beside, several=False))
             return
-        found = list(results.files())
-        if not found:
-            raise SetupFault(f"there is no result in {as_text(where)}: name a result, or where results lie")
-        several = len(found) > 1 or where.is_dir()
-        for result in found:
+        result_files = list(results.files())
+        if not result_files:
+            raise SetupFault(f"there is no result in {as_text(where)}: name a result, or a folder with results")
+        several = len(result_files) > 1 or where.is_dir()
+        for result in result_files:
             yield result.address
             path = Path(result.address)
             source = source_of_local(path) if self._document is None else _as_it_is(self._document)
@@ -183,12 +222,12 @@ class _Command:
                     self._fetch_and_write(context, result, several=result.address != address)
             if not any_result:
                 raise SetupFault(
-                    f"there is no result at {where}: name a result or where results lie; for a document, name its "
-                    "destination as well, with --results"
+                    f"there is no result at {where}: name a result or a destination; for a document, also name its "
+                    "destination with --results"
                 )
 
     def _result_of_document(self, where: str) -> str | None:
-        """The address of a document's result, by the ledger of its destination."""
+        """The address of a document's result, from the ledger of its destination."""
         if self._arguments.destination is None:
             return None
         with self._context(self._arguments.destination) as context:
@@ -203,8 +242,8 @@ class _Command:
             done = context.ledger.done(job_id(document, context.options.model))
             if done is None:
                 raise SetupFault(
-                    f"{where}, as it is now, was not recognised for {self._arguments.destination}: "
-                    "'bulk-ocr run' does that"
+                    f"the current version of {where} has no result at {self._arguments.destination}: "
+                    "recognise it with 'bulk-ocr run'"
                 )
             return done.job.result
 
@@ -263,12 +302,12 @@ class _Command:
             return
         except OSError as error:
             raise SetupFault(
-                f"{as_text(to)} cannot be written ({error.strerror or error}): name another place with --output"
+                f"{as_text(to)} cannot be written ({error.strerror or error}): choose another path with --output"
             ) from error
         self._report.written.append(_written(name, to, made))
 
     def _place(self, beside: Path, *, several: bool, result: ResultFile | None = None) -> Path:
-        """Where a PDF goes: as it was named, or beside its result."""
+        """The path of a PDF: as given with --output, or beside its result."""
         if self._output is None:
             return beside
         output = Path(self._output)
@@ -291,7 +330,7 @@ def _beside(result: Path) -> Path:
 
 
 def _as_it_is(document: Path) -> Source:
-    """A document that was named, in the version that it has now."""
+    """The current version of the document given with --document."""
     try:
         with document.open("rb") as content:
             return Source(str(document), hashlib.file_digest(content, "sha256").hexdigest())

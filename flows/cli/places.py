@@ -1,12 +1,12 @@
-"""Names of places: what `places.yaml` calls a source and its destination, for commands that take either."""
+"""Names of places: what `bulk-ocr.toml` or `places.yaml` calls a source and its destination."""
 
-import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from flows.cli.configuration import Configuration, ConfiguredPlace, read_configuration
 from tasks.faults import SetupFault
 from tasks.store.location import Location
 
@@ -53,32 +53,71 @@ def destination_of(name_or_address: str) -> str:
     Raises:
         SetupFault: it is neither an address nor the name of a place.
     """
-    if "://" in name_or_address:
+    return _address(name_or_address, "destination")
+
+
+def source_of(name_or_address: str) -> str:
+    """The address of a source, which a person may call by the name of its place.
+
+    Raises:
+        SetupFault: it is neither an address nor the name of a place.
+    """
+    return _address(name_or_address, "source")
+
+
+def _address(name_or_address: str, side: Literal["source", "destination"]) -> str:
+    if "/" in name_or_address:
         return str(Location.parse(name_or_address))
-    places = known_places()
+    configuration = read_configuration()
+    places = _all_places(configuration)
     found = next((place for place in places if place.name == name_or_address), None)
     if found is not None:
-        return found.destination
+        return found.source if side == "source" else found.destination
     from tasks.steps.nearest import did_you_mean  # brings the clients of S3: not for a command that only shows its help
 
-    file, environment = _where()
+    file, environment = _where(configuration)
     nearest = did_you_mean(name_or_address, [place.name for place in places])
-    asked = f". Did you mean {nearest}?" if nearest else ""
-    there = f"no place of that name in {file} for {environment}" if places else f"there is no {file} with places"
-    raise SetupFault(f"'{name_or_address}' is no S3 address (s3://bucket/prefix), and {there}{asked}")
+    question = f". Did you mean {nearest}?" if nearest else ""
+    if not places:
+        unknown = f"there is no {file} with places"
+    elif configuration.places:
+        unknown = "no place of that name is configured"
+    else:
+        unknown = f"no place of that name in {file} for {environment}"
+    raise SetupFault(f"'{name_or_address}' is not an S3 address (s3://bucket/prefix), and {unknown}{question}")
 
 
 def known_places() -> list[Place]:
-    """The places of this environment, in the order of the file; none where there is no file.
+    """The places of `bulk-ocr.toml`, then those of `places.yaml` for this environment, in the order of the files.
 
-    The file is `deployments/places.yaml` below the working folder, or what BULK_OCR_PLACES names; the environment is
-    `local`, or what BULK_OCR_ENVIRONMENT names.
+    That file is `deployments/places.yaml` below the working folder, or what BULK_OCR_PLACES names; the environment is
+    `local`, or what BULK_OCR_ENVIRONMENT names. Where both files have a name, `bulk-ocr.toml` is meant.
 
     Raises:
-        SetupFault: the file cannot be read, or has no such environment.
+        SetupFault: a file cannot be read, or `places.yaml` has no such environment.
     """
-    file, environment = _where()
-    if not file.exists() and FILE_VARIABLE not in os.environ:
+    return _all_places(read_configuration())
+
+
+def _all_places(configuration: Configuration) -> list[Place]:
+    configured = [
+        Place(name=place.name, source=_parsed(place.source, place), destination=_parsed(place.destination, place))
+        for place in configuration.places.values()
+    ]
+    return configured + [place for place in _listed_places(configuration) if place.name not in configuration.places]
+
+
+def _parsed(address: str, place: ConfiguredPlace) -> str:
+    try:
+        return str(Location.parse(address))
+    except SetupFault as fault:
+        raise SetupFault(f"{place.origin}: {fault}") from fault
+
+
+def _listed_places(configuration: Configuration) -> list[Place]:
+    """The places of `places.yaml`; none where there is no such file, and none was named."""
+    file, environment = _where(configuration)
+    if not file.exists() and "places_file" not in configuration.settings:
         return []
     import yaml
 
@@ -92,23 +131,25 @@ def known_places() -> list[Place]:
         raise SetupFault(f"{file} has no environment '{environment}' (it has {names}): set {ENVIRONMENT_VARIABLE}")
     values = listed.environments[environment].values
     return [
-        Place(name=place.name, source=_filled(place.source, values), destination=_filled(place.destination, values))
+        Place(
+            name=place.name,
+            source=_filled(place.source, values, file),
+            destination=_filled(place.destination, values, file),
+        )
         for place in listed.places
         if place.only is None or environment in place.only
     ]
 
 
-def _where() -> tuple[Path, str]:
-    file = os.environ.get(FILE_VARIABLE)
-    return Path(file) if file else _FILE, os.environ.get(ENVIRONMENT_VARIABLE) or _ENVIRONMENT
+def _where(configuration: Configuration) -> tuple[Path, str]:
+    file = configuration.text("places_file")
+    return Path(file) if file else _FILE, configuration.text("environment") or _ENVIRONMENT
 
 
-def _filled(text: str, values: dict[str, str]) -> str:
+def _filled(text: str, values: dict[str, str], file: Path) -> str:
     def value(found: re.Match[str]) -> Any:
         if found[1] not in values:
-            raise SetupFault(
-                f"${{{found[1]}}} in '{text}' is none of the environment's values: add it in {_where()[0]}"
-            )
+            raise SetupFault(f"${{{found[1]}}} in '{text}' is none of the environment's values: add it in {file}")
         return values[found[1]]
 
     return str(Location.parse(_PLACEHOLDER.sub(value, text)))

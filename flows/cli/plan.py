@@ -4,7 +4,6 @@ import math
 import random
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,15 +11,14 @@ from pydantic import BaseModel, Field
 
 from flows.cli.figures import money
 from flows.cli.output import Page
+from flows.cli.plan_reading import look_into
 from tasks.access.open import storage_access
 from tasks.backfills.duration import duration, interval
 from tasks.backfills.figures import span
 from tasks.backfills.record import Backfill, Ceilings, Order, Pace, PartitionPlan, Planned, new_backfill
 from tasks.context import RunContext, accounts_of, store_of
-from tasks.documents.files.inspect import Inspected, InspectionLimits, inspect_document
-from tasks.documents.files.split import check_size
-from tasks.documents.files.text_pages import count_text_pages
-from tasks.faults import CredentialsRefused, DocumentChanged, DocumentFault, Fault, SetupFault
+from tasks.documents.files.inspect import Inspected
+from tasks.faults import DocumentChanged, DocumentFault, Fault, SetupFault
 from tasks.job.record import Document
 from tasks.options import Options, RunSettings
 from tasks.scratch import process_folder
@@ -41,7 +39,7 @@ class FormatSum(BaseModel):
     format: str
     documents: int = 0
     pages: int = Field(0, description="counted in the documents")
-    pages_estimated: int = Field(0, description="reckoned with where only the API can count")
+    pages_estimated: int = Field(0, description="estimated, because only the API can count them")
 
     def row(self) -> tuple[str, str, str]:
         """A row of a table: format, documents, pages; an estimate stands apart from what was counted."""
@@ -87,23 +85,26 @@ class PlanReport(BaseModel):
     done: int = 0
     open: int = 0
     failed_before: int = Field(0, description="a run leaves these alone: see 'failures' and 'retry'")
-    missing: int = Field(0, description="documents that were named, but do not exist or lie outside the source")
+    missing: int = Field(0, description="named documents that do not exist or are outside the source")
     missing_keys: list[str] = Field([], description=f"the first {LISTED} of those")
     bytes: int = Field(0, description="of the new documents")
     read: int = Field(0, description="new documents that were read to count their pages")
+    read_partly: int = Field(0, description="of those, large ones of which only what tells their pages was read")
     extrapolated: bool = Field(False, description="pages, requests and price are extrapolated from the documents read")
     pages: int = Field(0, description="pages to pay for, counted in the documents")
-    pages_estimated: int = Field(0, description="pages to pay for of documents whose pages only the API can count")
+    pages_estimated: int = Field(0, description="estimated pages to pay for, in documents that only the API can count")
     requests: int = Field(0, description="submissions at least")
     price_per_page: float
     price: float = Field(0, description="of all these pages")
-    text_pages: int = Field(0, description="pages that hold their text: --skip-text does not send them")
+    text_pages: int = Field(0, description="pages with a usable text layer: --skip-text does not send them")
     text_price: float = Field(0, description="what these pages cost without --skip-text")
-    skip_text: bool = Field(False, description="whether they are left out of the pages to pay for")
+    skip_text: bool = Field(False, description="whether they are excluded from the pages to pay for")
     formats: list[FormatSum] = Field([], description="of the documents read")
     failing: int = Field(0, description="new documents that would fail, of those read and those that need no reading")
     failures: list[FailingGroup] = []
-    not_read: int = Field(0, description="new documents that changed meanwhile or could not be read; not in the sums")
+    not_read: int = Field(
+        0, description="new documents that changed in the meantime or could not be read; not in the totals"
+    )
     nothing: str | None = Field(None, description="why there is no document at all, and what was meant, perhaps")
     not_read_because: str | None = Field(None, description="the first reason")
     pages_low: int | None = Field(None, description="where it was extrapolated: the pages are no fewer than these, and")
@@ -122,7 +123,7 @@ class PlanReport(BaseModel):
             f"{self.failed_before:,} failed before"
         )
         if self.missing:
-            say(f"{self.missing:,} documents that were named are not there, not in the source, or refused:", "bold")
+            say(f"{self.missing:,} named documents do not exist, are not in the source, or are unreadable:", "bold")
             for key in self.missing_keys[:_SHOWN]:
                 say(f"  {key}")
             if self.missing > _SHOWN:
@@ -136,7 +137,7 @@ class PlanReport(BaseModel):
             if group.count > len(group.documents):
                 say(f"  … and {group.count - len(group.documents):,} more")
         if self.not_read:
-            say(f"{self.not_read:,} documents could not be read, and are not in the sums: {self.not_read_because}")
+            say(f"{self.not_read:,} documents could not be read and are not in the totals: {self.not_read_because}")
         if self.extrapolated:
             say(
                 f"ESTIMATE from {self.read:,} documents chosen at random: only their pages were counted, and formats "
@@ -147,7 +148,9 @@ class PlanReport(BaseModel):
             page.table(self._partition_rows(), ("partition", "documents", "new", "pages", "price", "would fail"))
         say(f"pages to pay for: {self._pages()}; requests: at least {self.requests:,}")
         if self.new:
-            say(f"duration: at least {span(self.seconds)}; what decides about it is {self.bound_by}")
+            say(f"duration: at least {span(self.seconds)}, limited by {self.bound_by}")
+        if self.read_partly:
+            say(f"of {self.read_partly:,} large documents, only the page structure was read, and no text layers")
         if self.text_pages:
             about = "about " if self.extrapolated else ""
             tense = "saves" if self.skip_text else "would save"
@@ -207,7 +210,7 @@ def make_plan(
         readable = _Counted(_new(context, known, missing, report, partitions, tell))
         chosen = iter(readable) if sample is None else iter(evenly_chosen(readable, sample, random.Random(_SEED)))
         sums: dict[str, FormatSum] = {}
-        for document, look in several(lambda each: _look(context, each), chosen, settings.options.workers):
+        for document, look in several(lambda each: look_into(context, each), chosen, settings.options.workers):
             _add(report, sums, document, look, settings.options)
             partitions.add(document, look)
             tell(f"read {report.read:,} documents, {report.pages:,} pages")
@@ -400,35 +403,6 @@ def _fault_by_listing(context: RunContext, document: Document) -> DocumentFault 
     return None
 
 
-def _look(context: RunContext, document: Document) -> Inspected | Fault:
-    limits = context.options.limits
-    with context.scratch() as folder:
-        file = folder / "document"
-        try:
-            context.objects.fetch(document.bucket, document.key, document.etag, file)
-            looked = inspect_document(
-                file,
-                document.key,
-                InspectionLimits(limits.pixels, limits.dpi, context.options.refuse_restricted),
-            )
-            check_size(looked, document.size, limits.bytes)
-            looked = with_text_pages(file, looked, context.options)
-        except CredentialsRefused:
-            raise
-        except Fault as fault:
-            return fault
-    return looked
-
-
-def with_text_pages(file: Path, looked: Inspected, options: Options) -> Inspected:
-    """What is known of a document, with the pages that hold their text; where these are skipped, they do not count."""
-    text_pages = count_text_pages(file, looked, trust_ocr_layers=options.trust_ocr_layers)
-    if not text_pages or looked.pages is None:
-        return looked
-    left = looked.pages - text_pages if options.skip_text else looked.pages
-    return replace(looked, text_pages=text_pages, pages=left, estimate=left)
-
-
 def _add(
     report: PlanReport, sums: dict[str, FormatSum], document: Document, look: Inspected | Fault, options: Options
 ) -> None:
@@ -443,6 +417,7 @@ def _add(
         return
     form = sums.setdefault(look.form.name, FormatSum(format=look.form.name))
     form.documents += 1
+    report.read_partly += look.partly
     report.requests += requests_at_least(look, document.size, options)
     report.text_pages += look.text_pages
     if look.pages is None:

@@ -43,12 +43,14 @@ class Display:
             redirect_stdout=False,
             redirect_stderr=False,
         )
+        self._last: Progress | None = None
         self._task = self._bar.add_task("starting", total=None, details="")
 
     def show(self, progress: Progress) -> None:
         """Show how far it is."""
         details = f"documents, {progress.details}" if progress.details else "documents"
         with self._lock:
+            self._last = progress
             self._bar.update(
                 self._task,
                 description=progress.doing,
@@ -79,5 +81,7 @@ class Display:
         self._bar.start()
         return self
 
-    def __exit__(self, *_exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_exception: object) -> None:
         self._bar.stop()
+        if kind is not None and issubclass(kind, KeyboardInterrupt) and self._last is not None:
+            say_to(cast(TextIO, self._console.file), f"so far: {self._last.line()}")

@@ -7,9 +7,8 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 from pydantic import BaseModel, Field
 
-from flows.cli.arguments import LedgerArguments
+from flows.cli.arguments import DryRun, LedgerArguments
 from flows.cli.output import Page, complain, show
-from flows.cli.places import destination_of
 from flows.cli.prefect_setup import prepare_for_blocks
 from tasks.backfills.figures import dollars
 from tasks.faults import ExitStatus, RecordUnreadable, SetupFault
@@ -28,6 +27,7 @@ class Redone(BaseModel):
     """What `redo` did, or would do."""
 
     destination: str
+    dry_run: bool = Field(False, description="nothing was changed: this is what would be")
     documents: int
     pages: int = Field(description="to be paid for again")
     price: float = Field(description="dollars, of these")
@@ -35,6 +35,12 @@ class Redone(BaseModel):
 
     def show(self, page: Page) -> None:
         """Print for a person."""
+        if self.dry_run:
+            page.say(
+                f"{self.documents:,} documents with {self.pages:,} pages would be paid for again: {dollars(self.price)}"
+            )
+            page.say("dry run: nothing was changed")
+            return
         page.say(f"{self.opened:,} documents with {self.pages:,} pages ({dollars(self.price)}) are to be done again")
         page.say("Their results stay until the new ones are published. Go on with: bulk-ocr run, or backfill start")
 
@@ -45,22 +51,23 @@ def redo(
     include: Annotated[list[str] | None, Parameter(negative="", help="Only keys like this; repeatable.")] = None,
     key: Annotated[list[str] | None, Parameter(negative="", help="Only this document; repeatable.")] = None,
     partition: Annotated[list[str] | None, Parameter(negative="", help="Only this partition; repeatable.")] = None,
-    by: Annotated[str, Parameter(help="How partitions are told: year, month, modified or prefix:N.")] = "month",
+    by: Annotated[str, Parameter(help="How documents are divided: year, month, modified or prefix:N.")] = "month",
     below_confidence: Annotated[
         float | None,
         Parameter(
             validator=validators.Number(gt=0, lte=1),
-            help="Only documents whose words have a lower confidence than this, in the mean.",
+            help="Only documents whose words have a lower mean confidence.",
         ),
     ] = None,
-    failed: Annotated[bool, Parameter(negative="", help="Those that failed, from the beginning.")] = False,
+    failed: Annotated[bool, Parameter(negative="", help="Failed documents, from the beginning.")] = False,
+    dry_run: DryRun = False,
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask.")] = False,
-    price: Annotated[float, Parameter(help="Dollars a page.")] = PRICE_PER_PAGE,
+    price: Annotated[float, Parameter(name=["--price-per-page", "--price"], help="Dollars a page.")] = PRICE_PER_PAGE,
 ) -> ExitStatus:
-    """Have finished documents recognised again, and pay for them again: the next run sends them.
+    """OCR finished documents again, and pay for them again: the next run submits them.
 
-    Says what that costs, and asks. The old results stay in their place until the new ones are published, and what was
-    on record about them is kept under _jobs/earlier/.
+    Shows the price and asks. The old results stay until the new ones are published, and their records are kept under
+    _jobs/earlier/.
     """
     prepare_for_blocks(arguments.credentials)
     from tasks.access.open import open_results
@@ -69,7 +76,7 @@ def redo(
         raise SetupFault(
             "say which documents to do again: --include, --key, --partition, --below-confidence or --failed"
         )
-    place = Location.parse(destination_of(arguments.destination))
+    place = Location.parse(arguments.destination)
     objects = open_results(arguments.credentials, _READERS, arguments.bucket)
     if (why := why_no_ledger(objects, place)) is not None:
         raise SetupFault(why)
@@ -82,12 +89,17 @@ def redo(
     if not chosen:
         raise SetupFault(f"no document at {place} is meant by that; nothing is done again")
     pages = sum(record.pages if isinstance(record, DoneJob) else record.job.pages or 0 for _, record in chosen)
-    report = Redone(destination=str(place), documents=len(chosen), pages=pages, price=round(pages * price, 6))
+    report = Redone(
+        destination=str(place), dry_run=dry_run, documents=len(chosen), pages=pages, price=round(pages * price, 6)
+    )
+    if dry_run:
+        show(report, json=arguments.json)
+        return ExitStatus.DONE
     question = f"{len(chosen):,} documents with {pages:,} pages are paid for again: {dollars(report.price)}"
     if not yes:
         if not sys.stdin.isatty():
-            raise SetupFault(f"{question}. Give --yes to go on; nobody can be asked here")
-        complain(f"{question}. Go on? [y/N]")
+            raise SetupFault(f"{question}; pass --yes to confirm, since there is no terminal to ask at")
+        complain(f"{question}. Continue? [y/N]")
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             complain("nothing was changed")
             return ExitStatus.SOME_FAILED

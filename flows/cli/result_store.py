@@ -45,9 +45,9 @@ def named_place(name_or_address: str) -> str:
 
 
 @contextmanager
-def counting(doing: str) -> Iterator[Callable[[int], None]]:
+def counting(doing: str, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
     """Show how many results are finished, for as long as it lasts."""
-    with Display(Console(stderr=True)) as display:
+    with Display(Console(stderr=True), quiet=quiet) as display:
         display.show(Progress(doing))
         yield lambda finished: display.show(Progress(f"{doing}: {finished} results so far"))
 

@@ -1,4 +1,4 @@
-"""One document's history, for the command `show`: read from its records; the catalogue finds the older ones."""
+"""The command `show`: one document's history, from its ledger records and, for older versions, the catalogue."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from flows.cli.catalogue import READERS, catalogue_of
 from flows.cli.figures import money, number, share, span
 from flows.cli.output import Page
 from flows.cli.places import destination_of, known_places
-from flows.cli.run_links import RunLink, run_link
+from flows.run.run_links import RunLink, run_link
 from tasks.access.open import open_results
 from tasks.catalogue.catalogue import Catalogue
 from tasks.catalogue.queries import document_ids, names_like, rows_of_document
@@ -33,21 +33,21 @@ from tasks.store.object_store import Described, ObjectStore
 from tasks.store.settings import DestinationOptions
 
 _NEAREST = 3
-_JOB, _SOURCE = "bulk-ocr-job", "source"  # of a result's metadata
+_JOB, _SOURCE = "bulk-ocr-job", "source"  # keys of a result's metadata
 
 
 class SpentRequest(BaseModel):
     """A submission of the document's pages."""
 
-    id: str | None = Field(description="the API's; None where its answer was lost")
+    id: str | None = Field(description="the API's request id; None if its answer was lost")
     pages: str
     sent_at: datetime
-    finished_at: datetime | None = Field(None, description="by the API's own word")
+    finished_at: datetime | None = Field(None, description="as reported by the API")
     run: str | None
     run_url: str | None
     status: str
     note: str = ""
-    cost: float | None = Field(description="dollars; None where the record knows no price")
+    cost: float | None = Field(description="dollars; None if the record has no price")
 
 
 class JobHistory(BaseModel):
@@ -59,7 +59,7 @@ class JobHistory(BaseModel):
     answer_schema: str | None
     text_layers: str | None = None
     version: str = Field(description="the document's ETag")
-    is_current: bool | None = Field(description="whether the document still is that version; None where nobody knows")
+    is_current: bool | None = Field(description="whether this is the document's current version; None if unknown")
     result: str
     claimed_at: datetime | None = None
     ended_at: datetime | None = None
@@ -70,8 +70,8 @@ class JobHistory(BaseModel):
     measured: Measured | None = None
     sources: PageSources | None = None
     durations: Durations | None = None
-    cost: float | None = Field(None, description="dollars for all that the API accepted")
-    possible_cost: float | None = Field(None, description="dollars for pages whose answer was lost, on top of that")
+    cost: float | None = Field(None, description="dollars for all pages that the API accepted")
+    possible_cost: float | None = Field(None, description="additional dollars if pages with a lost answer were billed")
     possible_duplicates: int = 0
     requests: list[SpentRequest] = []
     code: str | None = None
@@ -79,11 +79,11 @@ class JobHistory(BaseModel):
     next: str
 
     def show(self, page: Page) -> None:
-        """Print for a person."""
+        """Print as text."""
         schema = f", schema {self.answer_schema}" if self.answer_schema else ""
         schema += f", {self.text_layers}" if self.text_layers else ""
-        old = "" if self.is_current is not False else " (an earlier version of the document)"
-        page.say(f"{self.state}: model {self.model}{schema}, version {self.version}{old}", "bold")
+        earlier = "" if self.is_current is not False else " (an earlier version of the document)"
+        page.say(f"{self.state}: model {self.model}{schema}, version {self.version}{earlier}", "bold")
         lines = [
             ("result", self.result if self.state == "done" else ""),
             ("why", f"{self.code}: {self.reason}" if self.code else self.reason or ""),
@@ -99,7 +99,7 @@ class JobHistory(BaseModel):
         ]
         page.table([(f"  {name}", text) for name, text in lines if text])
         if self.requests:
-            page.table([_request_row(each, self.run) for each in self.requests], _REQUEST_HEADER)
+            page.table([_request_row(request, self.run) for request in self.requests], _REQUEST_HEADER)
 
     def _pages(self) -> str:
         if self.pages is None:
@@ -111,7 +111,7 @@ class JobHistory(BaseModel):
         if self.sources and self.sources.reused:
             parts.append("copied from a document with the same bytes")
         if self.sources and self.sources.text_layer:
-            parts.append(f"{number(self.sources.text_layer)} from the document's own text")
+            parts.append(f"{number(self.sources.text_layer)} from the document's text layer")
         return "; ".join(parts)
 
     def _confidence(self) -> str:
@@ -133,21 +133,22 @@ class JobHistory(BaseModel):
         if took is None:
             return ""
         return (
-            f"{span(took.waiting)} waiting for us, {span(took.at_api)} at the API, {span(took.collecting)} collecting"
+            f"{span(took.waiting)} waiting to be sent, {span(took.at_api)} at the API, "
+            f"{span(took.collecting)} collecting"
         )
 
 
 class DocumentHistory(BaseModel):
-    """What is known of a document."""
+    """The history of a document."""
 
     document: str
     destination: str
-    version_now: str | None = Field(description="its ETag now; None where it is gone or may not be looked at")
+    version_now: str | None = Field(description="its current ETag; None if it is gone or cannot be read")
     jobs: list[JobHistory]
     note: str = ""
 
     def show(self, page: Page) -> None:
-        """Print for a person."""
+        """Print as text."""
         page.say(self.document, "bold")
         for job in self.jobs:
             job.show(page)
@@ -159,7 +160,7 @@ _REQUEST_HEADER = ("  request", "pages", "sent", "finished at the API", "cost", 
 
 
 def _request_row(request: SpentRequest, run: str | None) -> tuple[str, ...]:
-    """A row of a table; the run only where it is another than the job's."""
+    """A table row; the run is shown only if it differs from the job's."""
     return (
         f"  {request.id or '(answer lost)'}",
         request.pages,
@@ -181,13 +182,13 @@ def read_document(
     """Read a document's history.
 
     Args:
-        document: its address, its result's, or its key where the destination is named.
-        destination: where results and ledger lie, or the name of its place; found out when left out.
-        credentials: where those for S3 are.
-        bucket: how the destination's bucket is used.
+        document: its address, its result's address, or its key if a destination is given.
+        destination: the S3 prefix of results and ledger, or the name of a place; inferred if omitted.
+        credentials: where the S3 credentials come from.
+        bucket: settings of the destination's bucket.
 
     Raises:
-        SetupFault: there is no such document; says which are most like it.
+        SetupFault: there is no such document; the message suggests the closest names.
     """
     objects = open_results(credentials, READERS, bucket)
     address, place = _located(objects, document, destination)
@@ -197,27 +198,27 @@ def read_document(
 
 
 def _located(objects: ObjectStore, document: str, destination: str | None) -> tuple[str, Location]:
-    """The document's address or key, and the destination whose ledger knows it."""
+    """The document's address or key, and the destination whose ledger has it."""
     place = None if destination is None else Location.parse(destination_of(destination))
     if "://" not in document:
         if place is None:
             raise SetupFault(
-                f"'{document}' is no address (s3://bucket/key): give one, or name the destination with --at"
+                f"'{document}' is not an address (s3://bucket/key): give an address, or a destination with --at"
             )
         return document, place
     bucket, key = object_address(document)
     if is_output(key):
         result = objects.head(bucket, key)
         if result is not None and _SOURCE in result.metadata:
-            found = _ledger_above(objects, bucket, key) or place
-            if found is not None:
-                return unquote(result.metadata[_SOURCE]), found
+            ledger_place = _ledger_above(objects, bucket, key) or place
+            if ledger_place is not None:
+                return unquote(result.metadata[_SOURCE]), ledger_place
     if place is None:
         place = _place_of(bucket, key)
     if place is None:
         raise SetupFault(
-            f"which destination has the result of {document}? Name it with --at s3://bucket/prefix, or give "
-            "the address of the result"
+            f"the destination of {document} is unknown: give it with --at s3://bucket/prefix, or give "
+            "the result's address"
         )
     return document, place
 
@@ -227,14 +228,14 @@ def _ledger_above(objects: ObjectStore, bucket: str, key: str) -> Location | Non
     folder = key
     while folder:
         folder = folder.rpartition("/")[0]
-        found = Location(bucket, f"{folder}/" if folder else "")
-        if next(objects.list(bucket, found.key(LEDGER_FOLDER)), None) is not None:
-            return found
+        candidate = Location(bucket, f"{folder}/" if folder else "")
+        if next(objects.list(bucket, candidate.key(LEDGER_FOLDER)), None) is not None:
+            return candidate
     return None
 
 
 def _place_of(bucket: str, key: str) -> Location | None:
-    """The destination of the place whose source holds a document; the innermost, where one lies in another."""
+    """The destination of the place whose source contains a document; the innermost if sources are nested."""
     inside: list[tuple[int, str]] = []
     for place in known_places():
         source = Location.parse(place.source)
@@ -262,29 +263,31 @@ class _Reader:
         ids = [] if now is None else [self._id(now, named)]
         try:
             with catalogue_of(self._objects, self._place) as catalogue:
-                named = self._meant(catalogue, named)
+                named = self._resolve(catalogue, named)
                 now = self._version_now(named)
                 ids = document_ids(catalogue, named) + ([] if now is None else [self._id(now, named)])
                 older = rows_of_document(catalogue, named)
         except SetupFault as fault:
             if "DuckDB" not in str(fault):
                 raise
-            note = f"Only the present version under the model '{DEFAULT_MODEL}' was looked up: {fault}"
+            note = f"Only the current version under the model '{DEFAULT_MODEL}' was looked up: {fault}"
         version = None if now is None else now.etag
-        jobs = [job for each in dict.fromkeys(ids) for job in self._jobs(each, version)]
+        jobs = [job for identity in dict.fromkeys(ids) for job in self._jobs(identity, version)]
         shown = {job.id for job in jobs}
         shown_ends = {(job.id, job.ended_at) for job in jobs}
         for row in older:
             if (row.id, _aware(row.ended_at)) not in shown_ends:
                 jobs.append(self._of_row(row, version, replaced=row.id in shown))
         if not jobs:
-            there = "it is new, and no run has met it" if now is not None else "there is no such document now"
-            raise SetupFault(f"the ledger at {self._place} knows nothing of {named}: {there}. {note}".rstrip())
+            explanation = (
+                "it is new and no run has seen it yet" if now is not None else "there is no such document in the source"
+            )
+            raise SetupFault(f"the ledger at {self._place} has no record of {named}: {explanation}. {note}".rstrip())
         jobs.sort(key=lambda job: job.claimed_at or datetime.max.replace(tzinfo=UTC), reverse=True)
         return DocumentHistory(document=named, destination=str(self._place), version_now=version, jobs=jobs, note=note)
 
-    def _meant(self, catalogue: Catalogue, named: str) -> str:
-        """The address of the document that somebody named by its address, its key or its path in the source."""
+    def _resolve(self, catalogue: Catalogue, named: str) -> str:
+        """Resolve an address, a key or a path in the source to the document's address."""
         if "://" in named and (document_ids(catalogue, named) or self._version_now(named) is not None):
             return named
         rows = catalogue.database.rows(
@@ -292,14 +295,14 @@ class _Reader:
             "SELECT document, key, path FROM underway) WHERE key = ? OR path = ? ORDER BY 1 LIMIT 10",
             [named, named],
         )
-        found = [str(row["document"]) for row in rows]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise SetupFault(f"'{named}' may be any of {', '.join(found)}: give the address")
+        addresses = [str(row["document"]) for row in rows]
+        if len(addresses) == 1:
+            return addresses[0]
+        if addresses:
+            raise SetupFault(f"'{named}' is ambiguous; give one of these addresses: {', '.join(addresses)}")
         nearest = names_like(catalogue, named, _NEAREST)
-        asked = f". Did you mean {' or '.join(nearest)}?" if nearest else ""
-        raise SetupFault(f"the ledger at {self._place} knows no document '{named}'{asked}")
+        suggestion = f". Did you mean {' or '.join(nearest)}?" if nearest else ""
+        raise SetupFault(f"the ledger at {self._place} has no document '{named}'{suggestion}")
 
     def _version_now(self, document: str) -> Described | None:
         if "://" not in document:
@@ -307,7 +310,7 @@ class _Reader:
         try:
             bucket, key = object_address(document)
             return self._objects.head(bucket, key, document=True)
-        except Fault:  # another account's bucket, perhaps: its present version is not known
+        except Fault:  # perhaps a bucket of another account: the current version is unknown
             return None
 
     @staticmethod
@@ -343,7 +346,7 @@ class _Reader:
                 run_url=self._link(note.flow_run),
                 ended_at=note.noted_at,
                 reason=note.reason,
-                next="each run tries it once more",
+                next="the next run tries it again",
             )
 
     def _of_done(self, done: DoneJob, version: str | None) -> JobHistory:
@@ -399,11 +402,11 @@ class _Reader:
 
     def _requests(self, job: Job) -> list[SpentRequest]:
         known = {request.id: request for request in job.requests}
-        found = []
+        submissions = []
         for spend in spends(job):
             request = known.get(spend.request or "")
             status = request.status if request else "accepted" if spend.accepted else "answer lost: may be billed"
-            found.append(
+            submissions.append(
                 SpentRequest(
                     id=spend.request,
                     pages=str(request.pages) if request and request.pages else f"{spend.pages} pages",
@@ -416,10 +419,10 @@ class _Reader:
                     cost=spend.cost,
                 )
             )
-        return found
+        return submissions
 
     def _of_row(self, row: Row, version: str | None, *, replaced: bool) -> JobHistory:
-        """What the catalogue still knows of a record that is gone."""
+        """The history of a record that is gone from the ledger, as the catalogue remembers it."""
         return JobHistory(
             id=row.id,
             state="replaced",
@@ -445,5 +448,5 @@ class _Reader:
 
 
 def _aware(moment: datetime | None) -> datetime | None:
-    """A moment of the catalogue, which are UTC without saying so."""
+    """Add UTC to a timestamp of the catalogue, whose timestamps are naive UTC."""
     return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)

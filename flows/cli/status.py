@@ -1,4 +1,4 @@
-"""What the ledger says, for the command `status`. No flow: it reads, and changes nothing."""
+"""The command `status`: counts the ledger. It runs no flow and changes nothing."""
 
 import tempfile
 from collections import Counter
@@ -35,11 +35,11 @@ from tasks.upstage.limits import PRICE_PER_PAGE, RESULT_DAYS
 
 _SHOWN = 20
 _READERS = 16
-_MOST_RECORDS = 5_000  # to read for the sums; a look should not take minutes
+_MOST_RECORDS = 5_000  # read for the totals; the command should not take minutes
 
 
 class OpenJob(BaseModel):
-    """An open job as a person asks for it."""
+    """An open job, as shown to an operator."""
 
     document: str
     age_seconds: float
@@ -50,7 +50,7 @@ class OpenJob(BaseModel):
 
 
 class AsideJob(BaseModel):
-    """A document that was set aside, as a person asks for it."""
+    """A document that was set aside, as shown to an operator."""
 
     document: str
     reason: str
@@ -65,50 +65,50 @@ class LedgerStatus(BaseModel):
     done: int
     failed: int
     open: int
-    aside: int = Field(0, description="set aside: no run could do anything for them, and a person has to help")
-    moved: int = Field(0, description="documents that went from one state to another while they were counted")
-    possible_duplicates: int = Field(description="of the open jobs")
-    unreadable: int = Field(0, description="open jobs whose records are of another version of this program")
-    expiring: int = Field(description=f"open jobs whose results the API forgets within days ({RESULT_DAYS} in all)")
-    pages: int | None = Field(None, description="pages of the done documents; None where they were not added up")
-    pages_sent: int | None = Field(None, description="pages that the API accepted, for whatever became of them")
-    cost: float | None = Field(None, description="dollars for those")
+    aside: int = Field(0, description="set aside: no run can process them until an operator acts")
+    moved: int = Field(0, description="documents that changed state during the count")
+    possible_duplicates: int = Field(description="submissions of open jobs that may be billed twice")
+    unreadable: int = Field(0, description="open jobs with records of another version of this program")
+    expiring: int = Field(description=f"open jobs whose results the API deletes within days ({RESULT_DAYS} in all)")
+    pages: int | None = Field(None, description="pages of the done documents; None if not added up")
+    pages_sent: int | None = Field(None, description="pages that the API accepted, whatever the outcome")
+    cost: float | None = Field(None, description="dollars for those pages")
     possible_pages: int | None = Field(None, description="pages whose answer was lost: they may be billed as well")
-    no_sums: str = Field("", description="why pages and money were not added up, if they were not")
-    waiting_for: str = Field("", description="what the open jobs wait for")
-    workers: int = Field(0, description="processes at work on the destination")
-    oldest: list[OpenJob] = Field(description=f"the open jobs that have waited longest, {_SHOWN} at most")
-    set_aside: list[AsideJob] = Field([], description=f"documents that were set aside, {_SHOWN} at most")
+    no_sums: str = Field("", description="why pages and cost were not added up; empty if they were")
+    waiting_for: str = Field("", description="what the open jobs are waiting for")
+    workers: int = Field(0, description="processes working on the destination")
+    oldest: list[OpenJob] = Field(description=f"the oldest open jobs, at most {_SHOWN}")
+    set_aside: list[AsideJob] = Field([], description=f"documents that were set aside, at most {_SHOWN}")
 
     @property
     def exit_status(self) -> ExitStatus:
-        """What the command's exit status is after this."""
+        """The command's exit status for this report."""
         unfinished = self.failed or self.aside or self.open or self.unreadable
         return ExitStatus.SOME_FAILED if unfinished else ExitStatus.DONE
 
     def show(self, page: Page) -> None:
-        """Print for a person."""
+        """Print as text."""
         aside = f", {self.aside} set aside" if self.aside else ""
-        moved = f" ({self.moved} of them moved on while they were counted)" if self.moved else ""
+        moved = f" ({self.moved} changed state during the count)" if self.moved else ""
         page.say(f"{self.done} done, {self.failed} failed, {self.open} open{aside} at {self.destination}{moved}")
         if self.pages is not None and self.cost is not None:
             lost = f"; {self.possible_pages:,} more may be billed" if self.possible_pages else ""
             page.say(f"{self.pages:,} pages published; {self.pages_sent:,} pages paid for, {money(self.cost)}{lost}")
         elif self.no_sums:
-            page.say(f"pages and money: {self.no_sums}")
+            page.say(f"pages and cost: {self.no_sums}")
         if self.waiting_for:
             workers = f"{self.workers} workers" if self.workers != 1 else "1 worker"
             page.say(f"{self.waiting_for} ({workers} at work)")
         if self.open and not self.workers:
-            page.say(f"nobody is at work: go on with 'bulk-ocr collect {self.destination}', or wait for its schedule")
+            page.say(f"no worker is running: run 'bulk-ocr collect {self.destination}', or wait for its schedule")
         if self.expiring:
             page.say(
-                f"warning: the API soon forgets the results of {self.expiring} open jobs; "
+                f"warning: the API will soon delete the results of {self.expiring} open jobs; "
                 f"run 'bulk-ocr collect {self.destination}' now",
                 "bold red",
             )
         if self.unreadable:
-            page.say(f"{self.unreadable} records are of another version of this program and were left alone")
+            page.say(f"{self.unreadable} records belong to another version of this program and were left alone")
         if self.possible_duplicates:
             page.say(f"{self.possible_duplicates} submissions of open jobs may be paid for twice")
         if self.oldest:
@@ -124,26 +124,26 @@ class LedgerStatus(BaseModel):
 
 
 class Statuses(BaseModel):
-    """Several ledgers."""
+    """The status of several ledgers."""
 
     places: list[LedgerStatus]
-    unused: list[str] = Field([], description="places whose destination has no ledger: no run has met them yet")
-    troubles: list[str] = Field([], description="places that could not be looked at, and why")
+    unused: list[str] = Field([], description="places whose destination has no ledger: no run has used them yet")
+    troubles: list[str] = Field([], description="places that could not be read, and why")
 
     @property
     def exit_status(self) -> ExitStatus:
-        """What the command's exit status is after this."""
+        """The command's exit status for this report."""
         every = [status.exit_status for status in self.places]
         return ExitStatus.SOME_FAILED if any(every) or self.troubles else ExitStatus.DONE
 
     def show(self, page: Page) -> None:
-        """Print for a person."""
+        """Print as text."""
         for place, status in enumerate(self.places):
             if place:
                 page.say("")
             status.show(page)
         for name in self.unused:
-            page.say(f"{name}: no run has met it yet")
+            page.say(f"{name}: no run has used it yet")
         for trouble in self.troubles:
             page.say(trouble, "bold red")
 
@@ -154,35 +154,35 @@ def read_statuses(
     """Count several ledgers.
 
     Args:
-        names: destinations or names of places; every place there is when there are none.
-        credentials: where those for S3 are.
-        bucket: how the destinations' buckets are used.
+        names: destinations or names of places; all places if empty.
+        credentials: where the S3 credentials come from.
+        bucket: settings of the destinations' buckets.
 
     Raises:
-        SetupFault: a name is none, there is no place at all, or S3 refuses us altogether.
+        SetupFault: a name is unknown, there are no places, or S3 rejects the credentials.
     """
-    found = Statuses(places=[])
+    statuses = Statuses(places=[])
     if names:
         wanted = [(name, destination_of(name)) for name in names]
     else:
         wanted = [(place.name, place.destination) for place in known_places()]
         if not wanted:
             raise SetupFault(
-                "which destination? Name it as s3://bucket/prefix, or list places in deployments/places.yaml"
+                "no destination was given: name one as s3://bucket/prefix, or list places in deployments/places.yaml"
             )
     objects = open_results(credentials, _READERS, bucket)
     for name, destination in dict(wanted).items():
         place = Location.parse(destination)
         try:
             if not names and why_no_ledger(objects, place) is not None:
-                found.unused.append(f"{name} ({place})")
+                statuses.unused.append(f"{name} ({place})")
             else:
-                found.places.append(read_status(destination, credentials=credentials, bucket=bucket, sums=True))
+                statuses.places.append(read_status(destination, credentials=credentials, bucket=bucket, sums=True))
         except CredentialsRefused:
             raise
-        except Fault as fault:  # one place's trouble does not hide the others
-            found.troubles.append(f"{name}: {fault}")
-    return found
+        except Fault as fault:  # a fault of one place does not hide the others
+            statuses.troubles.append(f"{name}: {fault}")
+    return statuses
 
 
 def read_status(
@@ -196,14 +196,14 @@ def read_status(
     """Count the ledger of a destination and read its open jobs.
 
     Args:
-        destination: where results and ledger lie.
-        now: the time to reckon ages by; the clock's when left out.
-        credentials: where those for S3 are.
-        bucket: how the destination's bucket is used.
-        sums: also add up pages and money, from the catalogue.
+        destination: the S3 prefix of results and ledger.
+        now: the time to compute ages from; defaults to the current time.
+        credentials: where the S3 credentials come from.
+        bucket: settings of the destination's bucket.
+        sums: also add up pages and cost, from the catalogue.
 
     Raises:
-        SetupFault: there is no such bucket or no ledger, or it may not be read.
+        SetupFault: the bucket or the ledger does not exist or cannot be read.
     """
     place, objects = Location.parse(destination), open_results(credentials, _READERS, bucket)
     if (why := why_no_ledger(objects, place)) is not None:
@@ -213,11 +213,14 @@ def read_status(
 
 
 def _sums(objects: ObjectStore, place: Location) -> dict[str, Any]:
-    """Pages and money, where the catalogue tells them without reading the whole ledger."""
+    """Pages and cost, if the catalogue has them without reading the whole ledger."""
     try:
         with open_catalogue(objects, place, most=_MOST_RECORDS) as catalogue:
             if catalogue.unread:
-                return {"no_sums": f"run 'bulk-ocr usage {place}' once, which reads {catalogue.unread:,} records"}
+                return {
+                    "no_sums": f"not in the catalogue yet; run 'bulk-ocr usage {place}' once, which reads "
+                    f"{catalogue.unread:,} records"
+                }
             (spent,) = usage(catalogue, None, PRICE_PER_PAGE) or (Usage(""),)
             pages = totals(catalogue).pages
     except SetupFault as fault:
@@ -231,18 +234,18 @@ def _sums(objects: ObjectStore, place: Location) -> dict[str, Any]:
 
 
 def status_of(objects: ObjectStore, destination: Location, now: datetime) -> LedgerStatus:
-    """The same for a ledger in a store.
+    """Count a ledger in an object store.
 
-    Every document that has a job when this begins is counted once, however it moves on meanwhile: the states that it
-    can leave are listed before those that it can come to, open jobs once more in the end, and what was open and is not
-    any more is looked up by itself.
+    Every document that has a job at the start is counted once, even if it changes state meanwhile: states that a job
+    can leave are listed before the states it can enter, open jobs are listed again at the end, and a job that is no
+    longer open is looked up individually.
     """
     ledger = Ledger(objects, destination)
     with tempfile.TemporaryDirectory(dir=process_folder()) as folder, KnownJobs(Path(folder)) as known:
         known.load(ledger, ("failed", "open", "failed", "done"))
         open_before = set(known.in_state("open"))
         opened = _read_open(ledger, known)
-        for job_id in set(known.in_state("open")) - opened.ids:  # it was open a moment ago
+        for job_id in set(known.in_state("open")) - opened.ids:  # it was open when the count began
             known.settle(job_id, _state_now(ledger, job_id))
         open_now = set(known.in_state("open"))
         aside = _aside(AsideNotes(objects, destination), known)
@@ -268,7 +271,7 @@ def status_of(objects: ObjectStore, destination: Location, now: datetime) -> Led
 
 @dataclass
 class _Opened:
-    """The jobs that are open, and their records as far as this version can read them."""
+    """The open jobs, with the records that this version can read."""
 
     ids: set[str] = field(default_factory=set)
     jobs: list[Job] = field(default_factory=list)
@@ -286,7 +289,7 @@ def _read_open(ledger: Ledger, known: KnownJobs) -> _Opened:
     opened = _Opened()
     for job_id, held in several(read, (entry.id for entry in ledger.entries("open")), _READERS):
         if held is None or (isinstance(held, Held) and held.job.closed is not None):
-            continue  # on its way; whoever closes it has written before where it is going
+            continue  # being closed; the closing worker has already written the record of its new state
         if known.state(job_id) in ("done", "failed") and _is_leftover(ledger, job_id, held):
             continue
         opened.ids.add(job_id)
@@ -297,7 +300,7 @@ def _read_open(ledger: Ledger, known: KnownJobs) -> _Opened:
 
 
 def _is_leftover(ledger: Ledger, job_id: str, held: Held | RecordUnreadable) -> bool:
-    """Whether an open record beside a closed one is of a claim that came late, or of a closer that was stopped."""
+    """Whether an open record beside a closed one was left by a late claim or an interrupted close."""
     if isinstance(held, Held):
         try:
             return ledger.settled(held.job)
@@ -307,26 +310,26 @@ def _is_leftover(ledger: Ledger, job_id: str, held: Held | RecordUnreadable) -> 
 
 
 def _state_now(ledger: Ledger, job_id: str) -> State | None:
-    """Where a job went that was open; None when its claim was given back."""
+    """The new state of a job that was open; None if its claim was released."""
     states: tuple[State, ...] = ("done", "failed", "open")
     return next((state for state in states if ledger.entry(state, job_id) is not None), None)
 
 
 def _aside(notes: AsideNotes, known: KnownJobs) -> dict[str, AsideJob | None]:
-    """The documents that are set aside and neither done nor failed since; the first of them with the reason."""
-    found: dict[str, AsideJob | None] = {}
+    """The documents that are set aside and not done or failed since; the first few with the reason."""
+    notes_by_job: dict[str, AsideJob | None] = {}
     for job_id in notes.ids():
         if known.state(job_id) in ("done", "failed"):
             continue
-        note = notes.read(job_id) if len(found) < _SHOWN else None
-        found[job_id] = (
+        note = notes.read(job_id) if len(notes_by_job) < _SHOWN else None
+        notes_by_job[job_id] = (
             None if note is None else AsideJob(document=note.document, reason=note.reason, noted_at=note.noted_at)
         )
-    return found
+    return notes_by_job
 
 
 def _state(job: Job, now: datetime) -> str:
-    """What an open job waits for, in words."""
+    """Describe what an open job is waiting for."""
     if job.lease is not None:
         over = job.lease.until <= now
         return f"{job.lease.doing} stopped; the next pass takes it over" if over else job.lease.doing
@@ -336,17 +339,17 @@ def _state(job: Job, now: datetime) -> str:
 
 
 def _waiting_for(jobs: Sequence[Job], now: datetime) -> str:
-    """What the open jobs wait for: the commonest first."""
+    """Describe what the open jobs are waiting for, the most common first."""
     counts = Counter(_state(job, now) for job in jobs)
     words = [f"{count:,} {state}" for state, count in counts.most_common()]
     polls = [job.poll_after for job in jobs if job.open_requests and job.poll_after is not None]
     if polls and min(polls) > now:
-        words.append(f"the API is asked next at {min(polls):%H:%M:%S} UTC")
+        words.append(f"next poll at {min(polls):%H:%M:%S} UTC")
     return "; ".join(words)
 
 
 def _workers(objects: ObjectStore, destination: Location) -> int:
-    """How many processes show that they work on a destination."""
+    """The number of processes with a live heartbeat at a destination."""
     folder = destination.key(LEDGER_FOLDER)
     heartbeats = Heartbeats(objects, destination.bucket, folder, "", DEFAULTS.lease_seconds, Clock())
     return len(heartbeats.living())

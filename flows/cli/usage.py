@@ -1,4 +1,4 @@
-"""Pages and money, to hold against the vendor's invoice, for the command `usage`."""
+"""The command `usage`: pages and cost, for checking the vendor's invoice."""
 
 import re
 from dataclasses import asdict
@@ -20,34 +20,34 @@ _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 
 
 class UsageGroup(BaseModel):
-    """What was spent, of one group or of all."""
+    """The pages and cost of one group, or of all."""
 
-    name: str = Field(description="the day, run, …; empty where a record tells none")
-    documents: int = Field(description="documents that were sent")
+    name: str = Field(description="the day, run, …; empty if the record has none")
+    documents: int = Field(description="documents sent")
     requests: int = Field(description="submissions that the API accepted")
-    pages: int = Field(description="pages in them: these are on the vendor's bill")
-    cost: float = Field(description="dollars for them")
-    possible_pages: int = Field(description="pages whose answer was lost: they may be on the bill as well")
-    possible_cost: float = Field(description="dollars for those, if so")
-    billed_pages: int = Field(description="pages that the answers say were billed, of results that are published")
-    unpriced_pages: int = Field(description="pages of records from before prices were kept")
+    pages: int = Field(description="pages in those submissions: these are on the vendor's invoice")
+    cost: float = Field(description="cost of those pages in dollars")
+    possible_pages: int = Field(description="pages whose answer was lost: they may be on the invoice as well")
+    possible_cost: float = Field(description="cost of those pages in dollars, if billed")
+    billed_pages: int = Field(description="pages billed according to the API's answers, for published results")
+    unpriced_pages: int = Field(description="pages in records made before prices were recorded")
 
 
 class UsageReport(BaseModel):
-    """What was spent at a destination: for results, for documents that failed, and for those under way."""
+    """Pages and cost at a destination: for results, failed documents and open jobs."""
 
     destination: str
     by: Grouping
     month: str | None
-    assumed_price: float = Field(description="dollars a page where a record knows no price")
+    assumed_price: float = Field(description="dollars a page for records without a price")
     groups: list[UsageGroup]
     total: UsageGroup
 
     def show(self, page: Page) -> None:
-        """Print for a person."""
+        """Print as text."""
         lost = any(group.possible_pages for group in self.groups)
-        header = [self.by, "documents", "requests", "pages", "cost", "billed, by the answers"]
-        header += ["possibly billed too", "that would cost"] if lost else []
+        header = [self.by, "documents", "requests", "pages", "cost", "billed, per answers"]
+        header += ["possibly also billed", "at a cost of"] if lost else []
         named = [(group.name or f"(no {self.by})", group) for group in self.groups]
         if len(named) != 1:
             named.append(("all", self.total))
@@ -57,16 +57,15 @@ class UsageReport(BaseModel):
         page.say(f"{number(total.pages)} pages, {money(total.cost)} at {self.destination}{when}", "bold")
         if total.possible_pages:
             page.say(
-                f"the answers to {number(total.possible_pages)} more pages were lost: if the API took them, they are "
-                f"on the bill as well, with {money(total.possible_cost)}"
+                f"the answers for {number(total.possible_pages)} more pages were lost: if the API accepted "
+                "them, they are "
+                f"on the invoice too, for {money(total.possible_cost)}"
             )
         if total.billed_pages != total.pages:
-            page.say(
-                "the answers' own count covers published results only: not what failed, is under way or was sent again"
-            )
+            page.say("'billed, per answers' covers published results only: not failed, open or resent pages")
         if total.unpriced_pages:
             page.say(
-                f"{number(total.unpriced_pages)} pages are from before prices were recorded, and reckoned at "
+                f"{number(total.unpriced_pages)} pages were sent before prices were recorded, and are counted at "
                 f"${self.assumed_price:g} (--price-per-page)"
             )
 
@@ -91,45 +90,45 @@ def read_usage(
     credentials: Credentials,
     bucket: DestinationOptions,
 ) -> UsageReport:
-    """Add up what was spent.
+    """Add up pages and cost.
 
     Args:
-        destination: where results and ledger lie.
-        by: what to group by.
-        month: only what was sent in this month, as 2026-11, in UTC.
-        price: dollars a page where a record knows no price; the published one when left out.
-        credentials: where those for S3 are.
-        bucket: how the destination's bucket is used.
+        destination: the S3 prefix of results and ledger.
+        by: the field to group by.
+        month: only pages sent in this month (UTC), as 2026-11.
+        price: dollars a page for records without a price; defaults to the published price.
+        credentials: where the S3 credentials come from.
+        bucket: settings of the destination's bucket.
 
     Raises:
-        SetupFault: DuckDB is not installed, there is no ledger, or the month is none.
+        SetupFault: DuckDB is not installed, there is no ledger, or the month is invalid.
     """
     since, until = _bounds(month)
     place = Location.parse(destination)
     otherwise = PRICE_PER_PAGE if price is None else price
     with catalogue_of(ledger_store(place, credentials, bucket), place) as catalogue:
-        groups = [UsageGroup(**asdict(each)) for each in usage(catalogue, by, otherwise, since, until)]
-        total = [UsageGroup(**asdict(each)) for each in usage(catalogue, None, otherwise, since, until)]
-    nothing = UsageGroup.model_validate(dict.fromkeys(UsageGroup.model_fields, 0) | {"name": ""})
+        groups = [UsageGroup(**asdict(group)) for group in usage(catalogue, by, otherwise, since, until)]
+        total = [UsageGroup(**asdict(group)) for group in usage(catalogue, None, otherwise, since, until)]
+    empty_group = UsageGroup.model_validate(dict.fromkeys(UsageGroup.model_fields, 0) | {"name": ""})
     return UsageReport(
         destination=str(place),
         by=by,
         month=month,
         assumed_price=otherwise,
         groups=groups,
-        total=total[0] if total else nothing,
+        total=total[0] if total else empty_group,
     )
 
 
 def _bounds(month: str | None) -> tuple[datetime | None, datetime | None]:
-    """A month's first moment, and that of the next one: naive, as the catalogue's are, in UTC."""
+    """The start of a month and of the next one: naive UTC, like the catalogue's timestamps."""
     if month is None:
         return None, None
     match = _MONTH.fullmatch(month)
     if match is None or match[1] == "0000":
-        raise SetupFault(f"'{month}' is no month: write it as 2026-11")
+        raise SetupFault(f"'{month}' is not a month: write it as 2026-11")
     year, number_of = int(match[1]), int(match[2])
     after = (year + 1, 1) if number_of == 12 else (year, number_of + 1)
     if after[0] > 9999:
-        raise SetupFault(f"'{month}' is beyond every calendar: write it as 2026-11")
+        raise SetupFault(f"'{month}' is out of range: write it as 2026-11")
     return datetime(year, number_of, 1), datetime(*after, 1)

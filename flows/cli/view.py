@@ -1,4 +1,4 @@
-"""The command `view`: a result beside the pages of its document, as one HTML file, or many served on this machine."""
+"""The command `view`: shows a result beside the pages of its document, as one HTML file or served locally."""
 
 import os
 import uuid
@@ -40,7 +40,7 @@ _SOURCE_AS_IT_IS = SourceOptions()
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ViewArguments:
-    """Where results and documents lie, and with whose permission they are read."""
+    """Where results and documents are stored, and the credentials to read them."""
 
     source: Annotated[SourceOptions, Parameter(name="source", group=BUCKETS, show_default=False)] = _SOURCE_AS_IT_IS
     bucket: Annotated[DestinationOptions, Parameter(name="destination", group=BUCKETS, show_default=False)] = AS_IT_IS
@@ -49,7 +49,7 @@ class ViewArguments:
 
 
 class ViewReport(BaseModel):
-    """What was written."""
+    """The page that was written."""
 
     page: str
     document: str
@@ -57,45 +57,47 @@ class ViewReport(BaseModel):
     reason: str = ""
 
     def show(self, page: Page) -> None:
-        """Print for a person: the path."""
+        """Print the path."""
         page.say(self.page)
 
 
 class Serving(BaseModel):
-    """Where results are served."""
+    """The address where results are served."""
 
     url: str
     results: int
 
     def show(self, page: Page) -> None:
-        """Print for a person: the address."""
+        """Print the address."""
         page.say(self.url)
 
 
 def view(
-    place: Annotated[str, Parameter(help="A result or a document; or a folder or destination, to serve a list.")],
+    place: Annotated[str, Parameter(help="A result or a document, or a folder or destination to serve as a list.")],
     *,
     output: Annotated[
         Path | None,
         Parameter(
             name=["--output", "-o"],
-            help="The HTML file for one result; otherwise DOCUMENT.ocr.html in the temporary folder.",
+            help="The HTML file for one result. Default: DOCUMENT.ocr.html in the temporary folder.",
         ),
     ] = None,
     document: Annotated[
-        Path | None, Parameter(help="The document of the one result, where it is not known or has moved.")
+        Path | None, Parameter(help="The document of the one result, if it is unknown or has moved.")
     ] = None,
-    open_browser: Annotated[bool, Parameter(name="--open", negative="", help="Open it in the browser.")] = False,
+    open_browser: Annotated[bool, Parameter(name="--open", negative="", help="Open the page in the browser.")] = False,
     port: Annotated[
         int,
-        Parameter(validator=validators.Number(gte=0, lte=65535), help="Where to serve a list; any free port when 0."),
+        Parameter(
+            validator=validators.Number(gte=0, lte=65535), help="The port to serve a list on; 0 picks a free one."
+        ),
     ] = 0,
     arguments: ViewArguments = ViewArguments(),  # frozen
 ) -> ExitStatus:
-    """Look at a result beside the pages of its document: one HTML file that needs no network; prints its path.
+    """Show a result beside the pages of its document: write one HTML file that needs no network, and print its path.
 
-    Of a folder or a destination, serves a list of the results with their quality, to this machine alone, until
-    Ctrl-C; prints its address.
+    For a folder or a destination, serve a list of the results with their quality to this machine only, until Ctrl-C,
+    and print its address.
     """
     place = named_place(place)
     store = _Store(place, arguments)
@@ -107,27 +109,27 @@ def view(
         return ExitStatus.DONE
     results = find_results(place, store.open)
     if output is not None or document is not None:
-        raise SetupFault(f"--output and --document are for one result, and {place} has several: name one of them")
+        raise SetupFault(f"--output and --document are for one result, but {place} has several: name one of them")
     with scratch_folder() as folder, ResultsServer(results, store.original, folder, port) as server:
         show(Serving(url=server.url, results=server.count), json=arguments.json)
-        complain(f"serving {server.count} results to this machine alone, until Ctrl-C")
+        complain(f"serving {server.count} results to this machine only, until Ctrl-C")
         if open_browser:
             _open(server.url)
         try:
             server.serve()
-        except KeyboardInterrupt:  # the way to end it
+        except KeyboardInterrupt:  # the normal way to stop serving
             complain("ended")
     return ExitStatus.DONE
 
 
 def _view_one(place: str, store: "_Store", output: Path | None, document: Path | None) -> ViewReport | None:
-    """Write the page of the one result of a place; None where it has several, or is a whole place."""
+    """Write the page of a place's only result; None if there are several or the place is a destination."""
     try:
         results = find_results(place, store.open)
     except SetupFault:
         if not Path(place).is_file():
             raise
-        # A document on this machine: 'bulk-ocr file' keeps its result, wherever it was delivered to.
+        # A local document: 'bulk-ocr file' keeps its result, wherever it was delivered.
         with scratch_folder() as folder:
             kept = fetch_local_result(Path(place), folder)
             if kept is None:
@@ -136,15 +138,15 @@ def _view_one(place: str, store: "_Store", output: Path | None, document: Path |
             return _write(kept, Viewed(name, as_text(Path(place).resolve()), document or Path(place)), output)
     first = list(islice(results.files(), 2))
     if not first:
-        raise SetupFault(f"there is no result at {place}: name a result, or where results lie")
+        raise SetupFault(f"there is no result at {place}: name a result, or a folder or destination with results")
     return None if len(first) > 1 or results.whole_place else _write_result(first[0], store, output, document)
 
 
 def open_result(address: str, arguments: ResultsArguments, *, page: int, query: str) -> None:
-    """Write the page of a result into the temporary folder, and open it in the browser where a hit is.
+    """Write the page of a result to the temporary folder, and open it in the browser at a search hit.
 
     Raises:
-        SetupFault: the result cannot be read, or the page not be written.
+        SetupFault: the result cannot be read or the page cannot be written.
     """
     store = _Store(address, ViewArguments(bucket=arguments.bucket, credentials=arguments.credentials))
     (result,) = find_results(address, store.open).files()
@@ -153,7 +155,7 @@ def open_result(address: str, arguments: ResultsArguments, *, page: int, query: 
 
 
 class _Store:
-    """Results and documents, wherever they lie."""
+    """Results and documents, local or in S3."""
 
     def __init__(self, place: str, arguments: ViewArguments) -> None:
         self._place = place
@@ -161,7 +163,7 @@ class _Store:
         self._objects: ObjectStore | None = None
 
     def open(self) -> ObjectStore:
-        """The store of both sides."""
+        """Open the store of results and documents."""
         if self._objects is None:
             arguments = self._arguments
             prepare_for_blocks(arguments.credentials)
@@ -175,17 +177,17 @@ class _Store:
 
     @contextmanager
     def original(self, result: ResultFile, folder: Path) -> Iterator[Original]:
-        """The document of a result."""
+        """Yield the document of a result."""
         if result.address.startswith("s3://"):
             bucket, _, key = result.address.removeprefix("s3://").partition("/")
             described = self.open().head(bucket, key)
             source = None if described is None else source_of_result(described.metadata)
-            found = find_original(source, self.open(), folder)
+            original = find_original(source, self.open(), folder)
             try:
-                yield found
+                yield original
             finally:
-                if found.file is not None:
-                    found.file.unlink(missing_ok=True)
+                if original.file is not None:
+                    original.file.unlink(missing_ok=True)
             return
         yield find_original(source_of_local(Path(result.address)), None, folder)
 
@@ -202,14 +204,14 @@ def _write(result: Path, viewed: Viewed, output: Path | None) -> ViewReport:
     to = output or temporary_folder() / f"{Path(viewed.document).name}.ocr.html"
     unfinished = to.with_name(f".bulk-ocr-{uuid.uuid4().hex}")
     try:
-        # For this user alone where others may look into the folder.
+        # Readable by this user only, if other users can read the folder.
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if output is None else 0o666)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace", newline="") as out:
             pages = write_viewer(result, out, viewed)
         unfinished.replace(to)
     except OSError as error:
         raise folder_fault(to.parent, error) or SetupFault(
-            f"{as_text(to)} cannot be written ({error.strerror or error}): name another --output"
+            f"{as_text(to)} cannot be written ({error.strerror or error}): choose another --output"
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)
@@ -219,7 +221,7 @@ def _write(result: Path, viewed: Viewed, output: Path | None) -> ViewReport:
 
 @contextmanager
 def _chosen(document: Path) -> Iterator[Original]:
-    """A document that was named."""
+    """The document given with --document."""
     if not document.is_file():
         raise SetupFault(f"there is no document '{as_text(document)}'")
     yield Original(document, as_text(document))

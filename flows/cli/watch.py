@@ -38,14 +38,25 @@ def watch(
     from flows.cli.backfill_figures import picture
     from flows.cli.backfill_ledger import BackfillLedger
     from flows.cli.openmetrics import write_metrics
+    from flows.run.telemetry import open_telemetry
+    from tasks.steps.nearest import did_you_mean
 
-    is_place = place.at is None and name in {known.name for known in known_places()}
+    places = {known.name for known in known_places()}
+    is_place = place.at is None and name in places
+    if place.at is None and name is not None and not (is_place or name.startswith("s3://")):
+        nearest = did_you_mean(name, places)
+        asked = f"did you mean the place {nearest}? Otherwise " if nearest else ""
+        raise SetupFault(
+            f"there is no place '{name}': {asked}say where the ledger of the backfill {name} lies, with --at "
+            "s3://bucket/prefix or BULK_OCR_DESTINATION"
+        )
     if name is not None and (name.startswith("s3://") or is_place):
         name, place = None, replace(place, at=name)
     ledger = BackfillLedger(place.destination, place.credentials)
     backfill = ledger.find(name)
     reader = ledger.reader(backfill)
     console = Console(stderr=False)
+    telemetry = open_telemetry(time.monotonic)
     live = not (once or place.json) and console.is_terminal
     screen = Live(console=console, auto_refresh=False, vertical_overflow="crop") if live else None
     try:
@@ -61,6 +72,8 @@ def watch(
                     raise SetupFault(f"the backfill {backfill.name} was deleted")
             if found is not None and metrics is not None:
                 write_metrics(found, metrics)
+            if found is not None and telemetry is not None:
+                telemetry.send(found)
             if found is not None and place.json:
                 print_json(found)
             elif found is not None and screen is not None:

@@ -1,4 +1,4 @@
-"""The command `words`: every recognised word as a row of a table."""
+"""The command `words`: writes every recognised word as a row of a table."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,8 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 from pydantic import BaseModel, Field
 
-from flows.cli.arguments import FROM_RESULTS, ResultsArguments
+from flows.cli.arguments import FROM_RESULTS, DryRun, ResultsArguments
+from flows.cli.dry_run import show_dry_run
 from flows.cli.output import Page, show
 from flows.cli.result_store import READERS, complain_of_skipped, counted, counting, named_place, store_of
 from tasks.faults import ExitStatus
@@ -15,38 +16,42 @@ from tasks.outputs.words_table import ROWS_A_FILE, write_words
 
 
 class WordsReport(BaseModel):
-    """What was written."""
+    """The table that was written."""
 
     path: str
     results: int
     words: int
-    files: int = Field(description="1, or more where the path is a folder")
-    skipped: dict[str, str] = Field(description="results that were left out, and why")
+    files: int = Field(description="1, or more if the path is a folder")
+    skipped: dict[str, str] = Field(description="results that were skipped, and why")
 
     def show(self, page: Page) -> None:
-        """Print for a person."""
+        """Print as text."""
         where = self.path if self.files == 1 else f"{self.path}, a folder of {self.files} files"
         page.say(f"{self.words} words of {self.results} results in {where}")
 
 
 def words(
     place: Annotated[str, Parameter(help="A destination (s3://bucket/prefix), a folder, or one result.")],
-    table: Annotated[Path, Parameter(help="The Parquet file; what is there is replaced.")] = Path("words.parquet"),
+    table: Annotated[Path, Parameter(help="The Parquet file; an existing one is replaced.")] = Path("words.parquet"),
     *,
     rows_per_file: Annotated[
         int,
         Parameter(
-            validator=validators.Number(gte=1), help="Beyond so many words, the table is a folder of several files."
+            validator=validators.Number(gte=1),
+            help="Above this number of words, the table is a folder of several files.",
         ),
     ] = ROWS_A_FILE,
+    dry_run: DryRun = False,
     arguments: ResultsArguments = FROM_RESULTS,
 ) -> ExitStatus:
-    """Write a table of all words: document, page, text, confidence, box and line, a row a word, as Parquet.
+    """Write all words as a Parquet table, one row a word: document, page, text, confidence, box and line.
 
-    Pandas, DuckDB, Spark and others read it. Needs the extra 'outputs'.
+    Readable by Pandas, DuckDB, Spark and others. Needs the extra 'outputs'.
     """
     results = find_results(named_place(place), store_of(arguments))
-    with counting("reading") as count:
+    if dry_run:
+        return show_dry_run(results.place, [results], [str(table)], json=arguments.json)
+    with counting("reading", quiet=arguments.quiet) as count:
         written = write_words(counted(read_ahead(results, READERS), count), table, rows_per_file)
     skipped = written.skipped
     complain_of_skipped(skipped, len(skipped))

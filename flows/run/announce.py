@@ -3,10 +3,10 @@
 import json
 import logging
 import re
-from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
+from uuid import UUID
 
-import httpx
 from prefect import get_client
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -15,57 +15,33 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterState,
+    FlowRunFilterStateName,
+)
 from prefect.client.schemas.objects import State, StateType
-from prefect.exceptions import PrefectException
+from prefect.runtime import deployment
 from prefect.states import Completed, Failed
 
 from flows.run.events import attended, emit_events
+from flows.run.prefect_server import PrefectServer
 from flows.run.progress import Progress, Watcher
+from flows.run.run_links import RunLink, run_link
 from flows.run.steering import Steering
 from tasks.backfills.figures import Figures, PartitionFigures, details_of
-from tasks.clock import Clock
 from tasks.printable import printable
 from tasks.report import RunReport
 from tasks.tally import Tally
 
 log = logging.getLogger(__name__)
 
+_NOTHING = "Nothing to do"  # the name of a state
+_MOST_DELETED = 20  # empty runs in one go: one is left by each run, unless the server was gone
 _SHOW_SECONDS = 0.5
 _ARTIFACT_SECONDS = 5
-_SILENCE_SECONDS = 300  # a call to a server that is gone takes a minute of retries
-_SHARE = 0.05  # of the time, at most, goes into telling how far the run is
-
-
-class Server:
-    """Prefect's server, as far as the UI is concerned: the work does not depend on it.
-
-    A call that fails is followed by five minutes without any, and a slow one by a rest that makes it cheap.
-
-    Args:
-        clock: the time to go by.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._silent_until = self._resting_until = clock.monotonic()
-
-    def tell(self, call: Callable[[], object], *, once: bool = False) -> None:
-        """Make a call that puts something into the UI, if the server is there.
-
-        Args:
-            call: the call.
-            once: whether it is made once only, so that it does not wait for a better moment.
-        """
-        now = self._clock.monotonic()
-        if now < self._silent_until or (now < self._resting_until and not once):
-            return
-        try:
-            call()
-        except (httpx.HTTPError, PrefectException) as error:
-            log.warning("Prefect's server cannot be told how far the run is (%s); it goes on", type(error).__name__)
-            self._silent_until = self._clock.monotonic() + _SILENCE_SECONDS
-        ended = self._clock.monotonic()
-        self._resting_until = ended + (ended - now) * (1 / _SHARE - 1)
+_SHARE = 0.05  # of the time, at most, goes into counting how far the run is
 
 
 class ProgressArtifact:
@@ -73,31 +49,71 @@ class ProgressArtifact:
 
     def __init__(self) -> None:
         self._id: Any = None  # Prefect's
-        self._table: Any = None
+        self._tables: dict[str, Any] = {}
 
     def show(self, progress: Progress, still_open: int, figures: Figures | None) -> None:
         """Create the bar, or move it; of a backfill, the table of its partitions as well."""
         percent = 100.0 * progress.finished / progress.total if progress.total else 100.0
         words = f"{progress.finished} of {progress.total} documents finished, {still_open} open"
-        key = "bulk-ocr-progress"
+        key = "bulk-ocr-progress"  # of a run whose figures are not known yet
         if figures is not None:
-            words, key = figures.sentence(), artifact_key(figures, "progress")
+            words, key = figures.sentence(), artifact_key(figures.destination, figures.name, "progress")
         if self._id is None:
             self._id = create_progress_artifact(percent, key=key, description=words)
         else:
             update_progress_artifact(self._id, percent, description=words)
-        if figures is None or not figures.partitions:
+        if figures is None:
             return
-        rows = partition_rows(figures)
-        if self._table is None:
-            self._table = create_table_artifact(rows, key=artifact_key(figures, "partitions"), description=words)
+        if figures.partitions:
+            self._show_table("partitions", partition_rows(figures), figures)
+        if figures.failed_documents:
+            self._show_table("failures", failure_rows(figures, run_link()), figures)
+
+    def _show_table(self, what: str, rows: list[dict[str, str]], figures: Figures) -> None:
+        """Create a table, or bring it up to date."""
+        words = figures.sentence()
+        if what in self._tables:
+            _update_table(self._tables[what], rows, words)
         else:
-            _update_table(self._table, rows, words)
+            self._tables[what] = create_table_artifact(
+                rows, key=artifact_key(figures.destination, figures.name, what), description=words
+            )
 
 
-def artifact_key(figures: Figures, what: str) -> str:
-    """The key of an artifact of a backfill: its name, in the letters that keys have."""
-    return f"bulk-ocr-{re.sub(r'[^a-z0-9]+', '-', figures.name.lower()).strip('-')}-{what}"
+def artifact_key(destination: str, name: str, what: str) -> str:
+    """The key of an artifact, in the letters that keys have: artifacts of one key are versions of one another.
+
+    Args:
+        destination: where results and ledger lie.
+        name: the backfill's, or the flow's for a run that serves none.
+        what: what it shows.
+    """
+    named = f"{destination.removeprefix('s3://')} {name}"
+    return f"bulk-ocr-{re.sub(r'[^a-z0-9]+', '-', named.lower()).strip('-')}-{what}"
+
+
+def _report_key(report: RunReport) -> str:
+    return artifact_key(report.destination, report.backfill or report.flow, "report")
+
+
+def failure_rows(figures: Figures, link: RunLink) -> list[dict[str, str]]:
+    """The documents that failed as rows of a table, each with a link to the run that gave it up.
+
+    Args:
+        figures: of the backfill.
+        link: gives the address of a run in the UI.
+    """
+    return [
+        {
+            "document": printable(failed.document),
+            "partition": printable(failed.partition),
+            "code": failed.code,
+            # Before the reason, which is longer than the UI's tables are wide.
+            "run": f"[{(failed.run or '')[:8]}]({address})" if (address := link(failed.run)) else failed.run or "",
+            "reason": printable(failed.reason),
+        }
+        for failed in figures.failed_documents
+    ]
 
 
 def partition_rows(figures: Figures) -> list[dict[str, str]]:
@@ -153,7 +169,7 @@ class Announcer:
         self._tally = tally
         self._steering = steering
         self._watcher = watcher
-        self._server = Server(watcher.clock)
+        self._server = PrefectServer(watcher.clock)
         self._artifact = ProgressArtifact() if flow == "backfill" else None
         self._shown_at = self._artifact_at = watcher.clock.monotonic()
         self._rest = 0.0  # seconds that make the counting a small part of the work
@@ -195,10 +211,30 @@ class Announcer:
         """
         self.show("finished", always=True)
         self._watcher.report(report)
-        key, page, sentence = f"bulk-ocr-{report.flow}", report.markdown(), report.sentence()
+        key, page, sentence = _report_key(report), report.markdown(), report.sentence()
         self._server.tell(lambda: create_markdown_artifact(page, key=key, description=sentence), once=True)
         self._server.tell(lambda: emit_events(report, left_open=left_open, expiring=expiring), once=True)
+        if report.did_nothing and deployment.id:
+            self._server.tell(partial(_delete_empty_runs, UUID(deployment.id)), once=True)
         log.info("%s", sentence)
+
+
+def _delete_empty_runs(of: UUID) -> None:
+    """Delete the scheduled runs of a deployment that had nothing to do: the one that ends now tells as much.
+
+    A schedule of a minute would leave 1,440 a day among the runs that did something.
+
+    Args:
+        of: the deployment.
+    """
+    empty = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[of]),
+        state=FlowRunFilterState(name=FlowRunFilterStateName(any_=[_NOTHING])),
+    )
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=empty, limit=_MOST_DELETED):
+            if run.auto_scheduled:
+                client.delete_flow_run(run.id)
 
 
 def announce_early_end(tally: Tally, steering: Steering, error: BaseException) -> None:
@@ -213,8 +249,7 @@ def announce_early_end(tally: Tally, steering: Steering, error: BaseException) -
         report.figures = steering.figures
         report.backfill = None if steering.figures is None else steering.figures.name
         report.ended = report.ended or f"the run ended early: {error or type(error).__name__}"
-        key = f"bulk-ocr-{report.flow}"
-        create_markdown_artifact(report.markdown(), key=key, description=report.sentence())
+        create_markdown_artifact(report.markdown(), key=_report_key(report), description=report.sentence())
     except Exception as failure:  # noqa: BLE001  # what ended the run is what has to be told
         log.warning("the report of this run could not be written: %s", failure)
 
@@ -245,5 +280,5 @@ def final_state(report: RunReport) -> State[RunReport]:
     if report.flow == "backfill" and (report.open or report.left or report.stopped):
         return Completed(name="Partly done", message=report.sentence(), data=report)
     if report.did_nothing:
-        return Completed(name="Nothing to do", message=report.sentence(), data=report)
+        return Completed(name=_NOTHING, message=report.sentence(), data=report)
     return Completed(message=report.sentence(), data=report)

@@ -314,6 +314,6 @@ def _result(future: Any, stage: Stage, items: Sequence[Item]) -> StepResult:
         raise result
     if isinstance(result, StepResult):
         return result
-    log.error("a task run over %d documents died: %s; a later pass or run takes them up", len(items), result)
+    log.error("a task run over %d documents died: %s; a later pass or run retries them", len(items), result)
     # Jobs that could not even be asked for are asked for again.
     return StepResult(left=[item.job.id for item in items if isinstance(item, Held)] if stage == "collect" else [])

@@ -4,6 +4,7 @@ Threads are enough for most: the work waits for S3 and the API. A cluster spread
 nothing with one another but the ledger, so what is the account's or the run's is shared out among them.
 """
 
+import logging
 import os
 import signal
 import threading
@@ -17,6 +18,9 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.faults import SetupFault
 from tasks.options import Options, RunSettings
+from tasks.prefect_tasks import deliver_logs, prepare_process
+
+log = logging.getLogger(__name__)
 
 _END_SECONDS = 120.0
 _BESIDE = 2  # task runs beside those that send and those that collect: polls, for which nobody should wait
@@ -134,13 +138,20 @@ def engine(settings: RunSettings) -> Iterator[Engine]:
         SetupFault: it is not installed, cannot be reached, has no processes, or more than there are rates for.
     """
     options = settings.options
-    runner = _RUNNERS[options.engine](options)
+    runner: Any = _RUNNERS[options.engine](options)
     shared = RunSettings.model_validate({**dict(settings), "options": options.of_one_process(options.processes)})
     try:
         try:
             with _interrupts_kept_from_children():
                 runner.__enter__()
+                if options.engine == "dask":
+                    runner.client.run(prepare_process)
                 there = _COUNTS[options.engine](runner)
+        except ModuleNotFoundError as error:
+            raise SetupFault(
+                f"the processes of the cluster at {options.cluster} cannot load bulk-ocr: {error}. Install it there, "
+                "in this version"
+            ) from error
         except (OSError, RuntimeError, ValueError) as error:
             raise SetupFault(
                 f"{options.engine} cannot be used at {options.cluster or 'this machine'}: {error}. Start the cluster, "
@@ -153,9 +164,21 @@ def engine(settings: RunSettings) -> Iterator[Engine]:
                 f"the cluster at {options.cluster} can work on {there} task runs in processes of their own, and the "
                 f"account's rates were to be shared out over {options.processes}: give --processes {there}"
             )
-        yield Engine(runner, shared, options.processes, _COUNTS[options.engine])
+        try:
+            yield Engine(runner, shared, options.processes, _COUNTS[options.engine])
+        finally:
+            if options.engine == "dask":
+                _deliver_logs_of_processes(runner)
     finally:
         runner.__exit__(None, None, None)
+
+
+def _deliver_logs_of_processes(runner: Any) -> None:
+    """Have the processes of a Dask cluster send what they have logged, before it is closed."""
+    try:
+        runner.client.run(deliver_logs, on_error="ignore")
+    except Exception as error:  # noqa: BLE001  # a scheduler that is gone raises whatever it likes
+        log.warning("the last lines that the cluster's processes have logged may be missing here: %s", error)
 
 
 @contextmanager
@@ -177,9 +200,12 @@ def _threads(options: Options) -> TaskRunner[Any]:
 
 def _dask(options: Options) -> TaskRunner[Any]:
     try:
+        import dask
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as error:
         raise _missing("dask") from error
+    # Its profiler walks every thread's stack a hundred times a second, and nobody looks at what it finds.
+    dask.config.set({"distributed.worker.profile.enabled": False})
     if options.cluster:
         return DaskTaskRunner(address=options.cluster)
     return DaskTaskRunner(

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from typing import Literal
 
+from flows.run.backfill_loop import BackfillLoop, Documents
 from flows.run.dispatch import STAGES, Dispatcher, Ended, Stage
 from flows.run.meant import Meant
 from flows.run.steering import Steering
@@ -27,9 +28,6 @@ log = logging.getLogger(__name__)
 _LOOK_SECONDS = 30.0
 _SHORTEST_PAUSE = 0.05
 _LONGEST_WAIT = 1.0  # between two looks whether the run is being ended
-_TROUBLE_SECONDS = 30.0
-_TROUBLES = 20
-_LISTINGS = 3
 _LOOKS_AT_ONCE = 16
 _LISTING_SECONDS = 0.5  # the other lanes wait no longer for a listing in which nothing is new
 _POLL_SECONDS_A_PASS = 60
@@ -39,32 +37,7 @@ _DOING: dict[Stage, str] = {"submit": "submitting", "poll": "polling", "collect"
 _NONE: tuple[Stage, ...] = ()
 _SUBMIT: tuple[Stage, ...] = ("submit",)
 
-Documents = Callable[[], Iterator[Document | None]]
 Count = Callable[..., None]
-
-
-class _Troubles:
-    """Faults of the moment, one after another: the work goes on after a pause, unless there is no end of them."""
-
-    def __init__(self) -> None:
-        self._in_a_row = 0
-        self.until = 0.0
-
-    def met(self, fault: Passes, now: float) -> None:
-        """Note one.
-
-        Raises:
-            Passes: it was one too many.
-        """
-        self._in_a_row += 1
-        if self._in_a_row == _TROUBLES:
-            raise fault
-        self.until = now + _TROUBLE_SECONDS
-        log.warning("%s; going on in %g s", fault, _TROUBLE_SECONDS)
-
-    def over(self) -> None:
-        """Note that it worked."""
-        self._in_a_row = 0
 
 
 class Pumps:
@@ -117,11 +90,11 @@ class Pumps:
             while not (exhausted and self._dispatcher.idle):
                 room = self._dispatcher.room("submit")
                 while not exhausted and room:
-                    document = next(documents, None) if taken < most and self._sending else None
+                    document = next(documents, None) if taken < most and self.sending else None
                     exhausted = document is None
                     if document is not None and self._add_document(document):
                         taken, room = taken + 1, room - 1
-                self._turn(_SUBMIT if exhausted else _NONE, heed)
+                self.turn(_SUBMIT if exhausted else _NONE, heed)
         except Passes:
             # What is being sent has to end first, or whoever looks next would take it for dead.
             for ended in self._dispatcher.drain():
@@ -131,104 +104,64 @@ class Pumps:
 
     def collect(self) -> Survey:
         """Poll the jobs that are due, and collect those that are finished. Returns how things stood before."""
-        self._look()
+        self.look()
         # So many as the rate limit lets through in about a minute: the next pass goes on.
         most = max(self._context.options.workers, int(_POLL_SECONDS_A_PASS * self._dispatcher.requests_per_second))
         self._due = deque(list(self._due)[:most])
         while self._due or self._ready or not self._dispatcher.idle:
-            self._fill()
-            self._turn(_NONE if self._due else STAGES)
+            self.fill()
+            self.turn(_NONE if self._due else STAGES)
         return self._survey
 
     # A backfill
 
     def run(self, documents: Documents, open_jobs: int, limit: int | None = None) -> None:
-        """Submit, poll and collect until every document is done or failed, or nothing more can be done.
-
-        Args:
-            documents: lists the new documents; gives None in between, where nothing is new for a while.
-            open_jobs: how many jobs are open at the beginning.
-            limit: most documents to send.
-
-        Raises:
-            Fault: the run ends.
-        """
-        clock = self._context.clock
-        listing: Iterator[Document | None] | None = documents()
-        listings, listing_troubles, looking_troubles = 1, _Troubles(), _Troubles()
-        looked_at: float | None = None
-        closing_at: float | None = None
-        held, limited, taken = False, False, 0
-        while True:
-            now = clock.monotonic()
-            if self._tally.refused and closing_at is None:  # what is finished at the API is still collected, once
-                closing_at = self._look_at = now
-            if held and self._sending:  # what was given back while the backfill was paused is listed again
-                listing, held = documents(), False
-            if not self._sending:
-                listing, held = None, self._tally.sending
-                taken -= self._drop_documents()
-            if listing is not None and now >= listing_troubles.until:
-                open_now = len(self._open) if looked_at is not None else open_jobs
-                try:
-                    room = self._steering.window - open_now - self._dispatcher.items("submit")
-                    added, more = self._list(listing, room if limit is None else min(room, limit - taken))
-                    taken += added
-                    listing = listing if more else None
-                    if more and taken == limit:
-                        listing, limited = None, True
-                    listing_troubles.over()
-                except Passes as fault:
-                    listing_troubles.met(fault, now)
-                    listing = documents()  # one that failed cannot be gone on with
-            if limited and not self._dispatcher.items("submit"):
-                self._tally.stop_sending(f"{limit} documents were taken, which is the limit of this run")
-            closing = closing_at is not None and looked_at is not None and looked_at >= closing_at
-            if not closing and now >= max(self._look_at, looking_troubles.until):
-                try:
-                    self._look()
-                    looked_at = now
-                    looking_troubles.over()
-                except Passes as fault:
-                    looking_troubles.met(fault, now)
-            if not closing:
-                self._sort(self._open_jobs.due())
-            self._fill()
-            if closing_at is not None:
-                if self._idle and looked_at is not None and looked_at >= closing_at:
-                    return
-            elif self._idle and not self._open:
-                if not self._fresh:
-                    self._look_soon()
-                elif self._tally.stopped or listing is None:
-                    if held or self._tally.stopped:
-                        return
-                    try:
-                        settled = self._settle_vanished()
-                    except Passes as fault:
-                        looking_troubles.met(fault, now)
-                        settled = False
-                    left = self._tally.known.unclaimed()
-                    if settled and (not left or listings == _LISTINGS):
-                        return
-                    if settled:
-                        # Documents that changed under us, or that something passing kept from being sent.
-                        log.info("listing the source again: %d documents were left for later", left)
-                        listing, listings = documents(), listings + 1
-                        continue
-                    self._fresh = False
-                    self._look_soon()
-            self._turn(_SUBMIT if listing is None else _NONE)
+        """Submit, poll and collect until every document is done or failed; see `BackfillLoop`."""
+        BackfillLoop(self, self._context, self._tally, self._steering, documents, open_jobs, limit).run()
 
     @property
-    def _idle(self) -> bool:
+    def idle(self) -> bool:
+        """Whether nothing is under way, and nothing is known to be done."""
         return self._dispatcher.idle and not (self._due or self._ready)
 
     @property
-    def _sending(self) -> bool:
+    def sending(self) -> bool:
+        """Whether documents may be sent at present.
+
+        Raises:
+            SetupFault: the backfill's record cannot be read.
+        """
         return self._tally.sending and self._steering.sends
 
-    def _settle_vanished(self) -> bool:
+    @property
+    def submitting(self) -> int:
+        """How many documents wait to be sent, or are being sent."""
+        return self._dispatcher.items("submit")
+
+    @property
+    def open_jobs(self) -> int:
+        """How many jobs are open that the run waits for."""
+        return len(self._open)
+
+    @property
+    def looked_anew(self) -> bool:
+        """Whether nothing has ended since the last look at all open jobs."""
+        return self._fresh
+
+    @property
+    def look_at(self) -> float:
+        """When all open jobs are to be looked at again."""
+        return self._look_at
+
+    def look_by(self, moment: float) -> None:
+        """Let all open jobs be looked at by then."""
+        self._look_at = moment
+
+    def take_due(self) -> None:
+        """Take in the jobs that are due by now, as far as their records are at hand."""
+        self._sort(self._open_jobs.due())
+
+    def settle_vanished(self) -> bool:
         """Find out what became of jobs that were open, and that the last look has not found.
 
         Another run has finished them, or has given back what it had claimed and not sent: such a document is as new as
@@ -262,7 +195,7 @@ class Pumps:
             return "open"
         return None if held is None else "closed" if held.job.closed is not None else "open"
 
-    def _list(self, listing: Iterator[Document | None], room: int) -> tuple[int, bool]:
+    def take_listed(self, listing: Iterator[Document | None], room: int) -> tuple[int, bool]:
         """Take documents from the listing, as many as there is room for.
 
         Returns:
@@ -288,13 +221,13 @@ class Pumps:
         self._dispatcher.add("submit", [document])
         return True
 
-    def _drop_documents(self) -> int:
+    def drop_documents(self) -> int:
         """Give back the documents that wait to be submitted. Returns how many."""
         documents = [document for document in self._dispatcher.drop("submit") if isinstance(document, Document)]
         self._busy.difference_update(self._context.job_id(document) for document in documents)
         return len(documents)
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Look at all open jobs."""
         self._context.check_clock()
         tally, clock, options = self._tally, self._context.clock, self._context.options
@@ -314,8 +247,9 @@ class Pumps:
         self._look_at = self._looked_at + max(wait, min(options.poll_seconds, _LOOK_SECONDS) if not found else 0)
         self._sort(survey)
 
-    def _look_soon(self) -> None:
-        """Look at the open jobs as soon as that makes sense again."""
+    def look_soon(self, *, anew: bool = False) -> None:
+        """Look at all open jobs as soon as that makes sense again; `anew` doubts what the last look has shown."""
+        self._fresh = self._fresh and not anew
         pause = max(_SHORTEST_PAUSE, min(self._context.options.poll_seconds, _LOOK_SECONDS))
         self._look_at = min(self._look_at, self._looked_at + pause)
 
@@ -327,7 +261,7 @@ class Pumps:
                     self._busy.add(held.job.id)
                     queue.append(held)
 
-    def _fill(self) -> None:
+    def fill(self) -> None:
         """Move jobs into the lanes, as far as there is room."""
         lanes: tuple[tuple[Stage, deque[Held]], ...] = (("collect", self._ready), ("poll", self._due))
         for stage, queue in lanes:
@@ -337,7 +271,7 @@ class Pumps:
             room = self._dispatcher.room(stage)
             self._dispatcher.add(stage, [queue.popleft() for _ in range(min(room, len(queue)))])
 
-    def _turn(self, at_once: Collection[Stage], heed: Callable[[Outcome], None] = lambda _: None) -> None:
+    def turn(self, at_once: Collection[Stage], heed: Callable[[Outcome], None] = lambda _: None) -> None:
         """Start what can be started, wait for something to happen, and count what has ended.
 
         Args:
@@ -391,4 +325,4 @@ class Pumps:
         told = {held.job.id for held in (*result.ready, *result.still_open)}
         told |= {outcome.job_id for outcome in result.outcomes if outcome.kind in ("done", "failed")}
         if not ids <= told:
-            self._look_soon()
+            self.look_soon()

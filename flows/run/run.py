@@ -1,9 +1,11 @@
 """One flow run: prepared, worked on in passes of submitting and collecting, and closed with a report."""
 
+import gc
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -19,16 +21,16 @@ from flows.run.progress import Watcher, watching
 from flows.run.pumps import Pumps
 from flows.run.steering import Steering
 from tasks.access.open import open_access
-from tasks.backfills.record import Order
+from tasks.backfills.record import Order, taken_over
 from tasks.context import RunContext, close_context, open_context
-from tasks.faults import Cancelled, CredentialsRefused, Fault, ObjectRefused
+from tasks.faults import Cancelled, CredentialsRefused, Fault, ObjectRefused, RecordUnreadable
 from tasks.job.outcome import Outcome
-from tasks.job.record import Document
+from tasks.job.record import Document, FailedJob
 from tasks.options import RunSettings
 from tasks.prefect_tasks import attach_logs
 from tasks.report import RunReport
 from tasks.scratch import process_folder
-from tasks.steps.discover import Missing, discover
+from tasks.steps.discover import Missing, discover, several
 from tasks.steps.nearest import why_nothing
 from tasks.steps.order import ordered
 from tasks.steps.poll import OpenJobs
@@ -38,6 +40,8 @@ from tasks.tally import KnownJobs, StepResult, Tally
 
 log = logging.getLogger(__name__)
 
+_READERS = 16
+_OBJECTS_A_COLLECTION = 20_000
 _FEW_KEYS = 500  # looking up so many jobs takes no longer than listing them all might
 
 
@@ -45,19 +49,24 @@ Flow = Literal["submit", "listen", "collect", "backfill"]
 
 
 @contextmanager
-def open_run(flow: Flow, settings: RunSettings) -> Iterator["Run"]:
+def open_run(flow: Flow, settings: RunSettings, *, by_name: bool = False) -> Iterator["Run"]:
     """Open what a flow run works with, and close it again. For use inside the flow function.
 
     Args:
         flow: which flow it is.
         settings: what the flow was given.
+        by_name: whether the backfill was named: then it says what the flow was not given.
 
     Raises:
-        SetupFault, Passes: there are no secrets to be had, or the engine cannot be used.
+        SetupFault, Passes: there are no secrets to be had, the engine cannot be used, or the backfill cannot be read.
     """
     attach_logs()
+    _spare_garbage_collector()
     watcher = watching.get() or Watcher()
     context = open_context(settings, flow_run.id, open_access, clock=watcher.clock, keep=True)
+    if by_name:
+        context = _as_the_backfill_says(context, watcher)
+    settings = context.settings
     with ExitStack() as opened:
         opened.callback(close_context, settings, context.flow_run)
         # Tags of the flow run's are not the task runs': each of them would cost a call about the tags' limits.
@@ -72,12 +81,37 @@ def open_run(flow: Flow, settings: RunSettings) -> Iterator["Run"]:
         except BaseException as error:
             # Whatever ends the run ends it for all threads: what they have claimed and not sent is given back, and
             # none of them waits any longer, for the rate limit or for the next attempt.
-            context.stop_submitting(Cancelled("the run is being ended"))
+            context.stop_submitting(Cancelled("the run is shutting down"))
             context.clock.end()
             dispatcher.let_end()
             steering.end()
             announce_early_end(tally, steering, error)
             raise
+
+
+def _as_the_backfill_says(context: RunContext, watcher: Watcher) -> RunContext:
+    """The tools of a run that takes over what its backfill says; the same where that is nothing new."""
+    given, name = context.settings, context.settings.backfill
+    try:
+        backfill = None if name is None else context.backfills.read(name)
+        taken = given if backfill is None else taken_over(backfill, given)
+    except BaseException:
+        close_context(given, context.flow_run)
+        raise
+    if taken == given:
+        return context
+    close_context(given, context.flow_run)
+    return open_context(taken, context.flow_run, open_access, clock=watcher.clock, keep=True)
+
+
+@cache
+def _spare_garbage_collector() -> None:
+    """Keep Python from looking through all of Prefect and boto3 for garbage, again and again, while batches are read.
+
+    A page is thousands of small objects, none of which is garbage; a collection was due with every other page.
+    """
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_A_COLLECTION, 20, 20)
 
 
 class Run:
@@ -96,23 +130,26 @@ class Run:
         self.tally = tally
         self.steering = steering
         self._announcer = announcer
-        meant = Meant(context, tally.known)
+        self._meant = meant = Meant(context, tally.known)
         open_jobs = OpenJobs(context, meant.document)
         self._pumps = Pumps(context, tally, dispatcher, open_jobs, meant, steering, self._take, self.show)
         self._aside = AsideBefore(context)
         self._missing = Missing()
 
-    def prepare(self, *, few: bool = False) -> int:
+    def prepare(self, *, few: bool = False, retry_failed: bool = False) -> int:
         """Prove the set-up, and learn what the ledger knows. Returns how many jobs are open.
 
         Args:
             few: only few documents will be looked at: their jobs are looked up one by one, not listed.
+            retry_failed: put back first what failed of the documents that are meant.
 
         Raises:
             SetupFault, AccountFault, Passes: with what to mend.
         """
         self.context.prepare()
         self.steering.join()
+        if retry_failed:
+            self._put_back_failed()
         known, ledger, ours, settings = (
             self.tally.known,
             self.context.ledger,
@@ -127,6 +164,23 @@ class Run:
         self._aside.load()
         log.info("the ledger at %s holds %d open jobs", settings.destination, still_open)
         return still_open
+
+    def _put_back_failed(self) -> None:
+        """Put back the documents that failed and that the run is about; what was paid for is kept."""
+        ledger, number = self.context.ledger, 0
+        for failed in several(self._failed_and_meant, [entry.id for entry in ledger.entries("failed")], _READERS):
+            number += failed[1] is not None and ledger.put_back(failed[1])
+        log.info("%d documents that had failed were put back", number)
+
+    def _failed_and_meant(self, job_id: str) -> FailedJob | None:
+        """The record of a document that failed, if the run is about it and this version can read it."""
+        try:
+            failed = self.context.ledger.failed(job_id)
+        except RecordUnreadable:
+            return None
+        if failed is None or self.context.job_id(failed.job.document) != job_id:
+            return None
+        return failed if self._meant.document(failed.job.document) else None
 
     def _show_looking(self) -> None:
         self.show("looking for new documents")
@@ -163,9 +217,11 @@ class Run:
 
         Args:
             open_jobs: how many jobs are open at the beginning, as `prepare` found.
-            order: which documents are sent first.
-            limit: most documents to send.
+            order: which documents are sent first; as the backfill says, where it is left to that.
+            limit: most documents to send; the backfill's limit when left out.
         """
+        if (backfill := self.context.backfill) is not None:
+            order, limit = backfill.order if order == "listed" else order, limit or backfill.limit
         self._pumps.run(lambda: ordered(self._list(), order), open_jobs, limit)
 
     def _take(self, result: StepResult, *, collected: bool) -> None:
@@ -213,7 +269,7 @@ class Run:
         try:
             self.tally.note_nothing(why_nothing(self.context))
         except Fault as fault:  # it is only said
-            log.warning("why there is no document could not be found out: %s", fault)
+            log.warning("the reason why there is no document could not be determined: %s", fault)
 
     def _settle(self) -> int | None:
         """Find out which of the jobs that this run has left another run has ended: the ledger knows.

@@ -12,6 +12,8 @@ from contextvars import copy_context
 from functools import partial
 
 from flows.run.events import emit_backfill_event, emit_budget_event
+from flows.run.partition_runs import PartitionRuns
+from flows.run.telemetry import Telemetry, open_telemetry
 from tasks.backfills.figures import Figures
 from tasks.backfills.page import report_page
 from tasks.backfills.record import Backfill, PartitionPlan, Planned, Server, difference, new_backfill, who
@@ -51,6 +53,8 @@ class Steering:
         self._ended = threading.Event()
         self._told: set[str] = set()
         self._thread: threading.Thread | None = None
+        self._partition_runs: PartitionRuns | None = None
+        self._telemetry: Telemetry | None = None
 
     def join(self) -> None:
         """Join the backfill, making it where there is none of that name; from then on its figures are followed.
@@ -97,6 +101,9 @@ class Steering:
             log.warning("%s", self.figures.changed)
         if first:
             self._tell("started", "started")
+        self._partition_runs = PartitionRuns(backfill, context.settings.selection, context.options.shard, context.clock)
+        self._partition_runs.begin(self.figures)
+        self._telemetry = open_telemetry(time.monotonic)
         inherited = copy_context()  # for the run's log, and its artifacts
         self._thread = threading.Thread(target=inherited.run, args=(self._follow,), name="backfill", daemon=True)
         self._thread.start()
@@ -164,7 +171,7 @@ class Steering:
         context, now = self._context, self._context.clock.now()
         try:
             context.budget.flush()
-            found = self._reader.read()
+            found = self._reader.read(everything=True)
             if found is None:
                 return None
             over = not (found.new or found.open)
@@ -180,6 +187,9 @@ class Steering:
             found.state, found.why = record.state, record.why
             found.served_by = []
             self.figures = found
+            if self._partition_runs is not None:
+                self._partition_runs.tell(found, ending=True)
+            self._measure(found, last=True)
             context.objects.put(
                 context.destination.bucket,
                 context.ledger.report_key(self._name),
@@ -193,6 +203,7 @@ class Steering:
             raise
         except Fault as fault:
             log.warning("the figures of backfill %s could not be read at the end: %s", self._name, fault)
+        self._reader.close()
         return self.figures
 
     def _follow(self) -> None:
@@ -215,6 +226,9 @@ class Steering:
             self._heed_failures(found)
             self._tell_progress(found)
             self.tell_budgets()
+            if self._partition_runs is not None:
+                self._partition_runs.tell(found)
+            self._measure(found)
             if found.finished != finished:
                 finished, stalled_at = found.finished, began
             elif found.open and began - stalled_at >= _STALLED_SECONDS:
@@ -223,6 +237,11 @@ class Steering:
             if began - line_at >= _LINE_SECONDS:
                 line_at = began
                 log.info("%s", found.sentence())
+
+    def _measure(self, found: Figures, *, last: bool = False) -> None:
+        found.throttle_wait_seconds = round(self._context.throttle_wait_seconds, 3)
+        if self._telemetry is not None:
+            self._telemetry.send(found, last=last)
 
     def _heed_failures(self, found: Figures) -> None:
         """Pause the backfill when more has failed than it bears."""
@@ -279,7 +298,7 @@ def _reader(context: RunContext, backfill: Backfill) -> FiguresReader:
     whole = RunContext(
         settings_of(backfill, context.settings), context.objects, clock=context.clock, liveness=context.liveness
     )
-    return FiguresReader(whole, backfill.name)
+    return FiguresReader(whole, backfill.name, context.published)
 
 
 def _planned(found: Figures) -> Planned:

@@ -1,7 +1,7 @@
-"""Secrets from Prefect's blocks: the API's key with its address, and the AWS account. Read where the work is done.
+"""Secrets from Prefect blocks: the API key with its address, and the AWS account. They are read where the work is done.
 
-A run carries names of blocks only. Where it names none, secrets come from the environment. No error says a secret:
-what Prefect, pydantic and boto3 say of a block may, so their words are left out, and so is their traceback.
+A run only carries names of blocks. If it names none, secrets come from the environment. No error reveals a secret:
+messages of Prefect, pydantic and boto3 about a block might, so these are dropped along with their tracebacks.
 """
 
 from typing import TypeVar
@@ -54,14 +54,14 @@ def upstage_block(name: str) -> Access:
     """
     name = name.rpartition("/")[2]
     block = _load(UpstageAccount, name)
-    shown, mend = f"block upstage-account/{name}", "correct it in Prefect's UI"
+    shown, remedy = f"block upstage-account/{name}", "correct it in Prefect's UI"
     key = block.api_key.get_secret_value().strip()
     if not key:
-        raise SetupFault(f"{shown} holds no API key: {mend}")
+        raise SetupFault(f"{shown} has no API key: {remedy}")
     if not key.isascii() or not key.isprintable():
-        raise SetupFault(f"the key in {shown} holds characters that no API key has: {mend}")
+        raise SetupFault(f"the key in {shown} has characters that are not valid in an API key: {remedy}")
     if not _is_base_url(block.base_url):
-        raise SetupFault(f"the base URL in {shown} is no web address such as {DEFAULT_BASE_URL}: {mend}")
+        raise SetupFault(f"the base URL in {shown} is not a web address such as {DEFAULT_BASE_URL}: {remedy}")
     return Access(block.base_url.strip(), key, origin=shown)
 
 
@@ -83,15 +83,15 @@ def aws_block(name: str) -> AwsAccount:
     else:
         halves = (block.minio_root_user, block.minio_root_password)
     if bool(halves[0]) != bool(halves[1]):  # boto3 would find out at the first call
-        raise SetupFault(f"{shown} holds half a key: fill in both parts in Prefect's UI")
+        raise SetupFault(f"{shown} has only half of an access key: fill in both parts in Prefect's UI")
     try:
         return AwsAccount(block.get_boto3_session(), block.aws_client_parameters.get_params_override(), shown)
     except ClientError as error:  # of STS: the block names a role to assume
         refused = f"its role cannot be assumed ({error.response.get('Error', {}).get('Code', '')})"
     except ProfileNotFound:
-        refused = "the profile that it names is not on this machine"
+        refused = "its profile does not exist on this machine"
     except (BotoCoreError, ValueError, TypeError) as error:
-        refused = f"boto3 takes it for incomplete or wrong ({type(error).__name__})"
+        refused = f"boto3 rejects it as incomplete or wrong ({type(error).__name__})"
     raise SetupFault(f"{shown} cannot be used: {refused}; correct it in Prefect's UI")
 
 
@@ -123,7 +123,8 @@ def _what_there_is(client: SyncPrefectClient, slug: str, name: str) -> str:
     except ObjectNotFound:
         module = "tasks.access.blocks" if own else "prefect_aws"
         return (
-            f"there is no block {slug}/{name} {where}, and its type is not registered: make both from the environment "
+            f"there is no block {slug}/{name} {where}, and its type is not registered: create both from "
+            "the environment "
             f"with '{command}', or register the type with 'prefect block register --module {module}' and fill in its "
             "form in the UI"
         )
@@ -131,15 +132,15 @@ def _what_there_is(client: SyncPrefectClient, slug: str, name: str) -> str:
         (each.block_type.slug if each.block_type else each.block_type_name, each.name)
         for each in client.read_block_documents(limit=_PAGE, include_secrets=False)
     ]
-    others = sorted(f"{kind}" for kind, each in blocks if each == name)
-    if others:
+    other_types = sorted(f"{kind}" for kind, each in blocks if each == name)
+    if other_types:
         return (
-            f"block {name} {where} is of another type: {', '.join(others)}, and {slug} is needed. Name another block, "
-            f"or make it with '{command}'"
+            f"block {name} {where} has type {', '.join(other_types)}, but {slug} is needed. Name another block, "
+            f"or create it with '{command}'"
         )
-    there = sorted(f"{each}" for kind, each in blocks if kind == slug)
-    known = f"of that type there are: {', '.join(there)}" if there else "there is none of that type"
-    return f"there is no block {slug}/{name} {where}; {known}. Make it in the UI, or with '{command}'"
+    of_type = sorted(f"{each}" for kind, each in blocks if kind == slug)
+    known = f"blocks of that type: {', '.join(of_type)}" if of_type else "there are no blocks of that type"
+    return f"there is no block {slug}/{name} {where}; {known}. Create it in the UI, or with '{command}'"
 
 
 def _trouble(slug: str, name: str, error: Exception) -> SetupFault | Passes:
@@ -148,7 +149,8 @@ def _trouble(slug: str, name: str, error: Exception) -> SetupFault | Passes:
         status = error.response.status_code
         kind = Passes if status == 429 or status >= 500 else SetupFault
         return kind(
-            f"block {slug}/{name} cannot be read: {_server()} answers {status}. Check PREFECT_API_KEY and its rights"
+            f"block {slug}/{name} cannot be read: {_server()} answered {status}. Check PREFECT_API_KEY and "
+            "its permissions"
         )
     if isinstance(error, httpx.HTTPError) or "Failed to reach API" in str(error):
         return Passes(
@@ -156,8 +158,8 @@ def _trouble(slug: str, name: str, error: Exception) -> SetupFault | Passes:
             "it, or correct PREFECT_API_URL or the profile"
         )
     return SetupFault(
-        f"block {slug}/{name} is not as this version has it ({type(error).__name__}): open it in Prefect's UI, fill in "
-        "what is missing, and save it"
+        f"block {slug}/{name} does not fit this version ({type(error).__name__}): open it in Prefect's UI, fill in "
+        "the missing fields and save it"
     )
 
 

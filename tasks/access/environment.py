@@ -1,4 +1,4 @@
-"""Secrets from the environment of this process, and what a run gets in with wherever they came from."""
+"""Secrets from this process's environment, and the credentials of a run, wherever they come from."""
 
 import os
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ from tasks.upstage.client import DEFAULT_BASE_URL
 
 @dataclass(frozen=True)
 class Access:
-    """What a run gets in with. Holds secrets, which are never shown.
+    """The credentials of a run. They are never shown.
 
     Attributes:
         base_url: the API's address.
@@ -32,7 +32,7 @@ class Access:
 
 def environment_access() -> Access:
     """The API's address and the account's key from the environment, and boto3's own chain."""
-    given = os.environ.get("UPSTAGE_BASE_URL", "")
-    base_url = given.strip()  # of a line break, as a file or a secret store may bring
-    origin = "the environment" if base_url == given else "the environment, with the white space around the URL left out"
+    variable = os.environ.get("UPSTAGE_BASE_URL", "")
+    base_url = variable.strip()  # of a line break, as a file or a secret store may bring
+    origin = "the environment" if base_url == variable else "the environment, with white space around the URL removed"
     return Access(base_url or DEFAULT_BASE_URL, os.environ.get("UPSTAGE_API_KEY", ""), origin)

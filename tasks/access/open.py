@@ -1,4 +1,4 @@
-"""From where the secrets are to what they open: the API, and S3.
+"""Opens the API and S3 with secrets from blocks or the environment.
 
 Blocks are read only where one is named, since that takes Prefect, which takes seconds to import.
 """
@@ -13,11 +13,11 @@ from tasks.store.sides import account_of
 
 
 def open_access(credentials: Credentials) -> Access:
-    """What a run gets in with: from the blocks that are named, and from the environment where none is.
+    """The credentials of a run: from the named blocks, otherwise from the environment.
 
     Raises:
-        SetupFault: a block is missing or unusable; says how to fix it.
-        Passes: the Prefect server cannot be asked now.
+        SetupFault: a block is missing or unusable; the message says how to fix it.
+        Passes: the Prefect server is unavailable at the moment.
     """
     storage = storage_access(credentials)
     return api_access(credentials).with_aws(storage.aws, storage.source_aws)

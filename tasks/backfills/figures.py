@@ -18,6 +18,7 @@ from tasks.upstage.budget import MICROS, Charged
 
 _WINDOW = timedelta(minutes=10)
 _MOST_MINUTES = 720
+_LISTED = 100
 _SHORTEST_WINDOW = timedelta(seconds=5)
 
 
@@ -43,6 +44,8 @@ class FailedFigures:
     code: str
     reason: str
     spent: int
+    document: str = ""
+    run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,17 @@ class OpenFigures:
     at_api: bool
     held_until: datetime | None
     spent: int
+    since: datetime | None = None
+
+
+class FailedDocument(BaseModel):
+    """A document that was given up, and the run that did so."""
+
+    document: str
+    partition: str
+    code: str
+    reason: str
+    run: str | None = None
 
 
 class PartitionFigures(BaseModel):
@@ -89,6 +103,9 @@ class Figures(BaseModel):
     source: str
     destination: str
     at: datetime
+    listed_at: datetime | None = Field(
+        None, description="when the source was last listed: newer documents are not in it"
+    )
     state: str
     why: str = ""
     planned: int = Field(0, description="documents, when it was planned: what progress is measured against")
@@ -120,8 +137,13 @@ class Figures(BaseModel):
     api_p90: float | None = None
     held: int = Field(0, description="open jobs that a stopped run still holds")
     held_until: datetime | None = Field(None, description="when the last of them is free again, at the latest")
+    oldest_open_seconds: float | None = Field(None, description="age of the oldest open job, of those that were read")
+    throttle_wait_seconds: float | None = Field(
+        None, description="that calls waited for the rate limit, in the process that tells"
+    )
     failures: dict[str, int] = Field({}, description="by reason")
     reasons: dict[str, str] = Field({}, description="by code, what was said of one of the documents, and what to do")
+    failed_documents: list[FailedDocument] = Field([], description=f"the first {_LISTED}, in the order of their names")
     served_by: list[str] = Field([], description="the runs that work for it now")
     partitions: list[PartitionFigures] = []
     slowest: list[tuple[str, float]] = Field([], description="documents, with seconds from claim to result")
@@ -233,8 +255,15 @@ def figures(
         api_p90=_quantile(at_api, 0.9),
         held=len(held),
         held_until=max(held, default=None),
+        oldest_open_seconds=max(((now - job.since).total_seconds() for job in opened if job.since), default=None),
         failures=dict(Counter(each.code for each in failed).most_common()),
         reasons={each.code: each.reason for each in failed},
+        failed_documents=[
+            FailedDocument(
+                document=each.document, partition=each.partition, code=each.code, reason=each.reason, run=each.run
+            )
+            for each in sorted(failed, key=lambda each: each.document)[:_LISTED]
+        ],
         served_by=list(served_by),
         partitions=partitions,
         slowest=[(each.document, each.seconds) for each in sorted(done, key=lambda each: -each.seconds)[:10]],

@@ -29,6 +29,8 @@ from tasks.upstage.limits import PRICE_PER_PAGE
 State = Literal["planned", "running", "paused", "cancelled", "finished"]
 Order = Literal["listed", "oldest", "newest", "smallest"]
 
+BackfillName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _KEPT_RUNS = 20
 
@@ -212,6 +214,28 @@ def difference(backfill: Backfill, settings: RunSettings) -> str | None:
         if its != given:
             return f"its {what} is {its!s}, and this run was given {given!s}"
     return None
+
+
+def taken_over(backfill: Backfill, settings: RunSettings) -> RunSettings:
+    """A run's settings, with what its backfill says wherever the run was given nothing in particular.
+
+    Whoever starts a run by a backfill's name alone means the backfill's documents, recognised as planned.
+
+    Args:
+        backfill: the backfill that the run serves.
+        settings: what the run was given.
+    """
+    selection, options = settings.selection, settings.options
+    if selection.of_all_partitions() in (EVERYTHING, Selection(by=backfill.by)):
+        selection = Selection.model_validate({**dict(backfill.selection), "partition": selection.partition})
+    planned: dict[str, object] = {
+        "model": backfill.model,
+        "answer_schema": backfill.answer_schema,
+        "price_per_page": backfill.price_per_page,
+    }
+    changes = {field: value for field, value in planned.items() if field not in options.model_fields_set}
+    taken = type(options).model_validate({**dict(options), **changes})
+    return RunSettings.model_validate({**dict(settings), "selection": selection, "options": taken})
 
 
 def who() -> str:

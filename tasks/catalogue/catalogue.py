@@ -1,10 +1,10 @@
-"""The catalogue of one ledger, brought up to date with it: what was saved, what journals tell, and the rest is read.
+"""The catalogue of one ledger, kept up to date from saved rows, journals and, for the rest, the records themselves.
 
     _jobs/catalogue/rows/<name>.parquet      rows, saved by whoever looked last
     _jobs/catalogue/journal/<name>.jsonl.gz  rows of documents published since, written by the runs
 
-A row belongs to one version of one record, told by the record's ETag. The listing of the ledger says which versions
-there are: so a row too many, twice or out of date does no harm, and one that is missing is read from its record.
+A row belongs to one version of one record, identified by the record's ETag. The ledger's listing has the current
+versions, so extra, duplicate or outdated rows do no harm, and a missing row is read from its record.
 """
 
 import logging
@@ -120,7 +120,7 @@ class Catalogue:
             f"{entry.id}\t{entry.etag}\t{state}\n"
             for state in states
             for entry in self._ledger.entries(state)
-            if entry.id.isalnum()  # strangers' objects are none
+            if entry.id.isalnum()  # unrelated objects are ignored
         )
         self._load_listing(lines, table)
 
@@ -165,7 +165,7 @@ class Catalogue:
         except DocumentChanged:
             return False
         except duckdb.Error as error:  # derived data: the records tell it again
-            log.warning("%s cannot be read, and is made anew: %s", entry.key, str(error).partition("\n")[0])
+            log.warning("%s cannot be read and is rebuilt: %s", entry.key, str(error).partition("\n")[0])
             return True
         finally:
             file.unlink(missing_ok=True)
@@ -275,7 +275,7 @@ class Catalogue:
                 self._objects.remove(self._destination.bucket, entry.key, entry.etag)
         except Fault as fault:
             self.unsaved = str(fault)
-            log.info("the catalogue could not be saved, and is read from the ledger again next time: %s", fault)
+            log.info("the catalogue could not be saved and is read from the ledger again next time: %s", fault)
 
     def _write(self) -> None:
         names = ", ".join(f'h."{name}"' for name in COLUMNS)
@@ -301,7 +301,7 @@ class Catalogue:
 def open_catalogue(
     objects: ObjectStore, destination: Location, tell: Tell = _tell_nobody, most: int | None = None
 ) -> Iterator[Catalogue]:
-    """The catalogue of a ledger, up to date.
+    """Open the catalogue of a ledger and bring it up to date.
 
     Args:
         objects: the store.
@@ -336,5 +336,6 @@ def room_in(folder: Path) -> Iterator[None]:
     except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
         first = str(error).partition("\n")[0]
         raise SetupFault(
-            f"the catalogue has no room in {folder.parent} ({first}): make room there, or set TMPDIR to another folder"
+            f"the catalogue has no room in {folder.parent} ({first}): free some space there, or set TMPDIR "
+            "to another folder"
         ) from error

@@ -54,12 +54,12 @@ class Journal:
     def close(self) -> None:
         """Write what is left; where many small journals have come together, make them one."""
         with self._lock:
-            rest = self._take()
-        if rest and self._write(rest):
+            unwritten = self._take()
+        if unwritten and self._write(unwritten):
             try:
                 self._merge()
             except Fault as fault:
-                log.info("the journals of the catalogue were not put together: %s", fault)
+                log.info("the journals of the catalogue were not merged: %s", fault)
 
     def _take(self) -> Sequence[bytes]:
         rows, self._rows = self._rows, []
@@ -86,14 +86,14 @@ class Journal:
         ]
         if len(small) < _MOST_JOURNALS:
             return
-        taken = []
+        merged = []
         body = bytearray()
         for entry in small:
             stored = self._objects.get(self._bucket, entry.key)
             if stored is not None and stored.etag == entry.etag:
                 body += stored.body
-                taken.append(entry)
+                merged.append(entry)
         if self._create(bytes(body)):
-            for entry in taken:
+            for entry in merged:
                 with suppress(Fault):
                     self._objects.remove(self._bucket, entry.key, entry.etag)

@@ -1,4 +1,4 @@
-"""What is asked of the catalogue: which documents, and what was spent."""
+"""Queries on the catalogue: documents, pages and cost."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -111,8 +111,8 @@ def _documents(wanted: DocumentFilter, limit: int | None) -> tuple[str, list[Any
     elif wanted.largest is not None:
         where += " AND pages IS NOT NULL"
         order = f"pages DESC, {order}"
-    most = [number for number in (wanted.slowest, wanted.largest, limit) if number is not None]
-    bound = f" LIMIT {min(most)}" if most else ""
+    limits = [number for number in (wanted.slowest, wanted.largest, limit) if number is not None]
+    bound = f" LIMIT {min(limits)}" if limits else ""
     return f"SELECT {_SHOWN} FROM current WHERE {where} ORDER BY {order}{bound}", parameters
 
 
@@ -200,7 +200,7 @@ def usage(
     group = _GROUPS[by] if by else "''"
     period, bounds = _period(since, until)
     _make_spent(catalogue)
-    found: dict[str, dict[str, Any]] = {}
+    groups: dict[str, dict[str, Any]] = {}
     for part in catalogue.parts("id"):  # a document is in one of them, so that their counts add up
         rows = database.rows(
             f"SELECT coalesce({group}, '') AS name, count(DISTINCT id) AS documents, "
@@ -214,15 +214,15 @@ def usage(
             [otherwise, otherwise, *bounds],
         )
         for row in rows:
-            sums = found.setdefault(row["name"], {"name": row["name"]})
+            sums = groups.setdefault(row["name"], {"name": row["name"]})
             sums.update({name: sums.get(name, 0) + value for name, value in row.items() if name != "name"})
     billed = database.rows(
         f"SELECT coalesce({group}, '') AS name, sum(billed_pages) AS billed FROM ({_BILLED}) WHERE {period} GROUP BY 1",
         bounds,
     )
     for row in billed:
-        found.setdefault(row["name"], {"name": row["name"]})["billed_pages"] = row["billed"]
-    return [_usage(row) for _, row in sorted(found.items())]
+        groups.setdefault(row["name"], {"name": row["name"]})["billed_pages"] = row["billed"]
+    return [_usage(row) for _, row in sorted(groups.items())]
 
 
 def _make_spent(catalogue: Catalogue) -> None:
@@ -269,20 +269,20 @@ def _usage(row: Mapping[str, Any]) -> Usage:
 def rows_of_document(catalogue: Catalogue, document: str) -> list[Row]:
     """Every row about a document, whatever version, model and schema, the newest first; those of open jobs are not."""
     names = ", ".join(f'"{name}"' for name in COLUMNS)
-    found = catalogue.database.rows(
+    records = catalogue.database.rows(
         f"SELECT {names} FROM history WHERE document = ? "
         "QUALIFY row_number() OVER (PARTITION BY id, etag) = 1 ORDER BY claimed_at DESC, ended_at DESC",
         [document],
     )
-    return [Row.model_validate(row) for row in found]
+    return [Row.model_validate(row) for row in records]
 
 
 def document_ids(catalogue: Catalogue, document: str) -> list[str]:
     """The jobs of a document that the ledger has records of, whatever version, model and schema."""
-    found = catalogue.database.rows(
+    records = catalogue.database.rows(
         "SELECT id FROM current WHERE document = $1 UNION SELECT id FROM underway WHERE document = $1", [document]
     )
-    return [row["id"] for row in found]
+    return [row["id"] for row in records]
 
 
 def names_like(catalogue: Catalogue, named: str, most: int) -> list[str]:

@@ -1,1 +1,1 @@
-"""Documents: formats, page counts, page extraction, coverage and merging. Knows nothing of Prefect or the network."""
+"""Documents: formats, page counts, page extraction, coverage and merging. Independent of Prefect and the network."""

@@ -1,4 +1,4 @@
-"""Which batch gives which page of the document.
+"""Decides which batch provides which page of the document.
 
 This is the rule that the rest follows from: a result may be published when every page 1..N is covered exactly
 once, and whatever is not covered is what has to be sent (again).
@@ -74,8 +74,8 @@ def cover(total: int, pieces: Sequence[Piece]) -> Coverage:
 
 def left_over(total: int, covered: Iterable[PageRange]) -> list[PageRange]:
     """The pages of 1..total that are in none of some ranges."""
-    found = {page for pages in covered for page in range(pages.first, pages.last + 1)}
-    return page_ranges(page for page in range(1, total + 1) if page not in found)
+    covered_pages = {page for pages in covered for page in range(pages.first, pages.last + 1)}
+    return page_ranges(page for page in range(1, total + 1) if page not in covered_pages)
 
 
 def _consistent(total: int, pieces: Iterable[Piece]) -> None:

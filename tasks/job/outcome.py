@@ -1,4 +1,4 @@
-"""What became of one document in one step."""
+"""The outcome of one step for one document."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,11 +11,11 @@ class Outcome:
     """One document, one step.
 
     Attributes:
-        kind: `open` (at the API), `done`, `failed`, `aside` (set aside: this run can do nothing for it, such as an
-            object that may not be read), `later` (left to a later pass: something passing, or the budget), `skipped`
-            (another worker has it, or it was closed meanwhile).
+        kind: `open` (at the API), `done`, `failed`, `aside` (set aside: this run can do nothing for it, as with an
+            unreadable object), `later` (left to a later pass: something passing, or the budget), `skipped` (another
+            worker has it, or it was closed meanwhile).
         job_id: the job.
-        name: what to call the document to a person: its address.
+        name: the document's name in messages: its address.
         pages: pages published.
         pages_sent: pages submitted.
         requests: submissions made.

@@ -49,7 +49,7 @@ class Cost:
 
 def spends(job: Job) -> list[Spend]:
     """Every submission of a job, those that are not known by a request last."""
-    found = [
+    accepted = [
         Spend(
             request.submitted_at,
             len(request.pages) if request.pages else job.pages or job.estimate,
@@ -61,13 +61,18 @@ def spends(job: Job) -> list[Spend]:
         for request in job.requests
     ]
     # Accepted without a request on record: a synchronous answer that proved nothing, pages found in the ledger.
-    if (more := job.pages_sent - sum(spend.pages for spend in found)) > 0:
-        at, run, price = (found[-1].at, found[-1].run, found[-1].price_per_page) if found else _of_claim(job)
-        found.append(Spend(at, more, True, run, price))
-    lost = [Spend(each.at, each.pages, False, each.run, each.price_per_page) for each in job.lost]
+    if (more := job.pages_sent - sum(spend.pages for spend in accepted)) > 0:
+        at, run, price = (
+            (accepted[-1].at, accepted[-1].run, accepted[-1].price_per_page) if accepted else _of_claim(job)
+        )
+        accepted.append(Spend(at, more, True, run, price))
+    lost = [
+        Spend(lost_pages.at, lost_pages.pages, False, lost_pages.run, lost_pages.price_per_page)
+        for lost_pages in job.lost
+    ]
     if (more := job.pages_lost - sum(spend.pages for spend in lost)) > 0:  # of a record from before format 3
         lost.append(Spend(job.claimed_at, more, False, job.flow_run, None))
-    return found + lost
+    return accepted + lost
 
 
 def _of_claim(job: Job) -> tuple[datetime, str | None, float | None]:

@@ -1,4 +1,4 @@
-"""What a record says of its document, in words: what happens next, and what a person can do."""
+"""Describes what happens next to a document, and what an operator can do."""
 
 from datetime import datetime
 
@@ -15,17 +15,18 @@ def next_of_open(job: Job, step: NextStep) -> str:
             if step.holder_alive:
                 return f"{step.holder} is {doing}"
             return (
-                f"held by {step.holder}, which was {doing} and may have stopped,{until}; then the next pass takes over"
+                f"held by {step.holder}, which was {doing} and may have stopped,{until}; then the next "
+                "pass takes it over"
             )
         case "wait":
-            return f"at the API; it is asked again after {_clock(step.until)}" if step.until else "at the API"
+            return f"at the API; next poll after {_clock(step.until)}" if step.until else "at the API"
         case "poll":
-            return "at the API; the next collect asks for it"
+            return "at the API; the next collect polls it"
         case "collect":
             return "finished at the API; the next collect fetches and publishes it"
         case "send":
-            which = "its pages" if step.pages is None else "pages " + ", ".join(map(str, step.pages))
-            return f"the next collect sends {which}"
+            page_list = "its pages" if step.pages is None else "pages " + ", ".join(map(str, step.pages))
+            return f"the next collect sends {page_list}"
         case "take over":
             return "its worker stopped; the next pass takes it over"
         case _:
@@ -40,9 +41,9 @@ def next_of_done(done: DoneJob, version_now: str | None) -> str:
         version_now: the ETag of the document as it is now; None where it is gone or cannot be looked at.
     """
     if done.superseded:
-        return "nothing: a newer version of the document had been published already"
+        return "nothing: a newer version of the document was already published"
     if version_now is not None and version_now != done.job.document.etag:
-        return "the document has changed since: the next run takes its new version for a new document"
+        return "the document has changed since: the next run treats the new version as a new document"
     return "nothing: it is done"
 
 
@@ -50,8 +51,8 @@ def next_of_failed(failed: FailedJob, destination: str) -> str:
     """What can be done about a document that was given up."""
     if failed.retry_helps:
         key = failed.job.document.key
-        return f"nothing by itself; put it back with: bulk-ocr retry {destination} --key '{key}'"
-    return "nothing by itself: putting it back unchanged does not help; the reason says what to change"
+        return f"nothing until it is put back with: bulk-ocr retry {destination} --key '{key}'"
+    return "nothing: a retry without a change does not help; the reason says what to change"
 
 
 def _clock(moment: datetime | None) -> str:

@@ -1,1 +1,1 @@
-"""What people do with results: searchable PDFs and other outputs, made from a result and its document."""
+"""Outputs made from a result and its document: searchable PDFs, exports, search."""

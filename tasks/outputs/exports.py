@@ -1,4 +1,4 @@
-"""Results in the formats of other programs: plain text, hOCR, ALTO, and JSON lines. A page is in memory at a time.
+"""Exports results as plain text, hOCR, ALTO or JSON lines, with one page in memory at a time.
 
 with open("scan.hocr", "w", encoding="utf-8") as out:
     export_result(Path("scan.pdf.ocr.json"), "hocr", out, ExportedFrom("scan.pdf"))
@@ -22,7 +22,7 @@ ENDINGS: dict[ExportFormat, str] = {"text": ".txt", "hocr": ".hocr", "alto": ".a
 
 @dataclass(frozen=True)
 class ExportedFrom:
-    """What is exported, as the formats name it.
+    """Names of the exported document and result.
 
     Attributes:
         document: the document's name.

@@ -1,4 +1,4 @@
-"""hOCR: a page of HTML that says where each word was recognised, and how surely."""
+"""hOCR: HTML with the position and confidence of each word."""
 
 import math
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Taking the text layer of another OCR program off a page before it gets a new one: else all would be found twice."""
+"""Removes another OCR program's text layer from a page before a new one is added, so that searches do not hit twice."""
 
 import zlib
 

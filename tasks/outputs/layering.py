@@ -1,4 +1,4 @@
-"""Work on strangers' documents that may end a process, as a program of its own: `layering.py TASK MEGABYTES FILE …`.
+"""A program for work on untrusted documents that may crash the process: `layering.py TASK MEGABYTES FILE …`.
 
 Run by `tasks.outputs.searchable_pdf`, through `tasks.documents.files.apart`.
 
@@ -30,14 +30,14 @@ def _done(task: str, file: Path, arguments: list[str]) -> str:
 
         pages, words = write_text_pages(read_pages(file), reason, Path(to))
         return json.dumps({"pages": pages, "words": words, "left": 0})
-    told = json.loads(own_text)
-    own = OwnText(frozenset(told["usable"]), frozenset(told["invisible"]))
-    pages, words = add_text_layers([Path(base) for base in bases], read_pages(file), Path(to), own)
-    return json.dumps({"pages": pages, "words": words, "left": len(own.usable)})
+    own_pages = json.loads(own_text)
+    own_text_pages = OwnText(frozenset(own_pages["usable"]), frozenset(own_pages["invisible"]))
+    pages, words = add_text_layers([Path(base) for base in bases], read_pages(file), Path(to), own_text_pages)
+    return json.dumps({"pages": pages, "words": words, "left": len(own_text_pages.usable)})
 
 
 if __name__ == "__main__":
-    # Found wherever the project lies, last, so that nothing of it is imported in place of a library.
+    # Appended last, so that no module of the project shadows a library.
     sys.path.append(str(Path(__file__).parents[2]))
     from tasks.documents.files.extract import main
 

@@ -1,4 +1,4 @@
-"""The document that a result is of: which version of which one, and its bytes, unless these are gone."""
+"""Finds the document of a result, in exactly the version that was recognised."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from tasks.job.record import Document
 from tasks.store.object_store import ObjectStore
 
 _SCHEME = "s3://"
-_SAVED_BEFORE = "it is not known of which document this is a result: name the document"
+_SAVED_BEFORE = "the document of this result is unknown: name it with --document"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Original:
     """A document's bytes, or why there are none.
 
     Attributes:
-        file: a file with them; None where the document, as it was recognised, is not to be had.
+        file: a file with them; None if the recognised version is not available.
         name: what to call the document.
         reason: why there is no file; empty where there is one.
     """
@@ -72,15 +72,15 @@ def find_original(source: Source | None, objects: ObjectStore | None, folder: Pa
         folder: where a document from S3 is put. A document on this machine stays where it is.
 
     Raises:
-        Passes: the store cannot be asked now.
-        SetupFault: it refuses us altogether, or the disk is full.
+        Passes: the store is unavailable at the moment.
+        SetupFault: the store rejects the credentials, or the disk is full.
     """
     if source is None:
         return Original(None, "the document", _SAVED_BEFORE)
     if not source.in_s3:
         return _local(source)
     if objects is None:
-        return Original(None, source.name, f"{source.name} lies in S3, and no store was given")
+        return Original(None, source.name, f"{source.name} is in S3, but no store was given")
     bucket, _, key = source.name.removeprefix(_SCHEME).partition("/")
     file = folder / "original"
     try:
@@ -96,7 +96,7 @@ def _local(source: Source) -> Original:
         with path.open("rb") as content:
             version = hashlib.file_digest(content, "sha256").hexdigest()
     except OSError as error:
-        return Original(None, source.name, f"{source.name} cannot be read any more ({error.strerror})")
+        return Original(None, source.name, f"{source.name} can no longer be read ({error.strerror})")
     if version != source.version:
         return Original(None, source.name, f"{source.name} changed since it was recognised: recognise it again")
     return Original(path, source.name)

@@ -1,4 +1,4 @@
-"""The pages of a PDF get text layers; what is drawn on them stays as it is."""
+"""Adds text layers to the pages of a PDF without changing what is drawn on them."""
 
 import warnings
 import zlib
@@ -53,13 +53,13 @@ def add_text_layers(
         for number, result in enumerate(pages, 1):
             page = next(waiting, None)
             if page is None:
-                raise ValueError(f"it has {number - 1} pages, and the result has more")
+                raise ValueError(f"it has {number - 1} pages, but the result has more")
             if number in own.invisible:
                 take_off_invisible_text(pdf, page)
             if number not in own.usable:
                 words += writer.add(page, result)
         if next(waiting, None) is not None:
-            raise ValueError(f"it has {len(pdf.pages)} pages, and the result has {number}")
+            raise ValueError(f"it has {len(pdf.pages)} pages, but the result has {number}")
         writer.end()
         with written(to) as out, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damage that was there before

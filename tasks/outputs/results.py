@@ -80,8 +80,8 @@ def is_result_name(name: str) -> bool:
 
 def document_name(result: str) -> str:
     """The document's name in that of its result: `b.pdf` of `b.pdf.ocr.json` and of `b.pdf.ocr.clova.json`."""
-    found = _RESULT.fullmatch(result)
-    return found[1] if found else result
+    match = _RESULT.fullmatch(result)
+    return match[1] if match else result
 
 
 def find_results(where: str, store: Store | None = None) -> Results:
@@ -102,17 +102,17 @@ def find_results(where: str, store: Store | None = None) -> Results:
     if not _S3.match(where):
         return _local(Path(where))
     if store is None:
-        raise SetupFault(f"{where} lies in S3, and no store was given to read it from")
+        raise SetupFault(f"{where} is in S3, but no store was given to read it from")
     place, objects = Location.parse(where), store()
     key = place.prefix.rstrip("/")
     if key:
-        one = _IsResult(key)
-        found = [entry for entry in objects.list(place.bucket, key if is_result_name(key) else f"{key}.ocr.")
-                 if one.accepts(entry.key)]  # fmt: skip
-        if found:
-            return _ObjectResults(objects, place, tuple(found))
+        is_result = _IsResult(key)
+        entries = [entry for entry in objects.list(place.bucket, key if is_result_name(key) else f"{key}.ocr.")
+                 if is_result.accepts(entry.key)]  # fmt: skip
+        if entries:
+            return _ObjectResults(objects, place, tuple(entries))
         if is_result_name(key):
-            raise SetupFault(f"there is no result {place}: 'bulk-ocr status' tells what a destination has")
+            raise SetupFault(f"there is no result {place}: 'bulk-ocr status' shows what a destination has")
     return _ObjectResults(objects, place)
 
 
@@ -162,14 +162,14 @@ def _local(path: Path) -> Results:
             return _FolderResults(path.resolve())
         if path.is_file() and path.suffix == ".json":
             return _FileResults((path.resolve(),))
-        found = _beside(path)
+        result_files = _beside(path)
     except OSError as error:
         raise SetupFault(f"'{path}' cannot be read ({error.strerror})") from error
-    if not found:
+    if not result_files:
         if not path.exists():
             raise SetupFault(f"there is no file or folder '{path}'")
         raise SetupFault(f"there is no result beside '{path}': name the result that 'bulk-ocr file' printed")
-    return _FileResults(tuple(found))
+    return _FileResults(tuple(result_files))
 
 
 def _beside(document: Path) -> list[Path]:
@@ -247,7 +247,7 @@ def storable(name: str) -> str:
 def read_ahead(
     results: Results, threads: int = 8, wanted: Callable[[ResultFile], bool] = lambda _: True
 ) -> Iterator[tuple[ResultFile, Path | EndsDocument]]:
-    """Give results with a file of each, fetching the next ones meanwhile.
+    """Yield results with a local file of each, prefetching the next ones.
 
     A file from S3 lives until the next one is asked for.
 
@@ -299,12 +299,12 @@ def only_result(where: str, store: Store | None = None) -> Iterator[tuple[Result
         EndsDocument: it changed, vanished, or may not be read.
     """
     results = find_results(where, store)
-    found = []
+    first = None
     for result in results.files():
-        found.append(result)
-        if len(found) > 1:
-            raise SetupFault(f"{where} has several results: name one of them, such as {found[0].address}")
-    if not found:
-        raise SetupFault(f"there is no result at {where}: name a result, or where results lie")
+        if first is not None:
+            raise SetupFault(f"{where} has several results: name one of them, such as {first.address}")
+        first = result
+    if first is None:
+        raise SetupFault(f"there is no result at {where}: name a result, or a folder or destination with results")
     with scratch_folder() as folder:
-        yield found[0], results.fetch(found[0], folder)
+        yield first, results.fetch(first, folder)

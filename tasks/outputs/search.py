@@ -1,4 +1,4 @@
-"""Searching an index of results: pages with what was looked for, and a snippet of each with the hits marked.
+"""Searches an index of results: matching pages, each with a snippet and its hits.
 
 with SearchIndex(Path("results.db")) as index:
     for hit in search(index, '"annual report" 2024').hits:

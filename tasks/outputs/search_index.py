@@ -39,7 +39,7 @@ _MOST_SKIPPED = 20  # named in the summary; all are counted
 
 @dataclass
 class IndexChanges:
-    """What bringing an index up to date did.
+    """The outcome of updating an index.
 
     Attributes:
         added: results that are new.
@@ -135,7 +135,7 @@ class SearchIndex:
     ) -> IndexChanges:
         """Bring the index up to date with a place: read what is new or changed, forget what is gone.
 
-        Each result is a transaction of its own, so an interrupted update goes on where it was.
+        Each result is its own transaction, so an interrupted update can resume.
 
         Args:
             results: the results of the place.
@@ -221,18 +221,18 @@ class SearchIndex:
         self._database.execute("DELETE FROM results WHERE id = ?", (result,))
 
     def _forget_unseen(self, place: int) -> int:
-        gone = self._database.execute(
+        removed = self._database.execute(
             "SELECT id FROM results WHERE place = ? AND address NOT IN (SELECT address FROM seen)", (place,)
         ).fetchall()
-        for (result,) in gone:
+        for (result,) in removed:
             with self._transaction():
                 self._forget(result)
-        return len(gone)
+        return len(removed)
 
     def _place(self, address: str) -> int:
         self._database.execute("INSERT OR IGNORE INTO places (address) VALUES (?)", (storable(address),))
-        found = self._database.execute("SELECT id FROM places WHERE address = ?", (storable(address),)).fetchone()
-        return int(found[0])
+        row = self._database.execute("SELECT id FROM places WHERE address = ?", (storable(address),)).fetchone()
+        return int(row[0])
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -262,10 +262,10 @@ class SearchIndex:
 
     def _check(self, application: int, version: int) -> None:
         if application != _APPLICATION:
-            raise SetupFault(f"{self.file} is a database, but no index of results: name another file")
+            raise SetupFault(f"{self.file} is a database, but not an index of results: name another file")
         if version != TERMS_VERSION:
             raise SetupFault(
-                f"the index {self.file} was made by another version of this program: delete it, and index again"
+                f"the index {self.file} was made by another version of this program: delete it and index again"
             )
 
     def _number(self, pragma: str) -> int:
@@ -278,15 +278,15 @@ def _explained(file: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         if not file.parent.is_dir():
-            advice = f"there is no folder {file.parent}: make it, or name another file"
+            advice = f"there is no folder {file.parent}: create it, or name another file"
         elif not file.exists():
             advice = "index first: bulk-ocr index DESTINATION"
         elif "fts5" in str(error):
             advice = "this Python's SQLite has no full-text search: use one that has FTS5"
         elif "locked" in str(error):
-            advice = "another process has been writing it for a minute: wait for its end"
+            advice = "another process has been writing to it for a minute: wait until it ends"
         elif isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
-            advice = "it is no index of results: name another file"
+            advice = "it is not an index of results: name another file"
         else:
             advice = "make room, or delete it and index again"
         raise SetupFault(f"the index {file} cannot be used ({error}): {advice}") from error

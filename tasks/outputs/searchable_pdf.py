@@ -69,32 +69,34 @@ def write_searchable_pdf(
     """
     with scratch_folder() as folder:
         bases: list[Path] = []
-        own = OwnText()
+        own_text = OwnText()
         if document is not None:
             form = format_of(document, name or document.name)
             if form.laid_out:
-                reason = f"a {form.name} has no pages of its own to show"
+                reason = f"a {form.name} has no fixed pages to show"
             else:
-                bases, own = _pdf(document, form, folder) if form is PDF else (_pictures(document, form, folder), own)
+                bases, own_text = (
+                    _pdf(document, form, folder) if form is PDF else (_pictures(document, form, folder), own_text)
+                )
         if not bases:
-            reason = reason or "its document is not to be had"
+            reason = reason or "its document is not available"
         written = folder / "searchable.pdf"
         size = sum(base.stat().st_size for base in bases)
-        told = json.dumps({"usable": sorted(own.usable), "invisible": sorted(own.invisible)})
-        found = json.loads(_run("layers", result, size, written, reason, told, *bases))
+        own_text_json = json.dumps({"usable": sorted(own_text.usable), "invisible": sorted(own_text.invisible)})
+        counts = json.loads(_run("layers", result, size, written, reason, own_text_json, *bases))
         _move(written, to)
-        return SearchablePdf(found["pages"], found["words"], found["left"], "" if bases else reason)
+        return SearchablePdf(counts["pages"], counts["words"], counts["left"], "" if bases else reason)
 
 
 def require_library() -> None:
-    """See that pictures can become pages of a PDF.
+    """Check that pictures can be turned into PDF pages.
 
     Raises:
         SetupFault: the library for that is missing.
     """
     if find_spec("img2pdf") is None:
         raise SetupFault(
-            "pictures become pages of a PDF by img2pdf, which is not installed: pip install 'bulk-ocr[outputs]'"
+            "turning pictures into PDF pages needs img2pdf, which is not installed: pip install 'bulk-ocr[outputs]'"
         )
 
 
@@ -135,7 +137,7 @@ def _run(task: str, file: Path, size: int, *arguments: str | Path) -> str:
 
 
 def _impossible(why: str) -> DocumentFault:
-    return DocumentFault(FailureCode.NO_RESULT, f"no searchable PDF can be made of it: {why}")
+    return DocumentFault(FailureCode.NO_RESULT, f"no searchable PDF can be made from it: {why}")
 
 
 def _move(written: Path, to: Path) -> None:

@@ -1,4 +1,4 @@
-"""All recognised words as a table: Parquet, a row a word, streamed.
+"""Streams all recognised words into a Parquet table, one row a word.
 
 write_words([("scan.pdf", "scan.pdf.ocr.json", Path("scan.pdf.ocr.json"))], Path("words.parquet"))
 """
@@ -157,7 +157,7 @@ def _replaced(to: Path) -> Iterator[Path]:
     room = to.with_name(f".{to.name}-{uuid.uuid4().hex}")
     try:
         if to.is_dir() and any(file.suffix != ".parquet" for file in to.iterdir()):
-            raise SetupFault(f"{to} is a folder with other things in it: name a file, such as {to / 'words.parquet'}")
+            raise SetupFault(f"{to} is a folder with unrelated files: name a file, such as {to / 'words.parquet'}")
         room.mkdir(parents=True)
         yield room
         files = sorted(room.iterdir())

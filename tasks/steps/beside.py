@@ -1,4 +1,4 @@
-"""What lies beside a result: its plain text, its searchable PDF. Made of the result, so that it costs no page."""
+"""Files beside a result: plain text and searchable PDF. They are made from the result and cost no pages."""
 
 import logging
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tasks.store.object_store import TEXT, Described
 log = logging.getLogger(__name__)
 
 JOB = "bulk-ocr-job"
-"""The name under which an object's metadata have the job that wrote it."""
+"""The metadata key that holds the id of the job that wrote an object."""
 _ATTEMPTS = 5
 
 
@@ -25,15 +25,15 @@ def is_result(described: Described) -> bool:
 
 
 def bring_text_into_step(context: RunContext, key: str, *, missing_too: bool) -> bool:
-    """See that the text beside a result is of the same version of the document, and write it anew if it isn't.
+    """Rewrite the text beside a result if it belongs to another version of the document.
 
     Args:
         context: the tools.
-        key: the result's.
-        missing_too: write it also where there is none.
+        key: the result's key.
+        missing_too: also write the file if there is none.
 
     Returns:
-        Whether it was written.
+        Whether the file was written.
 
     Raises:
         DocumentFault: the result cannot be read.
@@ -46,33 +46,35 @@ def bring_text_into_step(context: RunContext, key: str, *, missing_too: bool) ->
 
 
 def bring_pdf_into_step(context: RunContext, key: str, *, missing_too: bool) -> bool:
-    """The same for the searchable PDF beside a result. It shows pages of text where the document is gone.
+    """Rewrite the searchable PDF beside a result likewise. If the document is gone, the PDF shows only its text.
 
     Args:
         context: the tools.
-        key: the result's.
-        missing_too: write it also where there is none.
+        key: the result's key.
+        missing_too: also write the file if there is none.
 
     Returns:
-        Whether it was written.
+        Whether the file was written.
 
     Raises:
         DocumentFault: the result or the document cannot be read.
         SetupFault: a library is missing.
     """
 
-    def make(there: Described, result: Path, to: Path) -> None:
+    def make(head: Described, result: Path, to: Path) -> None:
         with context.scratch() as folder:
-            original = find_original(source_of(context, there), context.objects, folder)
+            original = find_original(source_of(context, head), context.objects, folder)
             made = write_searchable_pdf(result, original.file, to, name=original.name, reason=original.reason)
             if made.text_only:
-                log.warning("s3://%s/%s: its PDF shows text only: %s", context.destination.bucket, key, made.text_only)
+                log.warning(
+                    "s3://%s/%s: its PDF contains only text: %s", context.destination.bucket, key, made.text_only
+                )
 
     return _bring_into_step(context, key, pdf_key(key), MEDIA_TYPE, make, missing_too=missing_too)
 
 
 def source_of(context: RunContext, result: Described) -> Source | None:
-    """Which document a result is of: by its metadata, or where the address was too long for these by its job."""
+    """The document of a result: from its metadata, or from its job if the address was too long for metadata."""
     source = source_of_result(result.metadata)
     if source is None and is_result(result):
         try:
@@ -94,25 +96,25 @@ def _bring_into_step(
 ) -> bool:
     bucket = context.destination.bucket
     for _ in range(_ATTEMPTS):
-        there, output = context.objects.head(bucket, key), context.objects.head(bucket, beside)
-        if there is None or not is_result(there) or (output is None and not missing_too):
+        head, output = context.objects.head(bucket, key), context.objects.head(bucket, beside)
+        if head is None or not is_result(head) or (output is None and not missing_too):
             return False
-        if output is not None and (not is_result(output) or output.metadata[JOB] == there.metadata[JOB]):
+        if output is not None and (not is_result(output) or output.metadata[JOB] == head.metadata[JOB]):
             return False
         with context.scratch() as folder:
             try:
-                context.objects.fetch(bucket, key, there.etag, folder / "result")
-            except DocumentChanged:  # published anew meanwhile
+                context.objects.fetch(bucket, key, head.etag, folder / "result")
+            except DocumentChanged:  # published again meanwhile
                 continue
-            make(there, folder / "result", folder / "output")
+            make(head, folder / "result", folder / "output")
             over = output.etag if output is not None else None
             if context.objects.put_file(
-                bucket, beside, folder / "output", there.metadata, media_type, over=over
-            ) and _still(context, bucket, key, there):
+                bucket, beside, folder / "output", head.metadata, media_type, over=over
+            ) and _still(context, bucket, key, head):
                 return True
-    raise Passes(f"others keep writing the result at s3://{bucket}/{key} and what lies beside it")
+    raise Passes(f"other workers keep writing the result at s3://{bucket}/{key} and the files beside it")
 
 
-def _still(context: RunContext, bucket: str, key: str, seen: Described) -> bool:
+def _still(context: RunContext, bucket: str, key: str, head: Described) -> bool:
     now = context.objects.head(bucket, key)
-    return now is not None and now.etag == seen.etag
+    return now is not None and now.etag == head.etag

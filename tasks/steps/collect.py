@@ -89,7 +89,7 @@ def _take_up(context: RunContext, held: Held) -> HeldJob | Outcome:
         found = context.ledger.kept_ranges(held.job.id) if over.doing == "posting" else []
         change = transitions.taken_over(held.job, context.lease("collecting"), found)
         if len(change.job.kept) > len(held.job.kept):
-            log.info("%s: pages had come before a worker stopped; they are kept", held.job.document.uri)
+            log.info("%s: pages had arrived before a worker stopped; they are kept", held.job.document.uri)
         job.write(change)
     except Superseded:
         return job.outcome("skipped")
@@ -153,7 +153,7 @@ def _put_off(context: RunContext, job: HeldJob, unreadable_since: datetime | Non
     except CredentialsRefused:
         raise
     except Fault as fault:
-        log.warning("%s could not be put off (%s); its lease ends by itself", job.job.document.uri, fault)
+        log.warning("%s could not be postponed (%s); its lease will expire", job.job.document.uri, fault)
 
 
 class _Collector:
@@ -218,7 +218,8 @@ class _Collector:
             said = f"differently each time ({', '.join(map(str, sorted(totals)))})" if totals else "not at all"
             raise DocumentFault(
                 FailureCode.WRONG_ANSWER,
-                f"the API counts the document's pages {said}: convert it to PDF, whose pages are counted here",
+                f"the API counts the document's pages {said}: convert it to PDF, so that its pages can be "
+                "counted locally",
             )
         (total,) = totals
         _check_total(total)
@@ -250,8 +251,8 @@ class _Collector:
             if completed and answer.total_pages is not None and answer.total_pages != expected:
                 raise DocumentFault(
                     FailureCode.WRONG_ANSWER,
-                    f"the API counts {answer.total_pages} pages in request {request.id}, and {expected} were sent: "
-                    "the document may be damaged; open it, save it anew and upload it again",
+                    f"the API counts {answer.total_pages} pages in request {request.id}, but {expected} were sent: "
+                    "the document may be damaged; open it, save it again and upload it",
                     retry_helps=True,
                 )
             for batch in completed:
@@ -345,7 +346,7 @@ class _Collector:
                 self._answers[piece.request] = self._context.client.status(piece.request)
             url = self._url(piece)
             if not url:
-                raise _PieceUnusable(piece, "its batch is not offered any more")
+                raise _PieceUnusable(piece, "its batch is no longer offered")
             try:
                 self._context.client.download(url, file)
                 return read_batch(file, len(piece.pages))
@@ -370,7 +371,7 @@ class _Collector:
             file.write_bytes(body or b"")
             return read_batch(file, len(piece.pages))
         except BatchUnreadable as fault:
-            raise _PieceUnusable(piece, f"what was kept of them cannot be read: {fault}") from fault
+            raise _PieceUnusable(piece, f"the stored answer cannot be read: {fault}") from fault
 
     def _url(self, piece: Piece) -> str:
         before = next(

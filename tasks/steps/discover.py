@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from tasks.context import RunContext
@@ -22,6 +23,7 @@ from tasks.store.object_store import Entry
 from tasks.tally import KnownJobs
 
 LISTED = 100  # of the documents that are missing
+_DEEPEST = 5  # looks for folders at which a listing can be divided
 _LOOKS_AT_ONCE = 32  # at named documents; each is a call of its own, and most of its time is waiting
 
 Refused = Callable[[str, ObjectRefused], None]
@@ -95,7 +97,7 @@ def discover(
     for entry in objects:
         looked()
         if context.clock.ended:
-            raise Cancelled("the run is being ended; nothing more is listed")
+            raise Cancelled("the run is shutting down; nothing more is listed")
         if entry is None:
             continue
         relative = source.relative(entry.key)
@@ -153,7 +155,8 @@ def _listed(context: RunContext, folders: Iterable[str], refused: Refused) -> It
     source = context.source
     empty = True
     for folder in folders:
-        for entry in context.objects.list(source.bucket, source.key(folder)):
+        prefix = source.key(folder)
+        for entry in context.objects.list(source.bucket, prefix, divide=partial(_folders, context, prefix)):
             empty = False
             yield entry
     if empty and source.prefix:
@@ -166,6 +169,17 @@ def _listed(context: RunContext, folders: Iterable[str], refused: Refused) -> It
             return
         if single is not None:
             yield single
+
+
+def _folders(context: RunContext, prefix: str) -> list[str]:
+    """Where a long listing is divided: at the folders in it, below those that hold nothing but one other."""
+    objects, bucket = context.objects, context.source.bucket
+    for _ in range(_DEEPEST):
+        names = objects.names(bucket, prefix)
+        if len(names) != 1 or not names[0].endswith("/"):
+            break
+        prefix += names[0]
+    return [prefix + name for name in names]
 
 
 def _named(

@@ -30,5 +30,5 @@ def fail(
     except Superseded:
         return job.outcome("skipped")
     except Passes as passing:
-        return job.outcome("later", f"{fault}; that could not be put on record: {passing}")
+        return job.outcome("later", f"{fault}; that could not be recorded: {passing}")
     return job.outcome("failed", str(fault))

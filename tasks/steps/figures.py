@@ -1,126 +1,210 @@
-"""Reads the figures of a backfill from the ledger; what does not change is read once."""
+"""Reads the figures of a backfill from the ledger. Records that no longer change are read once."""
 
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from tasks.backfills.figures import Counted, DoneFigures, FailedFigures, Figures, OpenFigures, figures
+from tasks.backfills.published import Published
 from tasks.backfills.record import Backfill
 from tasks.context import RunContext
 from tasks.faults import RecordUnreadable
-from tasks.job.record import Document, Job
+from tasks.job.record import Document, DoneJob, Job
 from tasks.options import Options, RunSettings
 from tasks.scratch import process_folder
+from tasks.steps.census import Census, DocumentState
 from tasks.steps.discover import discover
 from tasks.store.aside import AsideNotes
+from tasks.store.ledger import Held, RecordEntry
 from tasks.tally import KnownJobs
 from tasks.upstage.budget import Charged, read_charged
 
 _READERS = 8
-_MOST_READ = 5000  # records in one look; the others come with the next
+_MOST_READ = 5000  # records a reading; the rest follow with the next one
 _MOST_KEPT = 200_000
 _MOST_OPEN = 500
+_LISTING_REST = 19  # times as long as a listing takes, none is made: it takes a twentieth of the time
+_WRITTEN_SECONDS = 90.0  # between the end of a document and its record, with clocks that differ by half a minute
 _SHOWN_RUN = 8  # letters of a run's id: enough to find it
 
 Value = TypeVar("Value")
 
 
 def settings_of(backfill: Backfill, settings: RunSettings | None = None) -> RunSettings:
-    """The settings that mean all the documents of a backfill.
+    """Run settings that select all documents of a backfill.
 
     Args:
         backfill: the backfill.
-        settings: those of a run, for how its store is used and where the secrets are.
+        settings: a run's settings, for its store options and the source of its secrets.
     """
-    # As the model declares it: pydantic takes "schema" as well as the field's name.
+    # By field name: pydantic also accepts the alias "schema".
     changes = {"model": backfill.model, "answer_schema": backfill.answer_schema, "shards": 1, "shard": 1}
-    given = {} if settings is None else dict(settings.options)
+    run_options = {} if settings is None else dict(settings.options)
     return RunSettings(
         source=backfill.source,
         destination=backfill.destination,
         selection=backfill.selection,
-        options=Options.model_validate({**given, **changes}),
+        options=Options.model_validate({**run_options, **changes}),
         **({} if settings is None else {"credentials": settings.credentials}),
         backfill=backfill.name,
     )
 
 
 class FiguresReader:
-    """Reads the figures of one backfill again and again.
+    """Reads the figures of one backfill repeatedly.
+
+    Source and ledger are listed as a whole the first time, and again as often as that takes a twentieth of the time.
+    In between only what changes is looked at: the open jobs, which are few, and those that were open and are no more.
 
     Args:
-        context: the tools, opened for all the documents of the backfill: see `settings_of`.
-        name: the backfill's.
+        context: the tools, opened for all documents of the backfill; see `settings_of`.
+        name: the name of the backfill.
+        published: what this process has published itself, and need not read.
     """
 
-    def __init__(self, context: RunContext, name: str) -> None:
+    def __init__(self, context: RunContext, name: str, published: Published | None = None) -> None:
         self._context = context
         self._name = name
-        self._done: dict[str, tuple[float, DoneFigures]] = {}
+        self._published = published
+        self._done: dict[str, tuple[float | None, DoneFigures]] = {}
         self._failed: dict[str, tuple[float, FailedFigures]] = {}
+        self._open: dict[str, tuple[str, Job]] = {}  # by job: the version of its record, and the record
         self._earlier: dict[str, tuple[str, int]] = {}  # by record: partition, and pages spent
+        self._folder = tempfile.TemporaryDirectory(dir=process_folder())
+        self._census = Census(Path(self._folder.name))
+        self._listed_at: datetime | None = None
+        self._list_at = 0.0  # by the monotonic clock
+        self._reading = threading.Lock()
+        if published is not None:
+            published.follow()
 
-    def read(self) -> Figures | None:
-        """The figures as they are now; None when there is no such backfill.
+    def read(self, *, everything: bool = False) -> Figures | None:
+        """Return the current figures; None if there is no such backfill.
+
+        Args:
+            everything: list source and ledger as a whole, however short the last time is ago.
 
         Raises:
             SetupFault, Passes: source or ledger cannot be read.
         """
         backfill = self._context.backfills.read(self._name)
-        return None if backfill is None else self.read_of(backfill)
+        return None if backfill is None else self.read_of(backfill, everything=everything)
 
-    def read_of(self, backfill: Backfill) -> Figures:
-        """The figures of a backfill that need not be on record yet.
+    def read_of(self, backfill: Backfill, *, everything: bool = False) -> Figures:
+        """Return the figures of a backfill that need not be recorded yet.
 
         Raises:
             SetupFault, Passes: as for `read`.
         """
-        context = self._context
+        with self._reading:
+            return self._read_of(backfill, everything=everything)
+
+    def _read_of(self, backfill: Backfill, *, everything: bool) -> Figures:
+        context, census = self._context, self._census
+        began = context.clock.monotonic()
+        open_now = {entry.id: entry for entry in context.ledger.entries("open")}
+        if everything or self._listed_at is None or began >= self._list_at:
+            self._list()
+            ended = context.clock.monotonic()
+            self._list_at = ended + (ended - began) * _LISTING_REST
+        else:
+            self._look(open_now)
+        self._take_published()
+        for state, read in (("done", self._read_done), ("failed", self._read_failed)):
+            unread = census.unknown(cast(DocumentState, state), _MOST_READ)
+            census.note_known(job_id for job_id, _ in self._several(unread, read))
+        for key, job in context.ledger.earlier(self._earlier):
+            self._earlier[key] = self._partition(job.document), self._spent(job)
+        opened = self._read_open(open_now)
+        # The meter is read last, so that it includes everything counted above.
+        stored = context.ledger.read_budget(backfill.meter)
+        spent = Charged() if stored is None else read_charged(backfill.meter, stored[0])
+        found = figures(
+            backfill,
+            context.clock.now(),
+            Counted(census.counted()),
+            [one for _, one in self._done.values()],
+            opened,
+            [other for _, other in self._failed.values()],
+            list(self._earlier.values()),
+            spent,
+            self.serving(backfill),
+        )
+        found.listed_at = self._listed_at
+        return found
+
+    def close(self) -> None:
+        """Delete what it keeps on disk."""
+        with self._reading:
+            self._census.close()
+            self._folder.cleanup()
+
+    def _list(self) -> None:
+        """List source and ledger, and take up how every document stands."""
+        context, census = self._context, self._census
+        done: dict[str, tuple[float | None, DoneFigures]] = {}
+        failed: dict[str, tuple[float, FailedFigures]] = {}
+        now = context.clock.now()
         with tempfile.TemporaryDirectory(dir=process_folder()) as folder, KnownJobs(Path(folder)) as known:
             known.load(context.ledger)
             aside = set(AsideNotes(context.objects, context.destination).ids())
-            states: Counter[tuple[str, str]] = Counter()
-            unread: dict[str, list[tuple[str, str]]] = {"done": [], "failed": [], "open": []}
-            done, failed = [], []
+            census.begin()
             for found in discover(context, known, look_only=True):
-                partition = self._partition(found.document)
-                state = found.state or ("aside" if found.job_id in aside else "new")
-                states[partition, state] += 1
-                written = known.written(found.job_id)
-                if state == "done":
-                    have = self._done.get(found.job_id)
-                    if have is not None and have[0] == written:
-                        done.append(have[1])
-                        continue
-                elif state == "failed":
-                    given_up = self._failed.get(found.job_id)
-                    if given_up is not None and given_up[0] == written:
-                        failed.append(given_up[1])
-                        continue
-                if state in unread and len(unread[state]) < (_MOST_OPEN if state == "open" else _MOST_READ):
-                    unread[state].append((found.job_id, partition))
-            for job_id, one in self._several(unread["done"], self._read_done):
-                if len(self._done) < _MOST_KEPT:
-                    self._done[job_id] = known.written(job_id), one
-                done.append(one)
-            for job_id, other in self._several(unread["failed"], self._read_failed):
-                self._failed[job_id] = known.written(job_id), other
-                failed.append(other)
-            for key, job in context.ledger.earlier(self._earlier):
-                self._earlier[key] = self._partition(job.document), self._spent(job)
-            opened = [job for _, job in self._several(unread["open"], self._read_open)]
-        # The meter last: what was counted above is on it by now.
-        stored = context.ledger.read_budget(backfill.meter)
-        spent = Charged() if stored is None else read_charged(backfill.meter, stored[0])
-        now = context.clock.now()
-        earlier = list(self._earlier.values())
-        return figures(backfill, now, Counted(states), done, opened, failed, earlier, spent, self.serving(backfill))
+                job_id, state = found.job_id, found.state or ("aside" if found.job_id in aside else "new")
+                written, is_known = known.written(job_id), False
+                if state == "done" and (have := self._done.get(job_id)) is not None:
+                    is_known = _is_of(have, written)
+                    if is_known:
+                        done[job_id] = written, have[1]
+                elif state == "failed" and (given_up := self._failed.get(job_id)) is not None:
+                    is_known = given_up[0] == written
+                    if is_known:
+                        failed[job_id] = given_up
+                census.put(job_id, self._partition(found.document), state, known=is_known)
+            census.end()
+        self._done, self._failed = done, failed
+        self._listed_at = now
+
+    def _look(self, open_now: Mapping[str, RecordEntry]) -> None:
+        """Take up what has changed since: which jobs are open, and what became of those that were."""
+        census, ledger = self._census, self._context.ledger
+        for job_id, (_, state) in census.found(open_now).items():
+            # A job that is being closed has a record of either kind for a moment; one that is done again has not.
+            if state != "open" and not (state == "done" and ledger.entry("done", job_id) is not None):
+                self._forget(job_id)
+                census.change(job_id, "open")
+        failed_now = {entry.id for entry in ledger.entries("failed")}
+        for job_id, (_, state) in census.found(failed_now).items():
+            if state not in ("failed", "done"):  # where there are both records, the result is what counts
+                census.change(job_id, "failed")
+        for job_id in census.ids("failed"):
+            if job_id not in failed_now and job_id not in open_now:
+                self._forget(job_id)
+                census.change(job_id, "new")  # put back
+        for job_id in census.ids("open"):
+            if job_id not in open_now:
+                # Published, most likely: if there is no such record, it was given back.
+                census.change(job_id, "done" if ledger.entry("done", job_id) is not None else "new")
+
+    def _take_published(self) -> None:
+        """Take up what this process has published since the last time."""
+        for record in self._published.take() if self._published is not None else ():
+            partition = self._partition(record.job.document)
+            if self._census.change(record.job.id, "done", known=True) and len(self._done) < _MOST_KEPT:
+                self._failed.pop(record.job.id, None)
+                self._done[record.job.id] = None, self._figures_of(record, partition)
+
+    def _forget(self, job_id: str) -> None:
+        self._done.pop(job_id, None)
+        self._failed.pop(job_id, None)
 
     def serving(self, backfill: Backfill) -> list[str]:
-        """The runs that work for a backfill now: their processes show that they live."""
+        """The runs that serve a backfill now, by the heartbeats of their processes."""
         return [
             f"{server.who}, since {server.since:%Y-%m-%d %H:%M} UTC (run {server.run[:_SHOWN_RUN]})"
             for server in backfill.served_by
@@ -141,47 +225,80 @@ class FiguresReader:
                 if value is not None:
                     yield job_id, value
 
-    def _read_done(self, job_id: str, partition: str) -> DoneFigures | None:
+    def _read_done(self, job_id: str, partition: str) -> bool | None:
         try:
             record = self._context.ledger.done(job_id)
         except RecordUnreadable:
-            return None
+            return True  # by this version of the program, now and later
         if record is None:
             return None
-        seconds = (record.finished_at - record.job.claimed_at).total_seconds()
-        uri = record.job.document.uri
+        if len(self._done) < _MOST_KEPT:
+            self._done[job_id] = None, self._figures_of(record, partition)
+        return True
+
+    def _figures_of(self, record: DoneJob, partition: str) -> DoneFigures:
         return DoneFigures(
             partition,
-            uri,
+            record.job.document.uri,
             record.pages,
             self._spent(record.job),
-            seconds,
+            (record.finished_at - record.job.claimed_at).total_seconds(),
             record.finished_at,
             record.durations.at_api if record.durations else None,
             record.measured.confidence if record.measured else None,
         )
 
-    def _read_failed(self, job_id: str, partition: str) -> FailedFigures | None:
+    def _read_failed(self, job_id: str, partition: str) -> bool | None:
         try:
-            record = self._context.ledger.failed(job_id)
+            entry, record = self._context.ledger.entry("failed", job_id), self._context.ledger.failed(job_id)
         except RecordUnreadable:
+            return True
+        if record is None or entry is None:
             return None
-        if record is None:
-            return None
-        return FailedFigures(partition, record.code, record.reason, self._spent(record.job))
+        figures_of = FailedFigures(
+            partition,
+            record.code,
+            record.reason,
+            self._spent(record.job),
+            record.job.document.uri,
+            record.flow_run,
+        )
+        self._failed[job_id] = entry.last_modified.timestamp(), figures_of
+        return True
 
-    def _read_open(self, job_id: str, partition: str) -> OpenFigures | None:
+    def _read_open(self, open_now: Mapping[str, RecordEntry]) -> list[OpenFigures]:
+        """How the open jobs stand, of so many as are read; only those that have changed are read again."""
+        found = self._census.found(open_now).items()
+        some = dict(islice(((job_id, where) for job_id, where in found if where[1] == "open"), _MOST_OPEN))
+        unread = [
+            (job_id, partition)
+            for job_id, (partition, _) in some.items()
+            if job_id not in self._open or self._open[job_id][0] != open_now[job_id].etag
+        ]
+        for job_id, held in self._several(unread, self._read_held):
+            self._open[job_id] = open_now[job_id].etag, held.job
+        self._open = {job_id: known for job_id, known in self._open.items() if job_id in some}
+        return [self._open_figures(some[job_id][0], job) for job_id, (_, job) in self._open.items()]
+
+    def _read_held(self, job_id: str, _partition: str) -> Held | None:
         try:
-            held = self._context.ledger.read(job_id)
+            return self._context.ledger.read(job_id)
         except RecordUnreadable:
             return None
-        if held is None:
-            return None
-        lease = held.job.lease
+
+    def _open_figures(self, partition: str, job: Job) -> OpenFigures:
+        lease = job.lease
         stopped = lease is not None and not self._context.heartbeats.alive(lease.owner)
-        at_api = lease is None and bool(held.job.open_requests)
-        return OpenFigures(partition, at_api, lease.until if lease and stopped else None, self._spent(held.job))
+        at_api = lease is None and bool(job.open_requests)
+        until = lease.until if lease and stopped else None
+        return OpenFigures(partition, at_api, until, self._spent(job), job.claimed_at)
 
     def _spent(self, job: Job) -> int:
-        """The pages of a job that are paid for, or may be, on this backfill's account."""
+        """The pages of a job that were, or may have been, paid for by this backfill."""
         return job.pages_sent + job.pages_lost if job.backfill == self._name else 0
+
+
+def _is_of(have: tuple[float | None, DoneFigures], written: float) -> bool:
+    """Whether figures are of the record that was written then; of some it is known only when the document was done."""
+    known, finished_at = have[0], have[1].finished_at.timestamp()
+    return known == written if known is not None else abs(written - finished_at) < _WRITTEN_SECONDS

@@ -83,7 +83,7 @@ class HeldJob:
         except CredentialsRefused:
             raise
         except Fault as fault:  # what was sent has to be counted all the same
-            log.warning("%s could not be given back (%s); its lease ends by itself", job.document.uri, fault)
+            log.warning("%s could not be released (%s); its lease will expire", job.document.uri, fault)
 
     def plus(self, outcome: Outcome) -> Outcome:
         """An outcome that counts what this step's changes count as well."""

@@ -122,7 +122,7 @@ class Inbox:
         except NotUnderstood as why:
             log.log(
                 level,
-                "message %s is left in the queue, %s. Delete it there, and let nothing but S3 send to this queue",
+                "message %s is left in the queue, %s. Delete it there, and let only S3 send to this queue",
                 message.id, why,
             )  # fmt: skip
             return None
@@ -157,7 +157,9 @@ class Inbox:
                 self._met.add(message.id)
         not_deleted = self._queue.delete(settled)
         if not_deleted:
-            log.warning("%d messages could not be deleted; they come again, and are found to be settled", not_deleted)
+            log.warning(
+                "%d messages could not be deleted; they will arrive again and be recognised as processed", not_deleted
+            )
         self._met.difference_update(message.id for message in settled)
         self.settled += len(settled) - not_deleted
 

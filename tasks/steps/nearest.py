@@ -42,7 +42,7 @@ def why_nothing(context: RunContext) -> str:
         return f"there is nothing at {source}{_question(str(nearest) if nearest else None)}"
     keys = [source.relative(entry.key) for entry in entries if not _is_none(entry)]
     if not keys:
-        return f"there is no document at {source}: only folders, and what this program has written"
+        return f"there is no document at {source}: only folders, and files that this program has written"
     doubts = "".join(f"; {doubt}" for doubt in selection.doubts())
     return (
         f"none of the documents at {source} is meant by {_described(selection)}: there are {_listed(keys)}{doubts}"
@@ -66,7 +66,7 @@ def why_no_ledger(objects: ObjectStore, destination: Location) -> str | None:
         places = [beside, *(place for folders in below for place in folders)]
         nearest = next((place for place in places[:_LEDGERS] if _has_ledger(objects, place)), None)
     asked = _question(str(nearest) if nearest else None)
-    return f"there is no ledger at {destination}: no run has had it for its destination{asked}"
+    return f"there is no ledger at {destination}: no run has used this destination{asked}"
 
 
 def _question(name: str | None) -> str:

@@ -13,12 +13,12 @@ _SORTED_BY = {"oldest": "written, key", "newest": "written DESC, key", "smallest
 
 
 def ordered(documents: Iterator[Document | None], order: Order) -> Iterator[Document | None]:
-    """The documents in an order.
+    """Yield the documents in the given order.
 
     Args:
-        documents: taken lazily where the order is that of the listing, else all at once, into a temporary file. None
-            stands for one that is not new.
-        order: which.
+        documents: consumed lazily in listing order; otherwise read completely into a temporary file. None stands for a
+            document that is not new.
+        order: the order.
     """
     if order == "listed":
         yield from documents
@@ -27,15 +27,15 @@ def ordered(documents: Iterator[Document | None], order: Order) -> Iterator[Docu
         database = sqlite3.connect(Path(folder) / "order.sqlite", check_same_thread=False)
         try:
             database.execute("PRAGMA synchronous=OFF")
-            database.execute("CREATE TABLE found (written REAL, size INTEGER, key TEXT, document TEXT)")
+            database.execute("CREATE TABLE documents (written REAL, size INTEGER, key TEXT, document TEXT)")
             rows = (
                 (document.last_modified.timestamp(), document.size, document.key, document.model_dump_json())
                 for document in documents
                 if document is not None
             )
-            database.executemany("INSERT INTO found VALUES (?, ?, ?, ?)", rows)
-            query = f"SELECT document FROM found ORDER BY {_SORTED_BY[order]}"  # one of three constants
-            for (found,) in database.execute(query):
-                yield Document.model_validate_json(found)
+            database.executemany("INSERT INTO documents VALUES (?, ?, ?, ?)", rows)
+            query = f"SELECT document FROM documents ORDER BY {_SORTED_BY[order]}"  # one of three constants
+            for (document_json,) in database.execute(query):
+                yield Document.model_validate_json(document_json)
         finally:
             database.close()

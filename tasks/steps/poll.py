@@ -121,7 +121,7 @@ class OpenJobs:
             if isinstance(held, Held):
                 self._sort(found, held, now, entry)
             elif isinstance(held, Passes):  # one that cannot be read now does not keep the others from being seen
-                log.warning("%s; looked at again later", held)
+                log.warning("%s; read again later", held)
                 found.open.append(entry.id)
             elif held is not None:
                 found.unreadable += 1
@@ -287,7 +287,7 @@ def ask(context: RunContext, job: Job, *, finished_too: bool) -> Asked:
             continue
         if (why := _not_its_own(context, job, request, requests)) is not None:
             log.error(
-                "%s, pages %s: request %s is taken for lost: %s", job.document.uri, request.pages, request.id, why
+                "%s, pages %s: request %s is considered lost: %s", job.document.uri, request.pages, request.id, why
             )
             requests.append(transitions.lost(request, why))
             continue
@@ -298,7 +298,7 @@ def ask(context: RunContext, job: Job, *, finished_too: bool) -> Asked:
             continue
         judged = _judged(context, request, answer)
         if finished_too and judged.status == "finished" and not context.ledger.claim_request(request.id, job.id):
-            log.error("%s: request %s is taken for lost: %s", job.document.uri, request.id, _ANOTHERS)
+            log.error("%s: request %s is considered lost: %s", job.document.uri, request.id, _ANOTHERS)
             requests.append(transitions.lost(request, _ANOTHERS))
             continue
         answers[request.id] = answer
@@ -321,7 +321,7 @@ def _judged(context: RunContext, request: Request, answer: RequestStatus) -> Req
         return transitions.finished(request, answer.failure_message, _completed_at(request, answer))
     if hours > context.options.give_up_hours:
         note = f"still '{answer.status}' after {hours:.0f} hours"
-        log.warning("request %s is %s: taken for lost", request.id, note)
+        log.warning("request %s is %s: considered lost", request.id, note)
         return transitions.lost(request, note)
     return transitions.running(request)
 
@@ -342,8 +342,8 @@ def _unknown(context: RunContext, request: Request) -> Request:
     since = request.unknown_since or context.clock.now()
     if context.age(since) < _UNKNOWN_SECONDS:
         return transitions.unknown(request, since)
-    log.warning("the API does not know request %s any more: taken for lost", request.id)
-    return transitions.lost(request, "the API does not know it any more")
+    log.warning("the API no longer knows request %s: considered lost", request.id)
+    return transitions.lost(request, "the API no longer knows it")
 
 
 def expires_soon(job: Job, now: datetime) -> bool:
@@ -370,7 +370,7 @@ def poll_job(context: RunContext, job: str | Held, *, handed_on: bool = False) -
     try:
         held = context.ledger.read(job) if isinstance(job, str) else job
     except Passes as fault:
-        log.warning("%s; asked again later", fault)
+        log.warning("%s; polling again later", fault)
         return False
     if held is None or context.held_by_another(held.job):
         return False
@@ -380,7 +380,7 @@ def poll_job(context: RunContext, job: str | Held, *, handed_on: bool = False) -
     try:
         asked = ask(context, held.job, finished_too=False)
     except (Passes, Cancelled) as fault:
-        log.warning("%s: %s; asked again later", held.job.document.uri, fault)
+        log.warning("%s: %s; polling again later", held.job.document.uri, fault)
         postpone(context, polled)
         return False
     if asked.ready:

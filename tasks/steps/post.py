@@ -1,7 +1,7 @@
-"""Posting one part of a document, and recording what came of it before anything else happens.
+"""Posting one part of a document, and recording the outcome before anything else happens.
 
-This is where money is spent. Right before each POST the record says "posting"; whatever is raised after that is counted
-and charged as an answer that was lost, unless the API itself said that it took nothing.
+This is where money is spent. Right before each POST the record says "posting". Anything raised after that is counted
+and charged as a lost answer, unless the API itself said that it accepted nothing.
 """
 
 import logging
@@ -42,7 +42,7 @@ Mode = Literal["async", "sync"]
 
 _LOST_ANSWERS = 3
 _RECORD_ATTEMPTS = 12
-_UNRECORDED = "could not be recorded, and the next run counts it as possibly paid twice"
+_UNRECORDED = "could not be recorded; the next run counts it as possibly paid twice"
 _ROOM = 1 << 20
 _ROOM_A_PAGE = 1 << 18  # a page of a thousand words is about 150 KB of JSON
 
@@ -51,12 +51,12 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Part:
-    """What one POST sends.
+    """The content of one POST.
 
     Attributes:
-        upload: the file, and how to announce it.
-        pages: which pages of the document it holds; None for all, where nobody counted them.
-        last: whether no part comes after it.
+        upload: the file and its name, media type and model.
+        pages: the pages of the document it contains; None for all pages of a document whose pages are not counted.
+        last: whether this is the final part.
     """
 
     upload: Upload
@@ -65,14 +65,14 @@ class Part:
 
 
 class ProvesNothing(Exception):
-    """A synchronous answer of exactly the most pages there can be, for a document whose pages nobody counted.
+    """A synchronous answer with exactly the maximum number of pages, for a document whose page count is unknown.
 
-    Older versions of the API recognise the first pages and say nothing of the others.
+    Older versions of the API recognise the first pages and do not mention the rest.
     """
 
     def __init__(self, pages: int) -> None:
         super().__init__(
-            f"the API answered with {pages} pages, the most it gives at once, so the document may have more than these"
+            f"the API returned {pages} pages, the maximum of a synchronous answer, so the document may have more"
         )
         self.pages = pages
 
@@ -84,7 +84,7 @@ class Posting:
         context: the tools.
         job: the job, leased to us.
         reservation: the pages it may send.
-        folder: where answers are put.
+        folder: where answers are stored.
     """
 
     def __init__(self, context: RunContext, job: HeldJob, reservation: Spending, folder: Path) -> None:
@@ -96,14 +96,14 @@ class Posting:
         self._posted_at = context.clock.now()
 
     def post(self, part: Part, mode: Mode) -> None:
-        """Send one part and record it. A lost answer is repeated, within bounds.
+        """Send one part and record it. After a lost answer the part is sent again, within bounds.
 
         Raises:
             AnswerLost: the answers to all attempts were lost; each is counted and charged.
-            NotUnderstood: so many answers in a row were lost that the run has to stop.
-            ProvesNothing: the answer is on record, and does not show that it is the whole document.
+            NotUnderstood: so many consecutive answers were lost that the run must stop.
+            ProvesNothing: the answer is recorded, but does not prove that it covers the whole document.
             Superseded: another worker took the job over.
-            SetupFault: there is no room for the answer, or the disk is full.
+            SetupFault: the disk is full or has no room for the answer.
             AccountFault, DocumentFault, Passes: as the API answered.
         """
         for attempt in range(1, _LOST_ANSWERS + 1):
@@ -117,25 +117,25 @@ class Posting:
             self._context.clock.sleep(random.uniform(0, 4.0 ** (attempt + 1)))
 
     def pay_again(self, pages: int, lost: AnswerLost) -> None:
-        """Reserve pages that are to be sent once more.
+        """Reserve pages that must be sent again.
 
         Raises:
-            AnswerLost: the budget has no room for that.
+            AnswerLost: the budget has no room for them.
         """
         if not self._reservation.extend(pages):
-            raise AnswerLost(f"{lost}, and the page budget has no room to repeat it")
+            raise AnswerLost(f"{lost}, and the page budget has no room to send it again")
 
     def _post_once(self, part: Part, mode: Mode) -> None:
         context, job, answer = self._context, self._job, self._folder / "answer"
         under_way = False
 
         def still_ours() -> None:
-            # Says that a POST may be under way: whoever takes the job over from here on knows that these pages
-            # may be paid for. Comes after the wait for the rate limit, renews the lease, and proves that the
-            # job is still ours: waiting can take longer than a lease.
+            # Records that a POST may be in flight: a worker that takes the job over from here on knows that these pages
+            # may have been billed. Written after the wait for the rate limit, it renews the lease and proves that the
+            # job is still ours, because the wait can outlast a lease.
             nonlocal under_way
             under_way = False
-            context.prove_sends(job.job.backfill)  # the wait may have been long, and the backfill paused meanwhile
+            context.prove_sends(job.job.backfill)  # the backfill may have been paused during the wait
             job.write(transitions.posting(job.job, context.lease("posting", part.pages)))
             job.unrecorded, under_way = False, True
             self._posted_at = context.clock.now()
@@ -156,14 +156,14 @@ class Posting:
             context.lost_answers.understood()
             raise
         except Exception as error:
-            # All other faults say that nothing was taken: the API did, or nothing had been sent.
+            # All other faults mean that nothing was accepted: the API said so, or nothing had been sent.
             local = isinstance(error, SetupFault) or not isinstance(error, Fault)
             if under_way and local and not getattr(error, "not_sent", False):
-                # Such as a disk without room for an answer that is paid for.
-                self._count_lost(part, AnswerLost(f"the answer could not be taken in: {error}"))
+                # For example, a full disk: the answer is paid for but cannot be stored.
+                self._count_lost(part, AnswerLost(f"the answer could not be stored: {error}"))
             raise
         context.lost_answers.understood()
-        # From here on the pages are paid for, and the record does not say so.
+        # From here on the pages are paid for, but the record does not say so yet.
         job.unrecorded = True
         counted, self._received = job.counts.requests, None
         try:
@@ -173,23 +173,23 @@ class Posting:
             else:
                 self._keep_answer(request_id, answer, part)
         except BaseException:
-            if job.counts.requests == counted:  # whatever it was, it happened after the payment
+            if job.counts.requests == counted:  # whatever was raised, the pages were paid for before it
                 self._paid(self._received or part.upload.pages)
             raise
 
     def _check_owner(self, request_id: str) -> None:
-        """See that the API gave an id that no other document has, and no other part of this one.
+        """Check that no other document, and no other part of this one, has the request id.
 
         Raises:
-            AnswerLost: another has it.
+            AnswerLost: another one has it.
         """
         job, name = self._job.job, clean_words(request_id)
         if not self._context.request_owners.claim(request_id, job.id):
-            raise AnswerLost(f"the API answered with request {name}, which is another document's")
-        known = next((request for request in job.requests if request.id == request_id), None)
-        if known is not None:
-            pages = f"pages {known.pages}" if known.pages else "all pages"
-            raise AnswerLost(f"the API answered with request {name}, which holds {pages} of the document already")
+            raise AnswerLost(f"the API returned request {name}, which belongs to another document")
+        earlier = next((request for request in job.requests if request.id == request_id), None)
+        if earlier is not None:
+            pages = f"pages {earlier.pages}" if earlier.pages else "all pages"
+            raise AnswerLost(f"the API returned request {name}, which already covers {pages} of this document")
 
     def _request(self, request_id: str, pages: PageRange | None, note: str | None = None) -> Request:
         context, now = self._context, self._context.clock.now()
@@ -210,7 +210,7 @@ class Posting:
         free = shutil.disk_usage(self._folder).free
         if free < needed:
             raise SetupFault(
-                f"{self._folder.parent} has room for {free >> 20} MB, and the answer for "
+                f"{self._folder.parent} has {free >> 20} MB free, but the answer for "
                 f"{self._job.job.document.uri} may need {needed >> 20} MB: make room, or set TMPDIR to another folder; "
                 "nothing was sent"
             )
@@ -221,7 +221,7 @@ class Posting:
         self._reservation.lost(pages)
         log.error("%s, pages %s: %s; it may be paid for twice", job.job.document.uri, part.pages or "all", lost)
         change = transitions.answer_lost(job.job, pages)
-        job.counts += change.counts  # it happened, whether it can be recorded or not
+        job.counts += change.counts  # counted even if it cannot be recorded
         try:
             job.write(Change(change.job))
             job.unrecorded = False
@@ -236,12 +236,12 @@ class Posting:
             raise
 
     def _keep_answer(self, request_id: str, answer: Path, part: Part) -> None:
-        """Put the pages of a synchronous answer into the ledger: the API gives them once."""
+        """Store the pages of a synchronous answer in the ledger: the API returns them only once."""
         context, job = self._context, self._job
         try:
             received = page_count(read_batch(answer, None if part.pages is None else len(part.pages)))
             self._received = received
-        except BatchUnreadable as unusable:  # to be recognised again, by the rule for pages that are missing
+        except BatchUnreadable as unusable:  # recognised again as missing pages
             log.warning("%s, pages %s: %s", job.job.document.uri, part.pages or "all", unusable)
             self._record(self._request(request_id, part.pages, str(unusable)), part, part.upload.pages)
             return
@@ -265,13 +265,13 @@ class Posting:
         self._record(self._request(request_id, pages, ""), part, len(pages), total=received)
 
     def _paid(self, pages: int) -> None:
-        """Count a submission that is not on record: its job's lease says that it may have been made."""
+        """Count a submission that is not recorded; the job's lease says that it may have happened."""
         self._reservation.sent(pages)
         self._job.counts += transitions.accepted(pages)
 
     def _record(self, request: Request, part: Part, paid: int, total: int | None = None) -> None:
         context, job = self._context, self._job
-        # Held until the last part is sent, so that no collector takes the job for complete.
+        # Keep the lease until the last part is sent, so that no collector considers the job complete.
         keep = None if part.last else context.lease("reading")
         whole = total if part.pages is None else None
         posted, late = job.written.job.lease, False
@@ -305,7 +305,7 @@ class Posting:
         if written is None:
             done = context.ledger.done(job.job.id)
             if done is not None:
-                context.ledger.drop_kept(job.job.id)  # what we kept came too late to be of use
+                context.ledger.drop_kept(job.job.id)  # the pages we stored arrived too late to be used
             ended = done or context.ledger.failed(job.job.id)
             counted = ended is not None and transitions.counted_as_lost(ended.job, posted) is not None
             job.counts += transitions.accepted(paid, late=not counted)
@@ -318,15 +318,19 @@ class Posting:
             job.take(written, counts)
             log.info("%s: sent pages %s as request %s", job.job.document.uri, request.pages or "all", request.id)
             return
-        # Our lease was over before the answer came, and another worker sent the same pages.
-        log.error("%s: request %s came after another worker had taken over", job.job.document.uri, request.id)
+        # Our lease expired before the answer arrived, and another worker sent the same pages.
+        log.error(
+            "%s: request %s was accepted after another worker had taken the job over; its pages may be paid for twice",
+            job.job.document.uri,
+            request.id,
+        )
         raise Superseded(job.job.id)
 
     def _insist(self, call: Callable[[], Value]) -> Value:
-        """Money was spent on this: try for many minutes before it is given up."""
+        """Retry for many minutes before giving up, because money was spent on this."""
         retrying = Retrying(
-            # Also where a permission is missing, which somebody may mend while we try. Credentials that ran out stay
-            # so: those that can be renewed are, by boto3, before they run out.
+            # A missing permission is retried too: an operator may grant it meanwhile. Expired credentials are not:
+            # boto3 renews those it can before they expire.
             retry=retry_if_exception(_can_pass),
             wait=wait_random_exponential(multiplier=1, max=60),
             stop=stop_after_attempt(_RECORD_ATTEMPTS),

@@ -1,7 +1,7 @@
 """Publishing: writing a result where it belongs, and closing its job.
 
-A newer version of a document is a job of its own with the same result key. Whichever job ends last, the result of
-the newest version stays: the result is written conditionally, over nothing or over an older one.
+A newer version of a document is a job of its own with the same result key. The newest version's result wins, even if
+its job finishes first: a result is written conditionally, to a free key or over an older version's result.
 """
 
 import hashlib
@@ -46,12 +46,12 @@ class Pages:
     """The recognised pages of a document, on disk.
 
     Attributes:
-        result: the JSON.
-        text: the plain text, where that is wanted too.
-        pages: how many there are.
-        sources: where they came from.
-        since: when collecting them began.
-        measured: what they hold, where that is known.
+        result: the JSON file.
+        text: the plain text, if requested.
+        pages: the number of pages.
+        sources: how many pages came from which source.
+        since: when collecting began.
+        measured: counts of words and blank pages and confidence, if known.
     """
 
     result: Path
@@ -63,11 +63,11 @@ class Pages:
 
 
 def publish(context: RunContext, held_job: HeldJob, recognised: Pages, *, copied_from: str | None = None) -> Outcome:
-    """Write the result of a job, and its plain text where that is wanted, and close the job.
+    """Write the result of a job, with its plain text if requested, and close the job.
 
     Raises:
-        DocumentFault: something else lies in its place.
-        SetupFault: the result may not be written; the job stays open.
+        DocumentFault: something else occupies the result's key.
+        SetupFault: writing the result is not allowed; the job stays open.
         Passes: the result could not be written; the job stays open.
     """
     job = held_job.job
@@ -100,8 +100,9 @@ def publish(context: RunContext, held_job: HeldJob, recognised: Pages, *, copied
         return held_job.outcome("skipped", "another worker published it")
     if context.journal is not None:
         context.journal.add(row_of_done(done, etag, context.destination))
+    context.published.add(done)
     if superseded:
-        log.info("%s: a newer version of it is published already; this one is not", job.document.uri)
+        log.info("%s: a newer version is already published; this one is not", job.document.uri)
     else:
         log.info("%s: published %d pages at %s", job.document.uri, recognised.pages, job.result)
     published = held_job.outcome("done")
@@ -119,16 +120,16 @@ def _bring_pdf(context: RunContext, job: Job, key: str) -> None:
 
 
 def result_is_of_another_version(context: RunContext, result_key: str, job_id: str) -> bool:
-    """Whether the result that is published there is another job's."""
-    there = context.objects.head(context.destination.bucket, result_key)
-    return there is not None and is_result(there) and there.metadata[JOB] != job_id
+    """Whether the published result belongs to another job."""
+    published = context.objects.head(context.destination.bucket, result_key)
+    return published is not None and is_result(published) and published.metadata[JOB] != job_id
 
 
 def check_place(context: RunContext, job: Job) -> None:
-    """See, before anything is paid for, that the result's place is free or holds an older result of the document.
+    """Check, before anything is paid for, that the result's key is free or has an older result of the document.
 
     Raises:
-        DocumentFault: something else lies there.
+        DocumentFault: something else occupies it.
     """
     bucket, _, key = job.result.removeprefix("s3://").partition("/")
     _look(context, job, bucket, key)
@@ -139,63 +140,63 @@ def check_place(context: RunContext, job: Job) -> None:
 
 
 def _look(context: RunContext, job: Job, bucket: str, key: str) -> Described | None:
-    there = context.objects.head(bucket, key)
-    if there is not None and not _is_of_same_variant(there, job):
-        what = there.metadata.get("source", "something that is no result of this program")
+    existing = context.objects.head(bucket, key)
+    if existing is not None and not _is_of_same_variant(existing, job):
+        owner = existing.metadata.get("source", "an object that this program did not write")
         raise DocumentFault(
             FailureCode.RESULT_TAKEN,
-            f"its result belongs at s3://{bucket}/{key}, where that of {what} lies: "
-            "give each source a destination of its own, or move that away",
+            f"its result belongs at s3://{bucket}/{key}, but that key is taken by {owner}: "
+            "use a separate destination for each source, or move the object there away",
             retry_helps=True,
         )
-    return there
+    return existing
 
 
 def _write(
     context: RunContext, job: Job, file: Path, pages: int, bucket: str, key: str, media_type: str
 ) -> Literal["written", "replaced", "superseded"]:
-    """Write a result, over nothing or over that of an older version, unless that of a newer version is there."""
+    """Write a result to a free key or over an older version's result, unless a newer version's result is there."""
     for attempt in range(1 + _ATTEMPTS):
-        # The first attempt saves the look: where something lies there already, the condition tells.
-        there = _look(context, job, bucket, key) if attempt else None
-        if there is not None and _newer(context, there, job):
+        # The first attempt skips the HEAD: if the key is taken, the conditional write fails.
+        existing = _look(context, job, bucket, key) if attempt else None
+        if existing is not None and _newer(context, existing, job):
             return "superseded"
-        etag = there.etag if there else None
+        etag = existing.etag if existing else None
         if context.objects.put_file(bucket, key, file, _provenance(job, pages), media_type, over=etag):
-            return "replaced" if there else "written"
+            return "replaced" if existing else "written"
         written = context.objects.head(bucket, key)
         if written is not None and written.metadata.get(JOB) == job.id:
-            return "replaced" if there else "written"
-    raise Passes(f"others keep writing the result of {job.document.uri}")
+            return "replaced" if existing else "written"
+    raise Passes(f"other workers keep writing the result of {job.document.uri}")
 
 
-def _newer(context: RunContext, there: Described, job: Job) -> bool:
-    """Whether the result that is there is of a newer version of the document than this job's."""
-    if there.metadata.get(JOB) == job.id:
+def _newer(context: RunContext, existing: Described, job: Job) -> bool:
+    """Whether an existing result belongs to a newer version of the document than this job's."""
+    if existing.metadata.get(JOB) == job.id:
         return False
     source = context.objects.head(job.document.bucket, job.document.key)
     if source is not None and source.etag == job.document.etag:
         return False
-    # Neither may be the newest; S3 gives the times of versions in whole seconds, and a tie leaves what is there.
-    return datetime.fromisoformat(there.metadata[_MODIFIED]) >= job.document.last_modified
+    # Neither may be the newest. S3 reports modification times in whole seconds; a tie keeps the existing result.
+    return datetime.fromisoformat(existing.metadata[_MODIFIED]) >= job.document.last_modified
 
 
-def _is_of_same_variant(there: Described, job: Job) -> bool:
-    """Whether an object is a result of the same document, model and schema, of whatever version."""
-    if there.metadata.get(_SOURCE_ID) != _source_id(job):
+def _is_of_same_variant(existing: Described, job: Job) -> bool:
+    """Whether an object is a result of the same document, model and schema, in any version."""
+    if existing.metadata.get(_SOURCE_ID) != _source_id(job):
         return False
-    # Keys of variants can meet: model "ocr-1" with schema "google", and a model that is called "ocr-1.google".
-    etag = there.metadata.get("source-etag", "")
-    return there.metadata.get(JOB) == job_id_of(job.document, etag, job.model, job.answer_schema, job.text_layers)
+    # Keys of variants can collide: model "ocr-1" with schema "google", and a model called "ocr-1.google".
+    etag = existing.metadata.get("source-etag", "")
+    return existing.metadata.get(JOB) == job_id_of(job.document, etag, job.model, job.answer_schema, job.text_layers)
 
 
 def _source_id(job: Job) -> str:
-    """Which document a result is of, in metadata that has no room for every key."""
+    """A short identifier of the result's document: metadata has no room for long keys."""
     return hashlib.sha256(job.document.uri.encode()).hexdigest()[:40]
 
 
 def _provenance(job: Job, pages: int) -> dict[str, str]:
-    """Where a result came from, as object metadata (ASCII, so the address is percent-encoded)."""
+    """The provenance of a result as object metadata (ASCII, so the address is percent-encoded)."""
     metadata = {
         JOB: job.id,
         _SOURCE_ID: _source_id(job),
@@ -203,7 +204,7 @@ def _provenance(job: Job, pages: int) -> dict[str, str]:
         "source-etag": job.document.etag,
         "pages": str(pages),
         "requests": str(len(job.requests)),
-        # The first few; the ledger's record has them all.
+        # The first few; the ledger's record lists all.
         "request-ids": ",".join(quote(request.id)[:64] for request in job.requests[:8]),
     }
     if job.text_layers is not None:
@@ -215,7 +216,7 @@ def _provenance(job: Job, pages: int) -> dict[str, str]:
 
 
 def _not_billed(measured: Measured | None) -> Measured | None:
-    """What a copied result holds: the pages were billed for the document that it is copied from."""
+    """The measurements of a copied result, without billed pages: those were billed for the original."""
     return None if measured is None else Measured.model_validate({**dict(measured), "billed_pages": 0})
 
 
@@ -224,16 +225,16 @@ def _variant(job: Job) -> str:
 
 
 def reuse_identical(context: RunContext, held_job: HeldJob, content: str, folder: Path) -> Outcome | None:
-    """Copy the result of a document with the same bytes, where there is one.
+    """Copy the result of a document with the same bytes, if there is one.
 
     Returns:
-        What became of the job; None when it has to be recognised itself, which it then does for later ones.
+        The outcome of the job; None if the document must be recognised itself, as the original for later copies.
     """
     job, ledger, since = held_job.job, context.ledger, context.clock.now()
     try:
         owner = ledger.claim_content(content, _variant(job), job.id)
     except RecordUnreadable as unreadable:
-        log.warning("%s; %s is recognised anew", unreadable, job.document.uri)
+        log.warning("%s; recognising %s instead of copying", unreadable, job.document.uri)
         return None
     if owner == job.id:
         return None
@@ -251,8 +252,8 @@ def reuse_identical(context: RunContext, held_job: HeldJob, content: str, folder
             return publish(context, held_job, pages, copied_from=owner)
     elif ledger.read(owner) is not None:
         ledger.close(held_job.written)
-        return held_job.outcome("later", f"its bytes are those of a document that job {owner} recognises now")
+        return held_job.outcome("later", f"job {owner} is recognising a document with the same bytes")
     if ledger.take_content(content, _variant(job), job.id, owner):
         return None
     ledger.close(held_job.written)
-    return held_job.outcome("later", "another document with the same bytes was first")
+    return held_job.outcome("later", "another document with the same bytes came first")

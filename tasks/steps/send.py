@@ -1,8 +1,8 @@
-"""Sending pages: read the document, choose the way, post what is not covered yet.
+"""Sending pages: read the document, choose async or sync, post the pages that are not covered yet.
 
-Used for a new document (all pages), for one over the limits (several requests), and for pages that did not come back
-(those only): one rule, not three. A synchronous request is one that is finished at once: its pages go into the ledger,
-where collecting finds them.
+The same rule serves a new document (all pages), one over the limits (several requests), and pages that did not come
+back (only those). A synchronous request is one that is finished at once: its pages are stored in the ledger, where the
+collect step finds them.
 """
 
 import hashlib
@@ -55,11 +55,11 @@ def send_pages(context: RunContext, held: Held, missing: Sequence[PageRange] | N
     Args:
         context: the tools.
         held: the job, leased to us.
-        missing: which pages; None for the whole document.
+        missing: the pages to send; None for the whole document.
 
     Raises:
         EndsRun: the account, the set-up or the operator ends the run. The job is released, unless pages may have been
-            paid for and the record does not say so: then its lease does.
+            billed and the record does not say so; then the lease is left to say it.
     """
     job = HeldJob(context, held)
     try:
@@ -80,10 +80,10 @@ def _sent(context: RunContext, job: HeldJob, missing: Sequence[PageRange] | None
     except DocumentChanged as changed:
         if job.job.untouched:
             job.release()
-            return job.outcome("later", f"{changed}: the next pass sees it as it is then", moved=True)
+            return job.outcome("later", f"{changed}: the next pass picks up its current version", moved=True)
         fault = DocumentFault(
             FailureCode.CHANGED,
-            f"{changed}, so its missing pages cannot be sent; its new version is a job of its own",
+            f"{changed}, so its missing pages cannot be sent; the new version is a separate job",
         )
         return fail(context, job, "submit", fault, missing or ())
     except DocumentFault as fault:
@@ -95,9 +95,9 @@ def _sent(context: RunContext, job: HeldJob, missing: Sequence[PageRange] | None
     except (Passes, AnswerLost, RecordUnreadable, Cancelled) as fault:
         job.release()
         return job.outcome("later", str(fault), not_sending=isinstance(fault, NotSending))
-    except CredentialsRefused:  # nothing can be written any more
+    except CredentialsRefused:  # nothing more can be written
         raise
-    except Exception:  # the run ends, or worse: nobody else should wait for a lease of ours
+    except Exception:  # the run ends, or worse: no other worker should have to wait for our lease
         job.release()
         raise
 
@@ -125,7 +125,7 @@ class _Round:
             )
             if inspected.note:
                 log.warning("%s: %s", job.job.document.uri, inspected.note)
-            if inspected.pages is None:  # what the API counted before is better than what the document says of itself
+            if inspected.pages is None:  # the API's earlier count beats the document's own claim
                 inspected = replace(inspected, estimate=job.job.pages or min(inspected.estimate, limits.pages))
             fresh = missing is None and job.job.untouched
             if fresh:
@@ -142,13 +142,13 @@ class _Round:
             whole = missing is None or not inspected.form.divisible
             wanted = [PageRange(first=1, last=inspected.estimate)] if whole else list(missing or ())
             count = sum(map(len, wanted))
-            most = context.options.max_pages_per_document
-            if fresh and most is not None and count > most:
+            page_limit = context.options.max_pages_per_document
+            if fresh and page_limit is not None and count > page_limit:
                 job.release()
                 return job.outcome(
                     "aside",
-                    f"it has {count:,} pages, more than the {most:,} of --max-pages-per-document: send it with a "
-                    "higher limit, or leave it out",
+                    f"it has {count:,} pages, more than --max-pages-per-document {page_limit:,}: raise the limit "
+                    "or exclude the document",
                 )
             try:
                 reservation = context.budget.reserve(
@@ -173,7 +173,7 @@ class _Round:
         return job.outcome("open")
 
     def _all_text(self, inspected: Inspected, content: str, text_pages: Sequence[PageRange]) -> Outcome:
-        """Let a job go that has nothing to send: whoever collects it publishes it."""
+        """Release a job that has nothing to send; the collect step publishes it."""
         job, estimate = self._job, inspected.estimate
         job.stage(
             transitions.read(job.job, content=content, pages=inspected.pages, estimate=estimate, note=inspected.note)
@@ -183,7 +183,7 @@ class _Round:
         return job.outcome("open")
 
     def _keep_text(self, document: Path, inspected: Inspected, folder: Path) -> list[PageRange]:
-        """Put the pages that hold their text into the ledger, where the job is one that takes them. Returns which."""
+        """Store pages with a usable text layer in the ledger, if the job accepts them, and return their ranges."""
         job, kept = self._job.job, list[PageRange]()
         if job.text_layers is None:
             return kept
@@ -196,7 +196,7 @@ class _Round:
     def _send_all(
         self, document: Path, inspected: Inspected, wanted: Sequence[PageRange], folder: Path, posting: Posting
     ) -> None:
-        """Send the pages, as jobs or synchronously; what the one way does not take goes the other."""
+        """Send the pages, asynchronously or synchronously; what one mode does not accept is sent in the other."""
         job, limits = self._job.job, self._context.options.limits
         name = upload_name(job.document.key, inspected.form)
         while wanted:
@@ -227,17 +227,17 @@ class _Round:
             except DocumentFault as fault:
                 if mode != "sync" or inspected.pages is not None or fault.code != FailureCode.TOO_LARGE:
                     raise
-                # Its pages are more than a synchronous request takes, and only the API can count them.
+                # It has more pages than a synchronous request accepts, and only the API can count them.
                 self._as_job(fault)
             except ProvesNothing as answer:
                 self._as_job(
                     DocumentFault(
                         FailureCode.TOO_MANY_PAGES,
-                        f"{answer}, and this account takes no jobs, which would tell: convert it to PDF, whose pages "
-                        "are counted here",
+                        f"{answer}, and this account has no async access, which would show how many: convert it to "
+                        "PDF, so that its pages can be counted locally",
                     )
                 )
-                log.warning("%s: %s; going on with a job", job.document.uri, answer)
+                log.warning("%s: %s; falling back to an asynchronous job", job.document.uri, answer)
                 posting.pay_again(parts[0].upload.pages, AnswerLost(str(answer)))
             except TimedOut as slow:
                 self._after_time_out(slow, parts[0], posting)
@@ -250,34 +250,34 @@ class _Round:
         if self._too_long:
             return "async"
         if options.mode == "auto":
-            # Up to a batch's worth comes within the time that an upload takes, in one call instead of three.
+            # Up to one batch of pages is recognised about as fast as it is uploaded: one call instead of three.
             short = inspected.pages is not None and sum(map(len, wanted)) <= options.sync_up_to
             return "sync" if short else "async"
         return options.mode
 
     def _as_job(self, fault: DocumentFault) -> None:
-        """Go on with a job, where the account takes jobs."""
+        """Fall back to an asynchronous job if the account has async access."""
         if self._context.async_refused(self._job.job.model) is not None:
             raise DocumentFault(fault.code, str(fault), retry_helps=True) from fault
         self._too_long = True
 
     def _after_refusal(self, refused: NotOffered, mode: Mode) -> None:
-        """Go on synchronously where the account takes no jobs; stop where it takes nothing."""
+        """Fall back to synchronous requests if the account has no async access; stop if it accepts neither."""
         context, model = self._context, self._job.job.model
         if mode == "async":
             context.refuse_async(model, refused)
         elif model == context.options.model:
             context.stop_submitting(refused)
             raise refused
-        else:  # a job of an older run: its model is not this run's trouble
+        else:  # a job of an earlier run: its model does not concern this run
             raise DocumentFault(
-                FailureCode.MODEL_REFUSED, f"its missing pages cannot be sent, since {refused}", retry_helps=True
+                FailureCode.MODEL_REFUSED, f"its missing pages cannot be sent: {refused}", retry_helps=True
             ) from refused
 
     def _after_time_out(self, slow: TimedOut, part: Part, posting: Posting) -> None:
-        """Find the way on: as a job, where the account takes jobs; else half as many pages at once."""
+        """Fall back to an asynchronous job if the account has async access, else to half as many pages a request."""
         if self._context.async_refused(self._job.job.model) is None:
-            log.warning("%s: %s; going on with a job", self._job.job.document.uri, slow)
+            log.warning("%s: %s; falling back to an asynchronous job", self._job.job.document.uri, slow)
             self._too_long = True
         elif part.pages is not None and len(part.pages) > 1:
             self._longest_sync = (len(part.pages) + 1) // 2

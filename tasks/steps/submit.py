@@ -13,13 +13,13 @@ from tasks.steps.send import send_pages
 
 
 def submit_document(context: RunContext, document: Document) -> Outcome:
-    """Claim a document and submit its pages, unless somebody else has, or it is done or failed already.
+    """Claim a document and submit its pages, unless another worker has claimed it or it is already done or failed.
 
-    One that has changed since it was listed (an inventory can be days old) is submitted as it is now.
+    A document that changed since it was listed (an inventory can be days old) is submitted in its current version.
 
     Raises:
-        EndsRun: the account is refused, the set-up is wrong, or the run is being ended; the claim is given back.
-        CredentialsRefused: S3 refuses us altogether; the claim holds until its lease is over.
+        EndsRun: the account is rejected, the set-up is wrong, or the run is shutting down; the claim is released.
+        CredentialsRefused: S3 rejects the credentials; the claim stands until its lease expires.
     """
     outcome = _submit(context, document)
     if not outcome.moved:
@@ -28,18 +28,18 @@ def submit_document(context: RunContext, document: Document) -> Outcome:
         now = context.objects.head(document.bucket, document.key)
     except CredentialsRefused:
         raise
-    except Fault as fault:  # listed again, it will be seen
+    except Fault as fault:  # the next listing picks it up
         return replace(outcome, message=str(fault), moved=False)
     if now is None or now.etag == document.etag:
         return outcome
     selection, relative = context.settings.selection, context.source.relative(document.key)
     if not selection.takes(relative, now.size, now.last_modified):
-        return replace(outcome, message="it changed, and is not among the documents that are meant any more")
+        return replace(outcome, message="it changed and is no longer selected")
     changed = Document(
         bucket=document.bucket, key=document.key, etag=now.etag, size=now.size, last_modified=now.last_modified
     )
     if not context.is_ours(context.job_id(changed)):
-        return replace(outcome, message="it changed, and is now in the shard of another run, which finds it")
+        return replace(outcome, message="it changed and now belongs to another run's shard; that run picks it up")
     return replace(_submit(context, changed), moved=True, listed_as=outcome.job_id)
 
 
@@ -69,7 +69,7 @@ def _claimed(context: RunContext, document: Document, identity: str) -> Outcome:
     )
     try:
         held = context.ledger.claim(job)
-    except Passes as fault:  # a claim that was made all the same holds until its lease is over
+    except Passes as fault:  # a claim that was made nevertheless stands until its lease expires
         return Outcome("later", identity, document.uri, message=str(fault))
     if held is None:
         return Outcome("skipped", identity, document.uri)

@@ -22,7 +22,7 @@ def write_missing_texts(context: RunContext) -> int:
         try:
             written += bring_text_into_step(context, key, missing_too=True)
         except EndsDocument as fault:  # one that may not be read is no reason to leave out the others
-            log.warning("s3://%s/%s: no text was made of it: %s", context.destination.bucket, key, fault)
+            log.warning("s3://%s/%s: no text was written for it: %s", context.destination.bucket, key, fault)
     return written
 
 

@@ -100,7 +100,7 @@ class AwsAccount:
         try:
             found = self.session.get_credentials()
         except (BotoCoreError, ValueError) as error:
-            raise SetupFault(f"S3's credentials cannot be got: {error}. Check {self.to_check}") from error
+            raise SetupFault(f"S3's credentials cannot be loaded: {error}. Check {self.to_check}") from error
         if found is None:
             raise CredentialsRefused(_NONE.format("S3"))
         own = _ORIGINS.get(found.method, found.method)
@@ -146,16 +146,16 @@ def credentials_fault(error: Exception, service: str) -> Fault | None:
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return CredentialsRefused(_NONE.format(service))
     if isinstance(error, CredentialRetrievalError):  # such as a machine's role, whose service does not answer
-        return Passes(f"the credentials for {service} cannot be had: {error}")
+        return Passes(f"the credentials for {service} cannot be loaded: {error}")
     if isinstance(error, SSOError | TokenRetrievalError):
         return CredentialsRefused(f"the credentials for {service} cannot be renewed: {error}")
     if isinstance(error, RuntimeError):
         if "credentials" not in str(error):
             raise error
-        return CredentialsRefused(f"the credentials for {service} ran out and cannot be renewed: {error}")
+        return CredentialsRefused(f"the credentials for {service} expired and cannot be renewed: {error}")
     if code in _RAN_OUT:
         return CredentialsRefused(
-            f"{service} refuses the credentials ({code}: {own_words(error)}): they ran out; renew them, and start again"
+            f"{service} refuses the credentials ({code}: {own_words(error)}): they expired; renew them and start again"
         )
     if code in _BAD_CREDENTIALS:
         return CredentialsRefused(
@@ -174,7 +174,7 @@ def own_words(error: Exception) -> str:
     """What the service itself says of an error, in one line; the client's words where it said nothing."""
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        said = str(error.response.get("Error", {}).get("Message", "")) or f"status {status}, without a word"
+        said = str(error.response.get("Error", {}).get("Message", "")) or f"status {status}, without a message"
     else:
         said = str(error)
     return " ".join(said.split())[:_LONGEST_WORDS].rstrip(".")

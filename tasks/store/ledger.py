@@ -27,6 +27,8 @@ from tasks.store.object_store import JSON, ObjectStore, Stored
 
 log = logging.getLogger(__name__)
 
+_DIGITS = "123456789abcdef"
+
 
 @dataclass(frozen=True)
 class Held:
@@ -405,8 +407,9 @@ class Ledger:
         return f"{self._folder}backfills/{name}.json"
 
     def entries(self, state: State) -> Iterator[RecordEntry]:
-        """The records in one state, as listed; costs no reads."""
-        for entry in self._objects.list(self._bucket, f"{self._folder}{state}/"):
+        """The records in one state, as listed; costs no reads. In no order: many are listed by their first digits."""
+        folder = f"{self._folder}{state}/"
+        for entry in self._objects.list(self._bucket, folder, divide=lambda: [folder + digit for digit in _DIGITS]):
             yield RecordEntry(entry.key.rpartition("/")[2].removesuffix(".json"), entry.etag, entry.last_modified)
 
     def entry(self, state: State, job_id: str) -> RecordEntry | None:
@@ -435,12 +438,13 @@ class Ledger:
             if written is not None and written > RECORD_FORMAT:
                 raise RecordUnreadable(
                     f"{record} was written by a newer version of this program (format {written}, and this one knows "
-                    f"{RECORD_FORMAT}) and is left alone: update the program here, or let the newer one go on with it"
+                    f"{RECORD_FORMAT}) and is left alone: update the program here, or let the newer one "
+                    "continue with it"
                 ) from error
             first = error.errors()[0]
             raise RecordUnreadable(
                 f"{record} cannot be read ({'.'.join(map(str, first['loc']))}: {first['msg']}) and is left alone: it "
-                "is of another version of this program, or was edited; use that version, or move the record away"
+                "was written by another version of this program, or edited; use that version, or move the record away"
             ) from error
 
 

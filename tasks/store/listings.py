@@ -34,7 +34,7 @@ def object_address(uri: str) -> tuple[str, str]:
     """
     match = _OBJECT.fullmatch(uri)
     if match is None:
-        raise SetupFault(f"'{uri}' is no address of an object; write it as s3://bucket/key")
+        raise SetupFault(f"'{uri}' is not an object's address; write it as s3://bucket/key")
     return match[1], match[2]
 
 
@@ -120,7 +120,7 @@ def _fetched(objects: ObjectStore, uri: str, to: Path, what: str) -> Path:
     try:
         objects.fetch(bucket, key, there.etag, to)
     except DocumentChanged as moved:
-        raise SetupFault(f"the {what} at {uri} changed while it was read: start again when it is written") from moved
+        raise SetupFault(f"the {what} at {uri} changed while it was read: start again when it is complete") from moved
     except ObjectRefused as refused:
         raise SetupFault(f"the {what} cannot be read: {refused}") from refused
     return to
@@ -144,7 +144,7 @@ class _Lines:
             if not line:
                 return
             if len(line) == _LONGEST_LINE:
-                raise self.bad(f"it is longer than {_LONGEST_LINE:,} characters, so this is no list of keys")
+                raise self.bad(f"it is longer than {_LONGEST_LINE:,} characters, so this is not a list of keys")
             yield line
 
     def rows(self) -> Iterator[list[str]]:
@@ -154,7 +154,7 @@ class _Lines:
             try:
                 row = next(rows, None)
             except csv.Error as error:
-                raise self.bad(f"it is no CSV ({error}): a cell with quotation marks needs them doubled") from error
+                raise self.bad(f"it is not CSV ({error}): quotation marks inside a cell must be doubled") from error
             if row is None:
                 return
             if any(cell.strip() for cell in row):
@@ -171,10 +171,12 @@ def _json_keys(lines: _Lines) -> Iterator[tuple[int, str | None, str]]:
         try:
             value: Any = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise lines.bad('it is no JSON; one key a line is expected, such as "a.pdf" or {"key": "a.pdf"}') from error
+            raise lines.bad(
+                'it is not JSON; one key a line is expected, such as "a.pdf" or {"key": "a.pdf"}'
+            ) from error
         named, key = (value.get("bucket"), value.get("key")) if isinstance(value, dict) else (None, value)
         if not isinstance(key, str) or not key or not isinstance(named, str | None):
-            raise lines.bad("it names no key; expected is a string, or an object with 'key' and perhaps 'bucket'")
+            raise lines.bad("it names no key; a string, or an object with 'key' and optionally 'bucket', is expected")
         yield lines.number, named, key
 
 
@@ -195,8 +197,8 @@ def _csv_keys(lines: _Lines) -> Iterator[tuple[int, str | None, str]]:
             named, key = None, row[0]
         elif len(row) > 3 or not _BUCKET.fullmatch(row[0]):
             raise lines.bad(
-                f"it has {len(row)} cells, and the first is no bucket: expected is a key, or bucket,key[,version]; "
-                'a key with commas has to be quoted: "a,b.pdf"'
+                f"it has {len(row)} cells, and the first is not a bucket: a key, or bucket,key[,version], is expected; "
+                'a key with commas must be quoted: "a,b.pdf"'
             )
         else:
             named, key = row[0], unquote_plus(row[1])
@@ -239,7 +241,7 @@ def inventory_entries(objects: ObjectStore, manifest: str, bucket: str, prefix: 
     inventory = _inventory(objects, manifest, folder)
     if inventory.source != bucket:
         raise SetupFault(
-            f"the inventory {manifest} is of bucket '{inventory.source}', and the source is in '{bucket}': "
+            f"the inventory {manifest} is of bucket '{inventory.source}', but the source is in '{bucket}': "
             "name an inventory of the source's bucket"
         )
     if inventory.form.upper() != "CSV":
@@ -259,7 +261,7 @@ def inventory_entries(objects: ObjectStore, manifest: str, bucket: str, prefix: 
         file = _fetched(objects, uri, folder / "inventory.csv.gz", f"file of the inventory {manifest}")
         if listed.checksum is not None and _md5(file) != listed.checksum.strip().lower():
             raise SetupFault(
-                f"{uri} is not the file that the inventory {manifest} speaks of (another MD5): name a whole inventory"
+                f"{uri} does not match the inventory {manifest} (its MD5 differs): name a complete inventory"
             )
         with gzip.open(file, "rt", encoding="utf-8", newline="") as text:
             yield from _entries(_Lines(text, uri), columns, prefix)
@@ -273,7 +275,7 @@ def _inventory(objects: ObjectStore, manifest: str, folder: Path) -> _Inventory:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise SetupFault(
-            f"{manifest} is no manifest.json of an S3 Inventory ({f'{where}: ' if where else ''}{first['msg']}): "
+            f"{manifest} is not a manifest.json of an S3 Inventory ({f'{where}: ' if where else ''}{first['msg']}): "
             "correct the address"
         ) from error
 
@@ -297,7 +299,7 @@ def _entries(lines: _Lines, columns: list[str], prefix: str) -> Iterator[Entry]:
             modified = datetime.fromisoformat(cells["LastModifiedDate"])
             size = int(cells["Size"])
         except ValueError as error:
-            raise lines.bad(f"its size or its time cannot be read ({error})") from error
+            raise lines.bad(f"its size or time cannot be read ({error})") from error
         if modified.tzinfo is None:
             modified = modified.replace(tzinfo=UTC)
         yield Entry(key, cells["ETag"].strip('"'), size, modified)

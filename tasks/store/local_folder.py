@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -221,7 +221,13 @@ class FolderObjects:
         for (file,) in self._execute("DELETE FROM objects WHERE bucket = ? AND key = ? RETURNING file", (bucket, key)):
             self._remove(file)
 
-    def list(self, bucket: str, prefix: str) -> Iterator[Entry]:
+    def list(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        divide: Callable[[], Sequence[str]] | None = None,  # noqa: ARG002  # nothing is gained by it here
+    ) -> Iterator[Entry]:
         """The objects under a prefix, in key order."""
         rows = self._execute(
             "SELECT key, etag, size, modified FROM objects WHERE bucket = ? AND substr(key, 1, ?) = ? ORDER BY key",
@@ -238,6 +244,19 @@ class FolderObjects:
             (len(folder) + 1, bucket, len(folder), folder),
         )
         return [row[0] for row in rows]
+
+    def read_part(self, bucket: str, key: str, etag: str, start: int, length: int) -> bytes:
+        """Some bytes of exactly that version, from a place on.
+
+        Raises:
+            DocumentChanged: the object changed or vanished since.
+        """
+        try:
+            with self._opened(bucket, key, etag) as source:
+                source.seek(start)
+                return source.read(length)
+        except FileNotFoundError as error:
+            raise DocumentChanged(f"{key} changed or vanished") from error
 
     def fetch(self, bucket: str, key: str, etag: str, to: Path) -> None:
         """Copy exactly that version into a file.
@@ -258,7 +277,7 @@ class FolderObjects:
         except OSError as error:
             raise Passes(f"{name} cannot be read: {error.strerror}") from error
         if moved or (shown is not None and digest.hexdigest() != etag):
-            raise DocumentChanged(f"{name} changed or vanished meanwhile")
+            raise DocumentChanged(f"{name} changed or vanished in the meantime")
 
     def _opened(self, bucket: str, key: str, etag: str) -> BinaryIO:
         shown = self._files.get((bucket, key))

@@ -43,7 +43,7 @@ class Location:
         scheme, separator, rest = uri.partition("://")
         bucket, _, prefix = rest.partition("/")
         if scheme.lower() != "s3" or not separator or not _BUCKET.fullmatch(bucket):
-            raise SetupFault(f"'{uri}' is no S3 address; write it as s3://bucket/prefix")
+            raise SetupFault(f"'{uri}' is not an S3 address; write it as s3://bucket/prefix")
         prefix = prefix.strip("/")
         return cls(bucket, f"{prefix}/" if prefix else "")
 
@@ -86,14 +86,14 @@ def result_key(
     if source.relative(key).startswith(LEDGER_FOLDER):
         raise DocumentFault(
             FailureCode.KEY_RESERVED,
-            f"its result would lie in the ledger's folder {LEDGER_FOLDER}: put the document elsewhere",
+            f"its result would be in the ledger's folder {LEDGER_FOLDER}: move the document",
         )
     result = destination.key(source.relative(key) + result_suffix(model, schema, text_layers))
     length = len(result.encode())
     if length > _LONGEST_KEY:
         raise DocumentFault(
             FailureCode.KEY_TOO_LONG,
-            f"its result would need a key of {length} bytes, and S3 allows {_LONGEST_KEY}: "
+            f"its result would need a key of {length} bytes, but S3 allows {_LONGEST_KEY}: "
             "shorten the document's key or choose a shorter destination",
         )
     return result

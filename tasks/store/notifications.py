@@ -35,13 +35,13 @@ def documents_told(body: str) -> tuple[tuple[str, str], ...]:
         return (_address(event.get("detail"), str),)
     if event.get("Event") == "s3:TestEvent":  # S3 sends one when the notification is set up
         return ()
-    raise NotUnderstood(f"it is no notification of S3's: {_shortened(body)}")
+    raise NotUnderstood(f"it is not an S3 notification: {_shortened(body)}")
 
 
 def _of_record(record: Any) -> tuple[tuple[str, str], ...]:
     name = record.get("eventName") if isinstance(record, dict) else None
     if not isinstance(name, str):
-        raise NotUnderstood("a record of it has no eventName")
+        raise NotUnderstood("one of its records has no eventName")
     if not name.removeprefix("s3:").startswith(_BRINGING):  # other stores write the prefix as well
         return ()
     return (_address(record.get("s3"), unquote_plus),)
@@ -51,9 +51,9 @@ def _address(where: Any, decoded: Callable[[str], str]) -> tuple[str, str]:
     try:
         bucket, key = where["bucket"]["name"], where["object"]["key"]
     except (KeyError, TypeError) as error:
-        raise NotUnderstood("an event of it names no bucket and key") from error
+        raise NotUnderstood("one of its events names no bucket and key") from error
     if not (isinstance(bucket, str) and isinstance(key, str) and bucket and key):
-        raise NotUnderstood("an event of it names no bucket and key")
+        raise NotUnderstood("one of its events names no bucket and key")
     return bucket, decoded(key)
 
 
@@ -61,9 +61,9 @@ def _object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise NotUnderstood(f"it is no JSON: {_shortened(text)}") from error
+        raise NotUnderstood(f"it is not JSON: {_shortened(text)}") from error
     if not isinstance(value, dict):
-        raise NotUnderstood(f"it is no JSON object: {_shortened(text)}")
+        raise NotUnderstood(f"it is not a JSON object: {_shortened(text)}")
     return value
 
 

@@ -1,6 +1,6 @@
 """What the ledger, the steps and the results ask of a store of objects; S3 is one, a folder on this machine another."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -90,8 +90,15 @@ class ObjectStore(Protocol):
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object that nobody else writes; one that isn't there is fine. For all others there is `remove`."""
 
-    def list(self, bucket: str, prefix: str) -> Iterator[Entry]:
-        """The objects under a prefix, in key order, as lazily as they are taken."""
+    def list(self, bucket: str, prefix: str, *, divide: Callable[[], Sequence[str]] | None = None) -> Iterator[Entry]:
+        """The objects under a prefix, in key order, as lazily as they are taken.
+
+        Args:
+            bucket: the bucket.
+            prefix: what the keys begin with.
+            divide: gives keys at which a long listing may be divided, to list its stretches side by side: then it is
+                in key order no more.
+        """
 
     def names(self, bucket: str, folder: str) -> Sequence[str]:
         """What lies in a folder: objects, and folders with a slash at their ends; a thousand at most."""
@@ -104,6 +111,13 @@ class ObjectStore(Protocol):
             ObjectRefused: the store does not give it out.
             SetupFault: the disk is full.
             Cancelled: the run is being ended.
+        """
+
+    def read_part(self, bucket: str, key: str, etag: str, start: int, length: int) -> bytes:
+        """Some bytes of exactly that version, from a place on.
+
+        Raises:
+            DocumentChanged, ObjectRefused, Cancelled: as for `fetch`.
         """
 
     def prove_conditional_writes(self, bucket: str, folder: str) -> datetime:

@@ -9,7 +9,8 @@ worker has written meanwhile. Their waits are the clock's, so that they end with
 """
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -23,11 +24,14 @@ from tasks.faults import DocumentChanged, Passes, SetupFault
 from tasks.scratch import folder_fault
 from tasks.store.attempts import ATTEMPTS, Attempts
 from tasks.store.aws import ERRORS, AwsAccount, error_code, own_account
+from tasks.store.lean_calls import LeanCalls
+from tasks.store.list_answers import read_lists_fast
 from tasks.store.object_store import JSON, Described, Entry, Stored
 from tasks.store.pace import Pace, keep_pace
-from tasks.store.s3_errors import GONE, LOST, document_fault, etag_of, explained, not_of_s3, passing
+from tasks.store.s3_errors import GONE, LOST, document_fault, etag_of, explained, passing
 from tasks.store.s3_parameters import checksum, parameters, result_parameters, write_parameters
 from tasks.store.settings import DestinationOptions, SourceOptions
+from tasks.store.stretches import Page, listed
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -62,6 +66,7 @@ def connect(
     )
     client = (account or own_account()).s3(config, endpoint)
     keep_pace(client, pace or Pace())
+    read_lists_fast(client)
     return client
 
 
@@ -83,6 +88,7 @@ class Objects:
         options: SourceOptions | DestinationOptions | None = None,
     ) -> None:
         self._client = client
+        self._lean = LeanCalls(client)
         self._options = options or DestinationOptions()
         self._with_all = parameters(self._options)
         self._with_writes = self._with_all | write_parameters(self._options)
@@ -93,7 +99,7 @@ class Objects:
         """An object's bytes, or None when it isn't there."""
 
         def read() -> Stored:
-            answer = self._client.get_object(Bucket=bucket, Key=key, **self._with_all)
+            answer = self._lean.get_object(Bucket=bucket, Key=key, **self._with_all)
             return Stored(answer["Body"].read(), etag_of(answer, f"read s3://{bucket}/{key}"))
 
         try:
@@ -120,7 +126,7 @@ class Objects:
         """
         tried = self._attempts.until_the_end if document else self._attempts.on_record
         try:
-            answer = tried(lambda: self._client.head_object(Bucket=bucket, Key=key, **self._with_all))
+            answer = tried(lambda: self._lean.head_object(Bucket=bucket, Key=key, **self._with_all))
         except ERRORS as error:
             if error_code(error) in GONE:
                 return None
@@ -151,7 +157,7 @@ class Objects:
 
     def _put_if(self, bucket: str, key: str, body: bytes, etag: str | None) -> str | None:
         checked = self._with_writes | checksum(self._options, body)
-        put = partial(self._client.put_object, Bucket=bucket, Key=key, Body=body, ContentType=JSON, **checked)
+        put = partial(self._lean.put_object, Bucket=bucket, Key=key, Body=body, ContentType=JSON, **checked)
 
         def write() -> str | None:
             try:
@@ -210,7 +216,7 @@ class Objects:
             if not isinstance(body, bytes):
                 body.seek(start)
             checked = self._with_writes | checksum(self._options, body)
-            put = partial(self._client.put_object, Bucket=bucket, Key=key, Metadata=dict(metadata), **checked)
+            put = partial(self._lean.put_object, Bucket=bucket, Key=key, Metadata=dict(metadata), **checked)
             etag_of(put(Body=body, ContentType=media_type), f"write s3://{bucket}/{key}")
 
         try:
@@ -278,52 +284,45 @@ class Objects:
 
     def _delete_if(self, bucket: str, key: str, etag: str) -> None:
         try:
-            self._client.delete_object(Bucket=bucket, Key=key, IfMatch=etag, **self._with_all)
+            self._lean.delete_object(Bucket=bucket, Key=key, IfMatch=etag, **self._with_all)
         except ClientError as error:
             if error_code(error) in {"PreconditionFailed", "412"}:
                 self._deletes_heed_conditions = True
             if error_code(error) != "NotImplemented":
                 raise
-            self._client.delete_object(
+            self._lean.delete_object(
                 Bucket=bucket, Key=key, **self._with_all
             )  # a store that refuses the condition; it was looked at
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object that nobody else writes; one that isn't there is fine. For all others there is `remove`."""
         try:
-            self._attempts.on_record(lambda: self._client.delete_object(Bucket=bucket, Key=key, **self._with_all))
+            self._attempts.on_record(lambda: self._lean.delete_object(Bucket=bucket, Key=key, **self._with_all))
         except ERRORS as error:
             raise explained(error, f"delete s3://{bucket}/{key}", bucket) from error
 
-    def list(self, bucket: str, prefix: str) -> Iterator[Entry]:
+    def list(self, bucket: str, prefix: str, *, divide: Callable[[], Sequence[str]] | None = None) -> Iterator[Entry]:
         """The objects under a prefix, in key order, a thousand a call, as lazily as they are taken.
+
+        Args:
+            bucket: the bucket.
+            prefix: what the keys begin with.
+            divide: gives keys at which a long listing is divided, to list its stretches side by side; see `listed`.
 
         Raises:
             Passes: the listing broke off, or contradicts itself: what it did not name would go unseen.
         """
-        attempt, token = f"list s3://{bucket}/{prefix}", ""
-        tokens: set[int] = set()  # their hashes: there may be many, and they are long
+        attempt = f"list s3://{bucket}/{prefix}"
         # botocore asks for encoded keys by itself, and knows that S3 writes a space as "+".
-        ask = partial(self._client.list_objects_v2, Bucket=bucket, Prefix=prefix, **self._with_all)
-        while True:
+        call = partial(self._client.list_objects_v2, Bucket=bucket, Prefix=prefix, **self._with_all)
+
+        def ask(**where: str) -> Page:
             try:
-                page = self._attempts.on_record(partial(ask, ContinuationToken=token) if token else ask)
+                return self._attempts.on_record(partial(call, **where))
             except ERRORS as error:
                 raise explained(error, attempt, bucket) from error
-            for item in page.get("Contents", []):
-                yield Entry(item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"])
-            if "IsTruncated" not in page:
-                raise not_of_s3(attempt)
-            if not page["IsTruncated"]:
-                return
-            token = page.get("NextContinuationToken", "")
-            if not token or hash(token) in tokens:
-                raise Passes(
-                    f"could not {attempt} to its end: the store says that there is more, and "
-                    f"{'goes round in a circle' if token else 'not how to go on'}. That is a fault of the store, or of "
-                    "what stands between; objects beyond that place are unseen"
-                )
-            tokens.add(hash(token))
+
+        return listed(ask, attempt, divide)
 
     def names(self, bucket: str, folder: str) -> Sequence[str]:
         """What lies in a folder: objects, and folders with a slash at their ends; a thousand at most, in one call."""
@@ -367,6 +366,26 @@ class Objects:
         except OSError as error:  # the disk's: those of a connection come wrapped
             raise folder_fault(to.parent, error) or SetupFault(f"{to} cannot be written: {error.strerror}") from error
 
+    def read_part(self, bucket: str, key: str, etag: str, start: int, length: int) -> bytes:
+        """Some bytes of exactly the listed version, from a place on. Ends with the run.
+
+        Raises:
+            DocumentChanged, ObjectRefused, Cancelled: as for `fetch`.
+        """
+
+        def read() -> bytes:
+            place = f"bytes={start}-{start + length - 1}"
+            answer = self._client.get_object(Bucket=bucket, Key=key, IfMatch=etag, Range=place, **self._with_all)
+            with closing(answer["Body"]) as body:
+                return body.read()
+
+        try:
+            return self._attempts.until_the_end(read)
+        except ERRORS as error:
+            if error_code(error) in GONE | LOST:
+                raise DocumentChanged(f"s3://{bucket}/{key} changed or vanished since it was listed") from error
+            raise document_fault(error, f"s3://{bucket}/{key}", bucket) from error
+
     def prove_conditional_writes(self, bucket: str, folder: str) -> datetime:
         """Find out, with a small object of our own, whether the store honours conditional writes.
 
@@ -399,6 +418,6 @@ class Objects:
     def _try_stale_delete(self, bucket: str, key: str) -> None:
         """Find out whether the store heeds `If-Match` when it deletes; not all do, and it can be done without."""
         try:
-            self._client.delete_object(Bucket=bucket, Key=key, IfMatch="0" * 32, **self._with_all)
+            self._lean.delete_object(Bucket=bucket, Key=key, IfMatch="0" * 32, **self._with_all)
         except ERRORS as error:
             self._deletes_heed_conditions = error_code(error) in {"PreconditionFailed", "412"}

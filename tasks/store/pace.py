@@ -64,7 +64,7 @@ def ended_with(clock: Clock) -> Iterator[None]:
         Cancelled: the run is being ended.
     """
     if clock.ended:
-        raise Cancelled("the run is being ended; nothing more is read")
+        raise Cancelled("the run is shutting down; nothing more is read")
     before = getattr(_ended_by, "clock", None)
     _ended_by.clock = clock
     try:
@@ -177,7 +177,7 @@ class _PacedReader(io.RawIOBase):
             waited += _LOOK_SECONDS
             if limit is not None and waited >= limit:
                 raise TimeoutError("timed out")
-        raise Cancelled("the run is being ended; nothing more is read")
+        raise Cancelled("the run is shutting down; nothing more is read")
 
     def close(self) -> None:
         self._raw.close()

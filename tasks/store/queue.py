@@ -147,7 +147,7 @@ def check_url(url: str) -> None:
         good = False
     if not good:
         raise SetupFault(
-            f"'{url}' is no URL of a queue; write it as SQS shows it: https://sqs.REGION.amazonaws.com/ACCOUNT/NAME"
+            f"'{url}' is not a queue URL; write it as SQS shows it: https://sqs.REGION.amazonaws.com/ACCOUNT/NAME"
         )
 
 
@@ -165,8 +165,7 @@ def _explained(error: Exception, attempt: str, url: str, permission: str) -> Fau
         return refused
     if code in _NO_QUEUE:
         return SetupFault(
-            f"there is no queue {url}: create it, or correct the URL; for a queue that is not AWS's, "
-            "AWS_ENDPOINT_URL_SQS says where it is"
+            f"there is no queue {url}: create it, or correct the URL; for a queue outside AWS, set AWS_ENDPOINT_URL_SQS"
         )
     if code in _DENIED:
         return SetupFault(

@@ -97,12 +97,12 @@ def document_fault(error: Exception, uri: str, bucket: str) -> Fault:
     if code == "NoSuchBucket" or code in _ELSEWHERE or _proxy_fault(error, "") is not None:
         return fault
     if code == "InvalidObjectState":
-        return ObjectRefused(f"{uri} is archived ({words}): restore it, or leave it out with --exclude")
+        return ObjectRefused(f"{uri} is archived ({words}): restore it, or exclude it with --exclude")
     if code.startswith("KMS."):
-        return ObjectRefused(f"{uri} cannot be decrypted ({code}: {words}): see to its KMS key, or leave it out")
+        return ObjectRefused(f"{uri} cannot be decrypted ({code}: {words}): fix its KMS key, or exclude it")
     if code in _DENIED:
         return ObjectRefused(f"no permission to read {uri} ({words}): {_advice(words, _PERMISSIONS['read'])}")
-    return ObjectRefused(f"the store does not give out {uri} ({code}: {words})")
+    return ObjectRefused(f"the store will not release {uri} ({code}: {words})")
 
 
 def etag_of(answer: Mapping[str, Any], attempt: str) -> str:
@@ -120,14 +120,14 @@ def etag_of(answer: Mapping[str, Any], attempt: str) -> str:
 def not_of_s3(attempt: str) -> Passes:
     """What to say of an answer that looks like success and has nothing of S3's."""
     return Passes(
-        f"could not {attempt}: the answer is none of S3's, though its status says success; see what answers at the "
+        f"could not {attempt}: the answer is not from S3, although its status is success; check what answers at the "
         "store's address (a proxy, a sign-in page)"
     )
 
 
 def _advice(words: str, permission: str) -> str:
     if "explicit deny" in words:
-        return "a policy denies it explicitly, so change that policy, or leave it out"
+        return "a policy denies it explicitly, so change that policy, or exclude it"
     if "kms:" in words:
         action = re.search(r"kms:\w+", words)
         return f"allow {action[0] if action else 'kms:Decrypt'} on the KMS key for these credentials, or use others"
@@ -147,7 +147,7 @@ def _elsewhere(error: Exception, bucket: str, words: str) -> str:
         )
     to = details.get("Endpoint") or headers.get("location")
     if to and error_code(error) in _REDIRECTED:
-        return f"what answers for bucket '{bucket}' refers to {to} ({words}): correct the store's address"
+        return f"the server for bucket '{bucket}' redirects to {to} ({words}): correct the store's address"
     return (
         f"bucket '{bucket}' is in another region ({words}): set AWS_DEFAULT_REGION to the bucket's region, which its "
         "properties show"
@@ -166,13 +166,13 @@ def _proxy_fault(error: Exception, attempt: str) -> SetupFault | None:
         status = _status(error)
     if status == 407:
         return SetupFault(
-            f"could not {attempt}: {proxy} wants to know who asks (407): write user and password into HTTPS_PROXY or "
+            f"could not {attempt}: {proxy} requires authentication (407): put user and password into HTTPS_PROXY or "
             "HTTP_PROXY, or the store's host into NO_PROXY"
         )
     if status == 403:
         return SetupFault(
-            f"could not {attempt}: {proxy} does not let these calls through (403): have the store's host allowed "
-            "there, or write it into NO_PROXY"
+            f"could not {attempt}: {proxy} blocks these calls (403): have the store's host allowed "
+            "there, or put it into NO_PROXY"
         )
     return None
 

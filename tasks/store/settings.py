@@ -10,21 +10,21 @@ _COLD = {"GLACIER", "DEEP_ARCHIVE"}
 class BucketOptions(BaseModel):
     """What can be said of either side's bucket. No secrets: a profile is a name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     requester_pays: bool = Field(
-        False, description="Pay for the requests and the transfer, where the bucket is set up so that its readers do"
+        False, description="Pay for requests and transfer, if the bucket is set up as requester pays"
     )
     expected_owner: str | None = Field(
         None,
         pattern=r"^\d{12}$",
-        description="Id of the AWS account that the bucket has to belong to; every call to another's is refused",
+        description="Id of the AWS account that must own the bucket; calls to another account's bucket are refused",
     )
     profile: str | None = Field(
         None,
         min_length=1,
         max_length=200,
-        description="Profile of AWS' configuration on the machine where the run works, for this side only",
+        description="AWS profile on the machine where the run works, for this side only",
     )
 
 
@@ -36,32 +36,32 @@ class DestinationOptions(BucketOptions):
     """How results and the ledger are written."""
 
     encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
-        None, description="Server-side encryption of what is written; the bucket's default when left out"
+        None, description="Server-side encryption of written objects; the bucket's default if omitted"
     )
     kms_key: str | None = Field(
         None,
         min_length=1,
         max_length=2048,
-        description="Id, ARN or alias of the KMS key; AWS' own key for S3 when left out",
+        description="Id, ARN or alias of the KMS key; the AWS managed key for S3 by default",
     )
     bucket_key: bool | None = Field(
-        None, description="Use an S3 Bucket Key, which saves most calls to KMS; as the bucket is set up when left out"
+        None, description="Use an S3 Bucket Key, which saves most calls to KMS; the bucket's setting by default"
     )
     storage_class: str | None = Field(
         None,
         pattern=r"^[A-Z0-9_-]{1,64}$",
-        description="Storage class of results; the ledger's small objects stay in the bucket's own",
+        description="Storage class of results; the ledger's small objects stay in the bucket's default class",
     )
     checksum: Literal["md5", "crc32", "sha256"] | None = Field(
-        None, description="Checksum sent with every object; a bucket with Object Lock by default wants one"
+        None, description="Checksum sent with every object; a bucket with default Object Lock requires one"
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.kms_key is not None or self.bucket_key is not None) and not (self.encryption or "").startswith("aws:"):
-            raise ValueError("a KMS key goes with the encryption aws:kms or aws:kms:dsse: give that as well")
+            raise ValueError("a KMS key needs the encryption aws:kms or aws:kms:dsse: give that as well")
         if self.storage_class in _COLD:
-            raise ValueError(f"what is stored as {self.storage_class} cannot be read at once; name another class")
+            raise ValueError(f"objects stored as {self.storage_class} cannot be read immediately; choose another class")
         return self
 
 

@@ -1,6 +1,6 @@
 """The two sides of a run, the documents' and the results', as one store: each may be another account's bucket."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -67,9 +67,9 @@ class Sides:
         """See ObjectStore."""
         self._of(bucket).delete(bucket, key)
 
-    def list(self, bucket: str, prefix: str) -> Iterator[Entry]:
+    def list(self, bucket: str, prefix: str, *, divide: Callable[[], Sequence[str]] | None = None) -> Iterator[Entry]:
         """See ObjectStore."""
-        return self._of(bucket).list(bucket, prefix)
+        return self._of(bucket).list(bucket, prefix, divide=divide)
 
     def names(self, bucket: str, folder: str) -> Sequence[str]:
         """See ObjectStore."""
@@ -78,6 +78,10 @@ class Sides:
     def fetch(self, bucket: str, key: str, etag: str, to: Path) -> None:
         """See ObjectStore."""
         self._of(bucket).fetch(bucket, key, etag, to)
+
+    def read_part(self, bucket: str, key: str, etag: str, start: int, length: int) -> bytes:
+        """See ObjectStore."""
+        return self._of(bucket).read_part(bucket, key, etag, start, length)
 
     def prove_conditional_writes(self, bucket: str, folder: str) -> datetime:
         """See ObjectStore."""

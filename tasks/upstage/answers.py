@@ -121,10 +121,10 @@ def parse_status(body: bytes) -> RequestStatus:
     try:
         return RequestStatus.model_validate_json(body)
     except ValidationError as error:
-        what = _first(error.errors())
+        problem = _first(error.errors())
         # Of another kind of answer altogether (a sign-in page, an error), its own words say more.
-        came = f"; what came: {message_of(body)}" if what.startswith("body") else ""
-        raise Passes(f"the API's status answer cannot be understood ({what}{came})") from error
+        received = f"; received: {message_of(body)}" if problem.startswith("body") else ""
+        raise Passes(f"the API's status answer cannot be understood ({problem}{received})") from error
 
 
 def other_than_a_result(head: bytes, *, whole: bool) -> str | None:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tasks.faults import Fault, Passes, SetupFault
 
 _ATTEMPTS = 100
+_CHARGES_KEPT = 64
 MICROS = 1_000_000
 """Money is counted in millionths of a dollar: whole numbers, whose sums do not drift."""
 
@@ -75,11 +76,12 @@ class Charged(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1, 2] = 2
+    format: Literal[1, 2, 3] = 3
     sent: int = Field(0, description="pages in accepted submissions")
-    lost: int = Field(0, ge=0, description="pages in submissions whose answer was lost: they may be paid for")
+    lost: int = Field(0, ge=0, description="pages in submissions whose answer was lost: they may be billed")
     cost: int = Field(0, description="of both, in millionths of a dollar")
     reserved: Mapping[str, Reserved] = Field({}, description="by the reservation's name: pages about to be sent")
+    charges: tuple[str, ...] = Field((), description=f"the names of the last {_CHARGES_KEPT} charges")
 
     @property
     def total(self) -> int:
@@ -93,11 +95,23 @@ class Charged(BaseModel):
 
     def changed(self, **changes: object) -> "Charged":
         """The same with other values, which are checked."""
-        return self.model_validate({**dict(self), "format": 2, **changes})
+        return self.model_validate({**dict(self), "format": 3, **changes})
 
-    def charged(self, pages: int, price: int) -> "Charged":
-        """With pages that turned out to be spent, or, with a negative number, not to be."""
-        return self.changed(sent=self.sent + pages, cost=self.cost + pages * price)
+    def charged(self, name: str, pages: int, price: int) -> "Charged":
+        """With pages that turned out to be spent, or, with a negative number, not to be.
+
+        A charge is applied once. Where the answer to its write is lost and another process writes before the meter is
+        read again, its name tells that it had gone through.
+
+        Args:
+            name: the charge's own name.
+            pages: how many.
+            price: of a page, in millionths of a dollar.
+        """
+        if name in self.charges:
+            return self
+        charges = (*self.charges, name)[-_CHARGES_KEPT:]
+        return self.changed(sent=self.sent + pages, cost=self.cost + pages * price, charges=charges)
 
     def settled(self, name: str, sent: int, lost: int) -> "Charged":
         """With a reservation ended. One that is gone was charged by whoever took its job over."""
@@ -132,7 +146,7 @@ def read_charged(name: str, body: bytes) -> Charged:
     except ValidationError as error:
         raise SetupFault(
             f"the budget {name} in the ledger cannot be read ({error.errors()[0]['msg']}), so nothing is "
-            "sent: it is of another version of this program, or was edited; use that version, or move it away"
+            "sent: it was written by another version of this program, or edited; use that version, or move it away"
         ) from error
 
 
@@ -227,7 +241,8 @@ class Budget:
             price: of a page when they were sent, in millionths of a dollar; the meter's own when left out.
         """
         if self.counts and pages:
-            self._write(lambda charged: charged.charged(pages, self._price if price is None else price))
+            name = uuid.uuid4().hex[:16]
+            self._write(lambda charged: charged.charged(name, pages, self._price if price is None else price))
 
     def settle(self, name: str, sent: int, lost: int) -> None:
         """End a reservation: charge what was sent and lost, and free the rest.
@@ -252,12 +267,12 @@ class Budget:
         Returns:
             Whether there were any. Written like `settle`.
         """
-        found = False
+        cleared = False
         for name, reserved in self.last.reserved.items():  # those that are made from now on have other names
             if (spent := spent_of(reserved.job)) is not None:
                 self.settle(name, max(0, spent - reserved.before), 0)
-                found = True
-        return found
+                cleared = True
+        return cleared
 
     def close(self) -> None:
         """Write what is not written yet."""
@@ -354,7 +369,7 @@ class Budget:
             body = charged.model_dump_json().encode()
             if self._store.write_budget(self.name, body, None if stored is None else stored[1]):
                 return taken
-        raise Passes(f"others keep writing the budget {self.name}: nothing was sent")
+        raise Passes(f"other workers keep writing the budget {self.name}: nothing was sent")
 
 
 class Reservation:

@@ -110,7 +110,7 @@ class UpstageClient:
         if not key.strip():
             raise SetupFault("no API key: set UPSTAGE_API_KEY to the key from the Upstage console")
         if not key.strip().isascii() or not key.strip().isprintable():
-            raise SetupFault("UPSTAGE_API_KEY holds characters that no API key has; copy it again")
+            raise SetupFault("UPSTAGE_API_KEY has characters that are not valid in an API key; copy it again")
         self._resolver = resolver
         self._documents = f"{self._base_url}/document-digitization"
         self._key = key.strip()
@@ -126,7 +126,7 @@ class UpstageClient:
         try:
             self._check_host()
         except OSError:
-            log.debug("the API's host cannot be looked up now; looked up again before the key is sent")
+            log.debug("the API's host name cannot be resolved now; it is resolved again before the key is sent")
 
     def _check_host(self) -> None:
         if not self._host_checked:
@@ -150,7 +150,7 @@ class UpstageClient:
         except RequestUnknown as unknown:
             if not has_version(self._base_url):
                 raise SetupFault(
-                    f"{unknown}, and the base URL '{self._base_url}' names no version, as in {DEFAULT_BASE_URL}: "
+                    f"{unknown}, and the base URL '{self._base_url}' has no version, as in {DEFAULT_BASE_URL}: "
                     "correct UPSTAGE_BASE_URL, or the block that names it"
                 ) from unknown
             # Listing is documented for another model's endpoint only.
@@ -206,8 +206,8 @@ class UpstageClient:
         try:
             receipt = Submitted.model_validate_json(answer)
         except ValidationError as error:
-            came = message_of(answer) or "an empty body"
-            raise AnswerLost(f"{upload.name} was sent, and the answer holds no request id: {came}") from error
+            body_text = message_of(answer) or "an empty body"
+            raise AnswerLost(f"{upload.name} was sent, but the answer has no request id: {body_text}") from error
         self._takes_jobs.add(upload.model)
         return receipt.request_id
 
@@ -224,7 +224,7 @@ class UpstageClient:
                     file.write(piece)
             other = other_than_a_result(self._without_key(head), whole=received == len(head))
             if other is not None:
-                raise AnswerLost(f"{upload.name} was sent, and the answer is no result: {other}")
+                raise AnswerLost(f"{upload.name} was sent, but the answer is not a result: {other}")
             return b""
 
         self._send(upload, "sync", ready, SYNC_SECONDS, keep)
@@ -306,14 +306,15 @@ class UpstageClient:
 
     def _refuse_when_ended(self) -> None:
         if self._clock.ended:
-            raise Cancelled("the run is being ended: nothing more is asked of the API")
+            raise Cancelled("the run is shutting down: no more requests are sent to the API")
 
     def _prove_host(self) -> None:
         try:
             self._check_host()
         except OSError as error:
             raise Passes(
-                f"the API's host cannot be looked up ({type(error).__name__}): check the network and UPSTAGE_BASE_URL"
+                f"the API's host name cannot be resolved ({type(error).__name__}): check the network and "
+                "UPSTAGE_BASE_URL"
             ) from error
 
     def status(self, request_id: str) -> RequestStatus:
@@ -371,8 +372,8 @@ class UpstageClient:
                 return
             page = self._without_key(next(pieces(response, call), b""))
         raise NotUnderstood(
-            f"what answers at {self._base_url} is a web page, not the API ({message_of(page)}): check "
-            "UPSTAGE_BASE_URL, and whether this network wants you to sign in"
+            f"{self._base_url} answers with a web page instead of the API ({message_of(page)}): check "
+            "UPSTAGE_BASE_URL, and whether this network requires a sign-in"
         )
 
     def download(self, url: str, to: Path) -> None:
@@ -402,7 +403,7 @@ class UpstageClient:
                 ) as response,
             ):
                 if response.status_code in (403, 404, 410):
-                    raise UrlExpired(f"the download URL {redacted(url)} is refused ({response.status_code})")
+                    raise UrlExpired(f"the download URL {redacted(url)} was rejected ({response.status_code})")
                 if response.status_code != 200:
                     raise Passes(f"the download of {redacted(url)} was answered {response.status_code}")
                 received = 0
@@ -412,7 +413,7 @@ class UpstageClient:
                         if received > _LONGEST_BATCH:
                             raise DocumentFault(
                                 FailureCode.WRONG_ANSWER,
-                                f"the download of {redacted(url)} is larger than a batch can be "
+                                f"the download of {redacted(url)} exceeds the size limit of a batch "
                                 f"({_LONGEST_BATCH >> 20} MB): nothing was published",
                                 retry_helps=True,
                             )
@@ -435,12 +436,13 @@ class UpstageClient:
         except Refused as refused:
             raise DocumentFault(
                 FailureCode.REFUSED_ADDRESS,
-                f"the API names {redacted(url)} for a download, which is not fetched, since {refused}: if it is right, "
+                f"the API returned {redacted(url)} for a download, which is not fetched because {refused}: "
+                "if it is right, "
                 "check UPSTAGE_BASE_URL",
                 retry_helps=True,
             ) from None
         except OSError as error:
-            raise Passes(f"the host of {redacted(url)} cannot be looked up: {type(error).__name__}") from None
+            raise Passes(f"the host name of {redacted(url)} cannot be resolved: {type(error).__name__}") from None
 
     def _without_key(self, answer: bytes) -> bytes:
         """An answer that cannot give the key away: a gateway may repeat the key that it refuses."""

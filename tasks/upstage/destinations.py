@@ -61,10 +61,10 @@ def api_address(text: str) -> str:
     stripped = text.strip().rstrip("/")
     shown = f"the base URL '{_shown(stripped)}' (UPSTAGE_BASE_URL, or the block that names it)"
     if _NOT_IN_A_URL.search(stripped) or not _is_web_address(stripped):
-        raise SetupFault(f"{shown} is no web address; the usual one is {DEFAULT_BASE_URL}")
+        raise SetupFault(f"{shown} is not a web address; the usual one is {DEFAULT_BASE_URL}")
     address = urlsplit(stripped)
     if address.username is not None or address.query or address.fragment:
-        raise SetupFault(f"{shown} holds more than an address: leave out user name, '?' and '#'")
+        raise SetupFault(f"{shown} is more than an address: remove the user name, '?' and '#'")
     if not has_version(stripped) and f".{address.hostname}".endswith(".upstage.ai"):
         raise SetupFault(f"{shown} lacks the version of the API at its end: {DEFAULT_BASE_URL}")
     return stripped
@@ -96,7 +96,7 @@ def check_api_host(base_url: str, resolver: Resolver = resolve) -> None:
     if not addresses or any(map(_is_public, addresses)):
         raise SetupFault(
             f"the base URL '{_shown(base_url)}' (UPSTAGE_BASE_URL, or the block that names it) is not encrypted, and "
-            f"{address.hostname} is not in a private network: the API key would be sent in clear. Use https://"
+            f"{address.hostname} is not in a private network: the API key would be sent unencrypted. Use https://"
         )
 
 
@@ -134,7 +134,7 @@ def check_destination(url: str, base_url: str, resolver: Resolver = resolve) -> 
     scheme, host = _parts(url)
     addresses = _addresses(host, resolver)
     if any(address.is_link_local or address in _CLOUDS_OWN for address in addresses):
-        raise Refused("its host is link-local, or the cloud's own")
+        raise Refused("its host is link-local or a cloud metadata address")
     inside = not all(map(_is_public, addresses))
     if (inside or scheme != "https") and not _is_inside(base_url, resolver):
         raise Refused("its host is not on the public internet" if inside else "it is not https")
@@ -154,21 +154,21 @@ def redacted(url: str) -> str:
 
 def _parts(url: str) -> tuple[str, str]:
     if _UNSAFE.search(url):
-        raise Refused("it holds characters that no URL has")
+        raise Refused("it has characters that are not valid in a URL")
     try:
         address = urlsplit(url)
     except ValueError:
-        raise Refused("it is no web address") from None
+        raise Refused("it is not a web address") from None
     if address.scheme not in ("http", "https"):
-        raise Refused("it is no web address")
+        raise Refused("it is not a web address")
     if "@" in address.netloc:
-        raise Refused("it holds a user name")
+        raise Refused("it has a user name")
     # By hand, since `hostname` and `port` tolerate what other parsers read differently.
     host, port = address.netloc, "443"
     if not host.endswith("]") and ":" in host:
         host, _, port = host.rpartition(":")
     if not _HOST.fullmatch(host) or not _PORT.fullmatch(port) or not 0 < int(port) < 1 << 16:
-        raise Refused("it is no web address")
+        raise Refused("it is not a web address")
     return address.scheme, host.strip("[]")
 
 
@@ -177,12 +177,12 @@ def _addresses(host: str, resolver: Resolver) -> list[Address]:
     if literal is not None:
         return [literal]
     try:
-        found = resolver(host)
+        texts = resolver(host)
     except UnicodeError:  # a label that is empty or too long
-        raise Refused("its host is no name") from None
-    if found is None:
+        raise Refused("its host is not a valid name") from None
+    if texts is None:
         return []
-    addresses = [_embedded(ipaddress.ip_address(text)) for text in found]
+    addresses = [_embedded(ipaddress.ip_address(text)) for text in texts]
     if not addresses:
         raise OSError("the host has no address")
     return addresses
@@ -196,7 +196,7 @@ def _literal(host: str) -> Address | None:
     except ValueError:
         pass
     if ":" in host:
-        raise Refused("it is no web address")
+        raise Refused("it is not a web address")
     try:  # 127.1, 0x7f000001 and 2130706433 are addresses to the system
         return ipaddress.IPv4Address(socket.inet_aton(host))
     except OSError:

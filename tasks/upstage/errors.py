@@ -80,10 +80,10 @@ def fault_of(
             500 on but 503 may come after the work was accepted, and billed.
         jobs_accepted: whether the API has taken a job for this model before, which settles that it takes them.
     """
-    said = message_of(body)
-    words = f"the API answered {status}" + (f" ({said})" if said else "")
+    message = message_of(body)
+    words = f"the API answered {status}" + (f" ({message})" if message else "")
     if status == 401:
-        return AccountFault(f"{words}: the API key is refused; check UPSTAGE_API_KEY, or the block that holds it")
+        return AccountFault(f"{words}: the API key was rejected; check UPSTAGE_API_KEY, or the block that has it")
     if status in (402, 403):
         return AccountFault(f"{words}: the account has no credit or no permission; top it up or use another key")
     if status == 405:
@@ -95,27 +95,31 @@ def fault_of(
             return Passes(words, wait_asked(headers, now))
         # Of a synchronous request, 504 says that recognising took too long.
         kind = TimedOut if submitting == "sync" and status == 504 else AnswerLost
-        return kind(f"{words}, which leaves open whether the document was accepted")
+        return kind(f"{words}; the document may or may not have been accepted")
     if 300 <= status < 400:
-        return AccountFault(f"{words}, a redirect, which is not followed with a key: correct UPSTAGE_BASE_URL")
-    if status == 400 and _WRONG_MODEL.search(said):
+        return AccountFault(f"{words}, a redirect, which is not followed to protect the key: correct UPSTAGE_BASE_URL")
+    if status == 400 and _WRONG_MODEL.search(message):
         return NotOffered(f"{words}: the account cannot use this model; choose another with --model")
     if not submitting:
         return Passes(words)
-    if status == 413 or (status == 400 and _TOO_MANY_PAGES.search(said)):
+    if status == 413 or (status == 400 and _TOO_MANY_PAGES.search(message)):
         return DocumentFault(
             FailureCode.TOO_LARGE,
             f"{words}: too many bytes or pages for one request; lower --limits.pages, --limits.sync-pages or "
-            "--limits.megabytes, or divide the document, if it is no PDF or TIFF",
+            "--limits.megabytes, or split the document if it is not a PDF or TIFF",
         )
-    if status == 400 and submitting == "async" and not jobs_accepted and _MODEL_OR_MODE.search(said):
-        return NotOffered(f"{words}: the account takes no jobs for this model; choose another with --model")
+    if status == 400 and submitting == "async" and not jobs_accepted and _MODEL_OR_MODE.search(message):
+        return NotOffered(f"{words}: the account has no async access to this model; choose another with --model")
     if status == 404:
         return NotOffered(f"{words}: there is no such endpoint; check UPSTAGE_BASE_URL")
     if status == 415:
         return DocumentFault(
-            FailureCode.UNSUPPORTED_FORMAT, f"{words}: the API does not take this format; convert the document"
+            FailureCode.UNSUPPORTED_FORMAT, f"{words}: the API does not accept this format; convert the document"
         )
     if status == 422:
-        return DocumentFault(FailureCode.BROKEN, f"{words}: the API finds the document corrupted; repair or replace it")
-    return DocumentFault(FailureCode.REFUSED_BY_API, f"{words}: the API does not take this document", retry_helps=True)
+        return DocumentFault(
+            FailureCode.BROKEN, f"{words}: the API reports the document as corrupted; repair or replace it"
+        )
+    return DocumentFault(
+        FailureCode.REFUSED_BY_API, f"{words}: the API does not accept this document", retry_helps=True
+    )

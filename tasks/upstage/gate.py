@@ -62,7 +62,7 @@ class Gate:
         """
         self._prove_sends(backfill)
         job = self._meters.job(job_id)
-        taken: list[tuple[Budget, Reservation]] = []
+        reserved: list[tuple[Budget, Reservation]] = []
         try:
             for budget in self._of(backfill):
                 reservation = budget.reserve(job, pages, spent)
@@ -70,16 +70,15 @@ class Gate:
                     reservation = budget.reserve(job, pages, spent)
                 if reservation is None:
                     raise CeilingReached(
-                        f"its {pages} pages are more than is left of the page budget of {budget.label} "
-                        f"({budget.room()})"
+                        f"its {pages} pages exceed what is left of the page budget of {budget.label} ({budget.room()})"
                     )
-                taken.append((budget, reservation))
+                reserved.append((budget, reservation))
         except BaseException:
             with ExitStack() as ended:
-                for _, reservation in taken:
+                for _, reservation in reserved:
                     ended.push(reservation)
             raise
-        return Spending(taken)
+        return Spending(reserved)
 
     def taken_over(self, job_id: str, spent: int, backfill: str | None = None) -> None:
         """A job's worker died: what its reservations came to, the job's record tells."""

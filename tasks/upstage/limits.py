@@ -11,10 +11,10 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pages: int = Field(1000, ge=1, description="Most pages in one request; longer documents are sent in parts")
-    sync_pages: int = Field(100, ge=1, description="Most pages in one synchronous request")
+    pages: int = Field(1000, ge=1, description="Maximum pages in one request; longer documents are sent in parts")
+    sync_pages: int = Field(100, ge=1, description="Maximum pages in one synchronous request")
     megabytes: float = Field(50, gt=0, description="Largest file in one request, in MB (1,000,000 bytes)")
-    pixels: int = Field(200_000_000, ge=1, description="Most pixels on one page")
+    pixels: int = Field(200_000_000, ge=1, description="Maximum pixels on one page")
     dpi: int = Field(150, ge=1, description="Dots per inch at which the API renders the pages of a PDF")
 
     @property

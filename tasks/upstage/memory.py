@@ -63,7 +63,8 @@ class AnswersLost:
             count = self._in_a_row
         if count >= _LOST_IN_A_ROW:
             raise NotUnderstood(
-                f"the answers to {count} submissions in a row were lost or not understood; the last: {lost}. Each may "
+                f"the answers to {count} consecutive submissions were lost or not understood; the last: "
+                f"{lost}. Each may "
                 "be paid for, so nothing more is sent: check UPSTAGE_BASE_URL, proxies and the API's status, then "
                 "start again"
             ) from lost

@@ -53,7 +53,7 @@ def patiently(call: Callable[[], Answer], what: str, clock: Clock, attempts: int
         seconds = state.next_action.sleep if state.next_action else 0
         # The words alone: a record may live on, and a fault holds the frames and bodies it came from.
         words = str(_fault(state))
-        log.warning("could not %s: %s; trying again in %.1f s (attempt %d)", what, words, seconds, state.attempt_number)
+        log.warning("could not %s: %s; retrying in %.1f s (attempt %d)", what, words, seconds, state.attempt_number)
 
     retrying = Retrying(
         retry=retry_if_exception_type(Passes),

@@ -42,15 +42,15 @@ def allowances(headers: Mapping[str, str], now: datetime) -> dict[str, Allowance
         now: the time, for headers that name a moment.
     """
     reference = _reference(headers, now)
-    found: dict[str, dict[str, float | None]] = {}
+    fields_by_kind: dict[str, dict[str, float | None]] = {}
     for name, value in headers.items():
         match = _HEADER.fullmatch(name)
         if match is None:
             continue
-        what, kind = match[1].lower().replace("-", "_"), (match[2] or "requests").lower()
-        read = _number(value) if what in ("limit", "remaining") else _seconds(value, reference)
-        found.setdefault(kind, {})[what] = read
-    return {kind: Allowance(**told) for kind, told in found.items()}
+        field_name, kind = match[1].lower().replace("-", "_"), (match[2] or "requests").lower()
+        read = _number(value) if field_name in ("limit", "remaining") else _seconds(value, reference)
+        fields_by_kind.setdefault(kind, {})[field_name] = read
+    return {kind: Allowance(**fields) for kind, fields in fields_by_kind.items()}
 
 
 def wait_asked(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -63,21 +63,21 @@ def wait_asked(headers: Mapping[str, str], now: datetime) -> float | None:
     Returns:
         The seconds, 0 where the moment is over; None where nothing is said, or nothing that can be read.
     """
-    told = _seconds(headers.get("Retry-After", ""), _reference(headers, now))
-    if told is not None:
-        return told
+    retry_after = _seconds(headers.get("Retry-After", ""), _reference(headers, now))
+    if retry_after is not None:
+        return retry_after
     known = allowances(headers, now).values()
-    asked = [allowance.retry_after for allowance in known if allowance.retry_after is not None]
+    waits = [allowance.retry_after for allowance in known if allowance.retry_after is not None]
     used_up = [
         allowance.reset for allowance in known if allowance.reset is not None and (allowance.remaining or 0) <= 0
     ]
-    return max(asked or used_up, default=None)
+    return max(waits or used_up, default=None)
 
 
 def _reference(headers: Mapping[str, str], now: datetime) -> datetime:
     """The time that moments in the headers are meant by: the server's own, where it is told and plausible."""
-    told = _date(headers.get("Date", ""))
-    return told if told is not None and abs((told - now).total_seconds()) <= _MOST_SKEW else now
+    server_time = _date(headers.get("Date", ""))
+    return server_time if server_time is not None and abs((server_time - now).total_seconds()) <= _MOST_SKEW else now
 
 
 def _seconds(value: str, now: datetime) -> float | None:

@@ -6,6 +6,7 @@ A bucket may go into debt: one request can hold more pages (1,000) than the smal
 (300), and a limiter that never grants more than its capacity would wait for ever.
 """
 
+import math
 import threading
 from collections.abc import Mapping
 from typing import Literal
@@ -27,7 +28,11 @@ LONGEST_PAUSE = 300.0
 
 _LONGEST_SLEEP = 5.0  # seconds; the rate may be set to another meanwhile
 _LONGEST_WINDOW = 60.0  # seconds; the limits count by the second or the minute
-_LONGEST_SECOND = 2.0  # a window that ends later than that is a minute's; moments come in whole seconds
+_LONGEST_SECOND = 10.0
+"""Seconds; a window that ends later is a minute's. The moment and the server's Date are whole seconds, and the Date of
+a busy server or of a proxy was seen to be some seconds old: that must not make a second's limit a minute's."""
+
+_MINUTE_REMEMBERED = 120.0  # seconds without such an answer, after which a kind of limit counts by the second again
 _BURST_SECONDS = 0.05  # of a learned rate: a window should not see two bursts
 _PAGES_BURST_SECONDS = 1.0
 
@@ -166,7 +171,8 @@ class Throttle:
         self._pages = _Limit(pages, START_PAGES / 60, minute or 0.0, _PAGES_BURST_SECONDS, clock)
         self._clock = clock
         self._told: dict[str, Allowance] = {}
-        self._windows: dict[str, float] = {}  # the longest that a window was seen to last yet, in seconds
+        self._waited, self._adding = 0.0, threading.Lock()
+        self._minutes: dict[str, float] = {}  # by kind: when a window was last seen that is longer than a second
 
     def set_rates(self, requests_per_second: Rate, pages_per_minute: Rate) -> None:
         """Keep other limits from now on; see the arguments of this class. What was learned is kept."""
@@ -190,7 +196,15 @@ class Throttle:
         """
         # Pages first and apart: a status call does not wait behind a submission that waits for its pages.
         waited = self._pages.take(pages) if pages else 0.0
-        return waited + (self._submissions if pages else self._polls).take(1)
+        waited += (self._submissions if pages else self._polls).take(1)
+        with self._adding:
+            self._waited += waited
+        return waited
+
+    @property
+    def waited(self) -> float:
+        """Seconds that calls have waited in all, those of all threads together."""
+        return self._waited
 
     def pause(self, seconds: float) -> None:
         """Let nobody call for a while, after a 429; for `LONGEST_PAUSE` at the most."""
@@ -217,13 +231,13 @@ class Throttle:
 
     def heed(self, headers: Mapping[str, str]) -> None:
         """Learn from the headers of any answer of the API. Where nothing is left of a window, rest till its end."""
-        told = allowances(headers, self._clock.now())
-        if not told:
+        reported = allowances(headers, self._clock.now())
+        if not reported:
             return
-        self._told = self._told | told
+        self._told = self._told | reported
         # OCR uses up no tokens.
         for kind, limits in (("requests", (self._submissions, self._polls)), ("pages", (self._pages,))):
-            allowance = told.get(kind)
+            allowance = reported.get(kind)
             if allowance is None:
                 continue
             for limit in limits:
@@ -234,8 +248,11 @@ class Throttle:
 
     def _window(self, kind: str, allowance: Allowance) -> float:
         """How many seconds a limit is for: requests by the second, unless their window lasts longer."""
-        longest = self._windows[kind] = max(self._windows.get(kind, 0.0), allowance.reset or 0.0)
-        return _LONGEST_WINDOW if kind == "pages" or longest > _LONGEST_SECOND else 1.0
+        now = self._clock.monotonic()
+        if (allowance.reset or 0.0) > _LONGEST_SECOND:
+            self._minutes[kind] = now
+        by_minute = kind == "pages" or now - self._minutes.get(kind, -math.inf) < _MINUTE_REMEMBERED
+        return _LONGEST_WINDOW if by_minute else 1.0
 
     @property
     def told(self) -> Mapping[str, Allowance]:

@@ -105,7 +105,7 @@ class Call:
                 self._until = min(self._until, now + self._when_ended)
             if self._cut is None and now >= self._until:
                 self._cut = (
-                    RunEnded("the run is being ended")
+                    RunEnded("the run is shutting down")
                     if self._ending
                     else TooSlow("it took too long, or moved too slowly")
                 )
@@ -234,7 +234,7 @@ def writing(to: Path) -> Iterator[IO[bytes]]:
         raise
     except OSError as error:
         raise SetupFault(
-            f"cannot write into {to.parent} ({error.strerror}): make room there, or name another folder for temporary "
+            f"cannot write to {to.parent} ({error.strerror}): free some space there, or set another temporary folder "
             "files (TMPDIR)"
         ) from error
 

@@ -1,7 +1,6 @@
-"""Runs work on documents in a process of its own, with bounds on memory and time.
+"""Runs work on documents in a separate process, with limits on memory and time.
 
-What strangers wrote can end the process of a library in C++, or keep it busy: objects of a PDF that hang together deep
-enough end qpdf with a crash.
+An untrusted document can crash a C++ library or keep it busy: deeply nested objects in a PDF crash qpdf, for example.
 """
 
 import subprocess
@@ -14,60 +13,58 @@ from tasks.faults import DocumentFault, FailureCode
 
 _SECONDS = 600.0
 _READING_SECONDS = 60.0
-_READING_MEGABYTES = 100  # to look at each page of a document, or to draw it small
-_MEGABYTES = 1024  # to write pages, beyond twice the document's size
+_READING_MEGABYTES = 100  # to inspect or thumbnail every page of a document
+_MEGABYTES = 1024  # to write pages, in addition to twice the document's size
 
 
 class NoAnswer(Exception):
-    """The second reader crashed, or took too long or too much memory: it says nothing of the document."""
+    """The second reader crashed or exceeded its limits, so nothing is known about the document."""
 
 
 def work_on(task: str, name: str, file: Path, *arguments: str | int | Path) -> str:
-    """Do a task of `extract` that writes a file.
+    """Run a task of `extract` that writes a file.
 
     Args:
         task: which.
-        name: what the format is called, for the message.
+        name: the name of the format, for messages.
         file: the document.
-        arguments: what else the task takes.
+        arguments: the task's other arguments.
 
     Returns:
         What it prints.
 
     Raises:
         DocumentFault: the document is encrypted or damaged.
-        OSError: the disk takes no more.
+        OSError: the disk is full.
     """
     try:
         ended = _run(task, _MEGABYTES + (2 * file.stat().st_size >> 20), _SECONDS, file, *arguments)
     except subprocess.TimeoutExpired as error:
-        raise DocumentFault(
-            FailureCode.BROKEN, f"the {name} takes too long to take apart: repair or replace it"
-        ) from error
+        raise DocumentFault(FailureCode.BROKEN, f"the {name} takes too long to split: repair or replace it") from error
     words = ended.stdout.decode("utf-8", "replace").strip()
     if ended.returncode == extract.MACHINE:
         raise OSError(int(words), "the pages cannot be written")
     if ended.returncode == extract.ENCRYPTED:
         raise DocumentFault(FailureCode.ENCRYPTED, ENCRYPTED_PDF)
     if ended.returncode:
-        reason = first_line(words) if ended.returncode == extract.BROKEN else "it cannot be taken apart"
+        reason = first_line(words) if ended.returncode == extract.BROKEN else "it cannot be split"
         raise DocumentFault(FailureCode.BROKEN, f"the {name} is broken ({reason}): repair or replace it")
     return words
 
 
 def look_at(task: str, file: Path, *arguments: str | int | Path) -> str:
-    """Have pdfium look at a PDF.
+    """Inspect a PDF with pdfium.
 
     Args:
         task: `count` or `compare`.
         file: the document.
-        arguments: what else the task takes.
+        arguments: the task's other arguments.
 
     Returns:
         What it prints.
 
     Raises:
-        NoAnswer: it cannot tell.
+        NoAnswer: pdfium crashed or exceeded its limits.
     """
     seconds = _READING_SECONDS if task == "count" else _SECONDS
     try:
@@ -88,19 +85,19 @@ def _run(
 def run_program(
     program: str, task: str, megabytes: int, seconds: float, file: Path, *arguments: str | int | Path
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run a program that is built like `extract`.
+    """Run a program with the same interface as `extract`.
 
     Args:
-        program: its file.
-        task: which of its tasks.
-        megabytes: how much memory it may take, beyond what libraries and mapped documents do.
-        seconds: how long it may take.
+        program: the path of the program.
+        task: the name of the task.
+        megabytes: its memory limit, not counting libraries and mapped documents.
+        seconds: its time limit.
         file: the document.
-        arguments: what else the task takes.
+        arguments: the task's other arguments.
 
     Raises:
-        subprocess.TimeoutExpired: it takes longer.
+        subprocess.TimeoutExpired: it exceeds its time limit.
     """
-    # -P: nothing beside the script is imported in place of the real thing.
+    # -P keeps modules beside the script from shadowing real ones.
     command = [sys.executable, "-P", program, task, str(megabytes), str(file), *map(str, arguments)]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds)

@@ -1,7 +1,7 @@
-"""Looking into the two boxes that office documents come in: zip archives and OLE compound files.
+"""Looks into the two containers of office documents: zip archives and OLE compound files.
 
-Only names and a few small parts are read; nothing is unpacked to disk, and XML is searched, not parsed. Strangers
-write these files, so no number in them decides how much is read.
+Only names and a few small parts are read; nothing is unpacked to disk, and XML is searched, not parsed. The files are
+untrusted, so no number in them decides how much is read.
 """
 
 import os
@@ -21,13 +21,13 @@ from tasks.faults import DocumentFault, FailureCode
 
 _ZIP = b"PK\x03\x04"
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_OLE_HEADER, _OLE_SECTOR = 512, 30  # bytes; where the header tells the length of a sector, as a power of two
-_PART = 1 << 20  # the parts that are read are a few KB long
-# The most that is read of a file, in bytes: far beyond what a document that can be sent needs, and little enough
-# that what the libraries do with each entry takes a second or two, some of it with the square of their number.
+_OLE_HEADER, _OLE_SECTOR = 512, 30  # bytes; the offset of the sector length, a power of two
+_PART = 1 << 20  # bytes; the parts of interest are a few KB long
+# Read limits in bytes: far more than a document within the API's limits needs, but little enough that the libraries,
+# some of which take quadratic time in the number of entries, finish within a second or two.
 _ZIP_TABLE, _OLE_TABLES = 4 << 20, 2 << 20  # 30,000 members of an archive; the sectors of a compound file of 200 MB
-_PARTS = 32 << 20  # of the parts, all together: small streams of a compound file lie in one that is read whole
-_MOST_PAGES = 10_000  # an estimate is a document's own claim
+_PARTS = 32 << 20  # all parts together: a compound file keeps small streams in one stream, which is read completely
+_MOST_PAGES = 10_000  # bounds the estimate, which is the document's own claim
 _MAIN_PARTS = {
     b"wordprocessingml.document.main+xml": "DOCX",
     b"presentationml.presentation.main+xml": "PPTX",
@@ -35,15 +35,15 @@ _MAIN_PARTS = {
     b"spreadsheetml.sheet.main+xml": "XLSX",
 }
 _CONTENT_TYPES = "[Content_Types].xml"
-_LOCKED = 1 << 0  # the flag of a member of a zip archive that has a password
+_LOCKED = 1 << 0  # the flag of an encrypted zip member
 _ZIP_OFFICE = ("DOCX", "PPTX", "XLSX", "HWPX")
 # Found at the beginning of HWP's FileHeader stream: the signature, 32 bytes long, a version, and flags.
 _HWP_SIGNATURE = b"HWP Document File"
 _HWP_FLAGS = 36
 _HWP_PASSWORD, _HWP_RIGHTS = 1 << 1, 1 << 4
-_HWP_PAGES = 14  # the property of the summary that holds the page count (PIDSI_PAGECOUNT)
-_SECTION, _NUMBER = 44, 3  # where the summary says where its properties begin; the type that a count has
-# What the libraries were seen to raise over damaged containers.
+_HWP_PAGES = 14  # the summary property with the page count (PIDSI_PAGECOUNT)
+_SECTION, _NUMBER = 44, 3  # offset of the pointer to the summary's properties; the type of a count
+# Errors that the libraries were seen to raise for damaged containers.
 _BROKEN_ZIP = (
     zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, LookupError, struct.error,
 )  # fmt: skip
@@ -54,25 +54,25 @@ _Box = TypeVar("_Box")
 
 
 class _Frugal:
-    """A file of which no more is read than is granted, whatever the file says of the length of its parts."""
+    """A file with a read quota, whatever lengths the file claims for its parts."""
 
-    def __init__(self, file: BinaryIO, most: int) -> None:
+    def __init__(self, file: BinaryIO, quota: int) -> None:
         self._file = file
-        self.left = most
+        self.left = quota
 
     def read(self, size: int = -1) -> bytes:
         if size < 0:
-            here = self._file.tell()
-            size = self._file.seek(0, os.SEEK_END) - here
-            self._file.seek(here)
+            position = self._file.tell()
+            size = self._file.seek(0, os.SEEK_END) - position
+            self._file.seek(position)
         self.left -= size
-        if self.left < 0:  # before it is read: the size may be one that no memory has
-            raise ValueError("it is built unlike any real document")
+        if self.left < 0:  # checked before reading: the size may exceed the memory
+            raise ValueError("its structure is not that of a real document")
         return self._file.read(size)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if whence == os.SEEK_SET and not 0 <= offset < 1 << 63:  # the system's own words for it are those of a bad disk
-            raise ValueError("a part of it lies outside of it")
+        if whence == os.SEEK_SET and not 0 <= offset < 1 << 63:  # the system's own error would look like a disk fault
+            raise ValueError("one of its parts lies outside the file")
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
@@ -87,17 +87,17 @@ class _Frugal:
 
 
 def look_into(content: BinaryIO, promised: str) -> str:
-    """Tell what is in the box.
+    """Detect the format of a container.
 
     Args:
         content: the file, at its beginning.
-        promised: the format that its name promises.
+        promised: the format that its extension suggests.
 
     Returns:
-        The name of the format, also of one that cannot be sent; "" when it is no such box, or nothing known is in it.
+        The name of the format, including unsupported ones; "" if the file is not a container or its content is unknown.
 
     Raises:
-        DocumentFault: it is encrypted; or it is damaged, and its name promises an office document.
+        DocumentFault: it is encrypted, or it is damaged and its extension is that of an office document.
     """
     start = content.read(8)
     content.seek(0)
@@ -119,8 +119,8 @@ def _zip_format(content: BinaryIO, promised: str) -> str:
                     raise _encrypted("HWPX")
                 return "HWPX"
             types = _part(archive, _CONTENT_TYPES)
-            other = "iWork" if "Index/Document.iwa" in archive.NameToInfo else "ZIP"
-            return next((name for part, name in (_MAIN_PARTS | OOXML).items() if part in types), other)
+            fallback = "iWork" if "Index/Document.iwa" in archive.NameToInfo else "ZIP"
+            return next((name for part, name in (_MAIN_PARTS | OOXML).items() if part in types), fallback)
     except _BROKEN_ZIP as error:
         if promised in _ZIP_OFFICE:
             raise _broken(promised, error) from error
@@ -148,7 +148,8 @@ def _ole_format(content: BinaryIO, promised: str) -> str:
 
 
 def estimated_pages(file: Path, name: str) -> int:
-    """How many pages an office document says it has, or is likely to have: at least one. The API counts.
+    """Estimate the pages of an office document from its own claim or its structure, at least one. The API has the final
+    count.
 
     Raises:
         DocumentFault: it is broken.
@@ -171,13 +172,15 @@ def _hwp_claim(file: Path) -> int:
     try:
         with file.open("rb") as content, _ole(content) as box:
             return _number(_stream(box, "\x05HwpSummaryInformation"), _HWP_PAGES)
-    except _BROKEN_OLE as error:  # it is an estimate: the document itself may be whole
+    except _BROKEN_OLE as error:  # only an estimate: the document itself may be intact
         _not_of_the_machine(error)
         return 1
 
 
 def _number(summary: bytes, wanted: int) -> int:
-    """A property of a summary. olefile can read them, too, but counts to four billion where a list claims as many."""
+    """Read a summary property. olefile can do it too, but would iterate four billion times if a list claims that many
+    entries.
+    """
     section = struct.unpack_from("<I", summary, _SECTION)[0]
     count = struct.unpack_from("<4xI", summary, section)[0]
     for place in range(section + 8, section + 8 + 8 * count, 8):  # or until the summary ends
@@ -193,7 +196,7 @@ def _ole(content: BinaryIO) -> olefile.OleFileIO:
     content.seek(0)
     # olefile reads a sector of whatever length the header names.
     if int.from_bytes(header[_OLE_SECTOR : _OLE_SECTOR + 2], "little") not in (9, 12):
-        raise ValueError("its sectors have no length that there is")
+        raise ValueError("its sector size is invalid")
     return _opened_within(_OLE_TABLES, content, olefile.OleFileIO)
 
 
@@ -202,7 +205,7 @@ def _zip(content: BinaryIO) -> zipfile.ZipFile:
 
 
 def _opened_within(tables: int, content: BinaryIO, opening: Callable[[Any], _Box]) -> _Box:
-    """Open a container of which the tables are within a bound; the parts that are then read are within another."""
+    """Open a container with one read quota for its tables and another for the parts read later."""
     frugal = _Frugal(content, tables)
     box = opening(frugal)
     frugal.left = _PARTS
@@ -225,7 +228,7 @@ def _part(archive: zipfile.ZipFile, name: str) -> bytes:
     if member.flag_bits & _LOCKED:
         raise _encrypted("document")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise zipfile.BadZipFile(f"{name} is packed in a way that office documents are not")
+        raise zipfile.BadZipFile(f"{name} uses a compression method that office documents do not use")
     with archive.open(member) as part:
         return part.read(_PART)
 
@@ -244,13 +247,13 @@ def _clamped(pages: int) -> int:
 
 
 def _not_of_the_machine(error: Exception) -> None:
-    """Let an error of the disk through: it says nothing about the document."""
+    """Re-raise an error of the disk, which says nothing about the document."""
     if isinstance(error, OSError) and error.errno is not None:
         raise error
 
 
-def _encrypted(what: str) -> DocumentFault:
-    return DocumentFault(FailureCode.ENCRYPTED, f"the {what} is encrypted with a password: remove the password first")
+def _encrypted(label: str) -> DocumentFault:
+    return DocumentFault(FailureCode.ENCRYPTED, f"the {label} is encrypted with a password: remove the password first")
 
 
 def _broken(name: str, error: Exception) -> DocumentFault:

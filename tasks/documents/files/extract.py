@@ -1,17 +1,17 @@
-"""Work on documents that may end a process, as a program of its own: `extract.py TASK MEGABYTES FILE …`.
+"""A program for work on documents that may crash the process: `extract.py TASK MEGABYTES FILE …`.
 
-Run by `tasks.documents.files.apart`. Imports no more libraries than the task needs, so that it starts fast.
+Run by `tasks.documents.files.apart`. It imports only the libraries that the task needs, so that it starts fast.
 
 | task | arguments | prints |
 |---|---|---|
 | `part-tiff` | FILE FIRST LAST TO | |
-| `part-pdf` | FILE FIRST LAST TO | how many pages the whole has, where qpdf had to repair something; else 0 |
+| `part-pdf` | FILE FIRST LAST TO | the document's number of pages if qpdf had to repair something, else 0 |
 | `unrestricted` | FILE TO | |
-| `count` | FILE | what pdfium says, as JSON |
+| `count` | FILE | pdfium's findings, as JSON |
 | `rebuild` | FILE PAGES TO | |
 | `import` | FILE FIRST LAST TO | |
 | `text-layers` | FILE TO TRUSTED | |
-| `count-text-layers` | FILE TRUSTED | how many pages have a usable text layer |
+| `count-text-layers` | FILE TRUSTED | the number of pages with a usable text layer |
 | `compare` | FILE FIRST LAST PAGES PART AT | the page that looks different in the part, or 0 |
 """
 
@@ -20,19 +20,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-BROKEN, ENCRYPTED, MACHINE = 10, 11, 12  # how it ends, other than well
-_MOST_CODE = 256 << 20  # bytes that the interpreter and its libraries take up, at the most
+BROKEN, ENCRYPTED, MACHINE = 10, 11, 12  # exit statuses of failures
+_MOST_CODE = 256 << 20  # upper bound in bytes for the interpreter and its libraries
 
 
 def _bound(megabytes: int, file: Path) -> None:
-    with suppress(ImportError, ValueError, OSError):  # not everywhere
+    with suppress(ImportError, ValueError, OSError):  # not available on every system
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        most = megabytes << 20
-        everything = most + _MOST_CODE + 2 * file.stat().st_size  # libraries, and documents that are mapped
-        resource.setrlimit(resource.RLIMIT_AS, (everything, everything))
-        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+        data_limit = megabytes << 20
+        address_limit = data_limit + _MOST_CODE + 2 * file.stat().st_size  # plus libraries and mapped documents
+        resource.setrlimit(resource.RLIMIT_AS, (address_limit, address_limit))
+        resource.setrlimit(resource.RLIMIT_DATA, (data_limit, data_limit))
 
 
 def _done(task: str, file: Path, arguments: list[str]) -> str:
@@ -74,20 +74,20 @@ def _done(task: str, file: Path, arguments: list[str]) -> str:
 
 
 def main(done: Callable[[str, Path, list[str]], str], task: str, megabytes: str, file: str, *arguments: str) -> int:
-    """Do a task within bounds on memory, and print what it gives, or why it cannot be done.
+    """Run a task within memory limits, and print its result or the reason why it failed.
 
     Args:
-        done: does the task, with the document and what else it takes.
-        task: which.
-        megabytes: how much memory it may take.
+        done: runs the task, given its name, the document and the other arguments.
+        task: the name of the task.
+        megabytes: the memory limit.
         file: the document.
-        arguments: what else the task takes.
+        arguments: the task's other arguments.
 
     Returns:
-        How the program is to end.
+        The exit status of the program.
     """
     _bound(int(megabytes), Path(file))
-    # Found wherever the project lies, last, so that nothing of it is imported in place of a library.
+    # Appended last, so that no module of the project shadows a library.
     sys.path.append(str(Path(__file__).parents[3]))
     try:
         print(done(task, Path(file), list(arguments)))

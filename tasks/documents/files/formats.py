@@ -1,4 +1,4 @@
-"""The formats that can be sent, and the names to send them under."""
+"""The supported formats, and the file names to send documents under."""
 
 import re
 import unicodedata
@@ -9,14 +9,14 @@ _LONGEST_STEM = 100
 
 @dataclass(frozen=True)
 class Format:
-    """A format that can be sent.
+    """A supported format.
 
     Attributes:
-        name: what people call it.
-        extension: the one to send it under.
+        name: its common name.
+        extension: the extension to send it under.
         media_type: its MIME type.
-        divisible: whether pages can be taken out, to send a long document in parts.
-        laid_out: whether it has no pages of its own: how many there are is known when the API has laid it out.
+        divisible: whether pages can be extracted, so that a long document can be sent in parts.
+        laid_out: whether it has no fixed pages: the page count is known only after the API has laid it out.
     """
 
     name: str
@@ -47,14 +47,14 @@ BY_EXTENSION = {form.extension: form for form in FORMATS} | {
     ".jpeg": JPEG, ".dib": BMP, ".tiff": TIFF, ".heif": HEIC,
 }  # fmt: skip
 EXTENSIONS = frozenset(BY_EXTENSION)
-"""What the names of documents that can be sent end in, in lower case."""
+"""The supported file extensions, in lower case."""
 
 
 def upload_name(key: str, form: Format) -> str:
-    """A file name for the API: plain ASCII, short, and with the extension of the content.
+    """A file name for the API: plain ASCII, short, and with the extension that matches the content.
 
-    The API was seen to leave jobs hanging over names of more than 900 characters, and over extensions that
-    contradict the content.
+    The API was seen to leave jobs hanging if the name has more than 900 characters or its extension contradicts the
+    content.
     """
     stem = key.rpartition("/")[2].rpartition(".")[0] or key.rpartition("/")[2]
     ascii_stem = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()

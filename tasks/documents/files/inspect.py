@@ -1,31 +1,33 @@
-"""What a document on disk is, whether it can be sent, and how many pages it has: before anything is paid."""
+"""Inspects a document before anything is paid: its format, whether it can be sent, and how many pages it has."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from tasks.documents.files import pictures, tiff
 from tasks.documents.files.containers import estimated_pages
-from tasks.documents.files.formats import BMP, HEIC, JPEG, PDF, TIFF, Format
+from tasks.documents.files.formats import BMP, HEIC, JPEG, PDF, PNG, TIFF, Format
 from tasks.documents.files.open import opened_heic, opened_image
-from tasks.documents.files.pdf_pages import PdfPages, Reader, count_pages
+from tasks.documents.files.pdf_pages import PdfPages, Reader, count_pages, count_without_doubt
 from tasks.documents.files.sniff import format_of, pdf_start
 from tasks.faults import DocumentFault, FailureCode
 
 _MOST_FRAMES = 20_000
-_POINTS = 72  # a PDF measures in points, 72 to the inch
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PICTURE_STARTS = ((b"\x89PNG\r\n\x1a\n", PNG), (b"\xff\xd8\xff", JPEG))
+_POINTS = 72  # points an inch, the unit of a PDF
 
 
 @dataclass(frozen=True)
 class InspectionLimits:
-    """What a page may hold, and what is refused.
+    """Limits on pages, and documents to refuse.
 
     Attributes:
-        pixels: the most pixels on a page.
-        dpi: dots per inch at which the pages of a PDF become pixels.
-        refuse_restricted: whether a PDF with an owner password is refused, rather than sent without it.
+        pixels: the maximum number of pixels on a page.
+        dpi: the resolution at which PDF pages are rendered, in dots per inch.
+        refuse_restricted: whether to refuse a PDF with an owner password instead of sending an unrestricted copy.
     """
 
     pixels: int
@@ -35,18 +37,19 @@ class InspectionLimits:
 
 @dataclass(frozen=True)
 class Inspected:
-    """What is known of a document before it is sent.
+    """The facts about a document before it is sent.
 
     Attributes:
         form: its format.
-        pages: how many pages it has; None where only the API can say.
-        estimate: the pages to reckon with.
-        note: what is unusual about it and how it is sent; empty for most documents.
-        begins_at: how many bytes come before the document itself: they are not sent.
-        restricted: whether it is a PDF that an owner password restricts: a copy without encryption is sent.
-        disputed: whether it is a PDF whose page tree claims other pages than there are: a copy of these is sent.
-        reader: which reader counted the pages of a PDF, and divides it.
-        text_pages: how many of its pages hold their text, where somebody has counted these.
+        pages: its number of pages; None if only the API can count them.
+        estimate: the number of pages to budget for.
+        note: anything unusual about it and how it is sent; empty for most documents.
+        begins_at: the number of bytes before the document itself, which are not sent.
+        restricted: whether it is a PDF with an owner password; an unencrypted copy is sent.
+        disputed: whether it is a PDF whose page tree claims a wrong number of pages; a rebuilt copy is sent.
+        reader: the library that counted the pages of a PDF and splits it.
+        text_pages: the number of its pages with a usable text layer, if counted.
+        partly: whether only the parts that show its pages were read.
     """
 
     form: Format
@@ -58,21 +61,51 @@ class Inspected:
     disputed: bool = False
     reader: Reader = "qpdf"
     text_pages: int = 0
+    partly: bool = False
 
 
 def inspect_document(file: Path, name: str, limits: InspectionLimits) -> Inspected:
-    """Tell the format and count the pages, reading no more than needed.
+    """Detect the format and count the pages, reading no more than needed.
 
     Args:
         file: the document.
-        name: what it is called.
-        limits: what a page may hold, and what is refused.
+        name: its name.
+        limits: limits on pages, and documents to refuse.
 
     Raises:
-        DocumentFault: it is empty, encrypted, broken, without pages, of another format, a page is too large, or its
-            pages are not what its readers should see.
+        DocumentFault: it is empty, encrypted, broken, has no pages, has an unsupported format or too large a page, or
+            its pages are only a cover for other content.
     """
     return inspect_as(file, format_of(file, name), limits)
+
+
+def inspect_partly(content: BinaryIO, limits: InspectionLimits) -> Inspected | None:
+    """Count the pages of a document of which only what tells them is read.
+
+    Args:
+        content: the document, read anywhere.
+        limits: what a page may hold, and what is refused.
+
+    Returns:
+        What `inspect_document` would say; None where that takes the whole document, or would be a fault.
+    """
+    try:
+        start = content.read(16)
+        content.seek(0)
+        if start.startswith(b"%PDF-"):
+            found = count_without_doubt(content)
+            return None if found is None else replace(_inspected_pdf(found, 0, limits), partly=True)
+        if start.startswith(_TIFF_STARTS):
+            pages, note = _frames_of(content, limits)
+            return Inspected(TIFF, pages, pages, note, partly=True)
+        form = next((form for beginning, form in _PICTURE_STARTS if start.startswith(beginning)), None)
+        if form is None:
+            return None
+        with opened_image(content, form) as image:
+            _check_pixels(1, image.size[0] * image.size[1], limits)
+        return Inspected(form, 1, 1, partly=True)
+    except (DocumentFault, ValueError, OSError):
+        return None
 
 
 def inspect_as(file: Path, form: Format, limits: InspectionLimits) -> Inspected:
@@ -93,76 +126,82 @@ def inspect_as(file: Path, form: Format, limits: InspectionLimits) -> Inspected:
 
 
 def _inspect_pdf(file: Path, limits: InspectionLimits) -> Inspected:
-    found = count_pages(file)
-    if found.restricted and limits.refuse_restricted:
+    return _inspected_pdf(count_pages(file), pdf_start(file), limits)
+
+
+def _inspected_pdf(pdf: PdfPages, begins_at: int, limits: InspectionLimits) -> Inspected:
+    if pdf.restricted and limits.refuse_restricted:
         raise DocumentFault(
             FailureCode.RESTRICTED,
-            "the PDF is restricted by an owner password, and such are refused: remove the password, or leave out "
-            "--refuse-restricted",
+            "the PDF is restricted by an owner password, and --refuse-restricted is set: remove the password, or omit "
+            "the option",
         )
-    for number, (width, height) in found.sizes.items():
+    for number, (width, height) in pdf.sizes.items():
         scale = limits.dpi / _POINTS
         _check_pixels(number, width * scale * height * scale, limits, f", rendered at {limits.dpi} DPI,")
-    begins_at = pdf_start(file)
     return Inspected(
         PDF,
-        found.pages,
-        found.pages,
-        _note(found, begins_at),
+        pdf.pages,
+        pdf.pages,
+        _note(pdf, begins_at),
         begins_at,
-        restricted=found.restricted,
-        disputed=found.disputed,
-        reader=found.reader,
+        restricted=pdf.restricted,
+        disputed=pdf.disputed,
+        reader=pdf.reader,
     )
 
 
-def _note(found: PdfPages, begins_at: int) -> str:
+def _note(pdf: PdfPages, begins_at: int) -> str:
     notes = []
     if begins_at:
-        notes.append(f"what comes before the PDF ({begins_at:,} bytes) is not sent")
-    if found.restricted:
+        notes.append(f"the {begins_at:,} bytes before the PDF header are not sent")
+    if pdf.restricted:
         notes.append("a copy without its owner password is sent")
-    if found.refusal:
-        notes.append(f"qpdf cannot read it ({found.refusal}); its pages are those that pdfium finds")
-    elif found.reader == "pdfium":
-        notes.append("it is damaged; its pages are those that pdfium finds, which are more than qpdf finds")
-    if found.disputed:
-        claimed = "nothing" if found.claimed is None else f"{found.claimed:,}"
-        notes.append(f"its page tree says {claimed} of how many pages there are; a copy of the {found.pages:,} is sent")
+    if pdf.refusal:
+        notes.append(f"qpdf cannot read it ({pdf.refusal}); pages are read with pdfium")
+    elif pdf.reader == "pdfium":
+        notes.append("it is damaged; pages are read with pdfium, which finds more of them than qpdf")
+    if pdf.disputed:
+        claimed = "no number of" if pdf.claimed is None else f"{pdf.claimed:,}"
+        notes.append(f"its page tree claims {claimed} pages; a copy of the {pdf.pages:,} actual pages is sent")
     return "; ".join(notes)
 
 
 def _count_pictures(file: Path, limits: InspectionLimits) -> int:
     with opened_heic(file) as pictures:
         for number, picture in enumerate(pictures, 1):
-            if min(picture.size) < 1:  # what is claimed beyond two billion arrives as a negative number
+            if min(picture.size) < 1:  # sizes above two billion arrive as negative numbers
                 raise DocumentFault(
                     FailureCode.BROKEN, f"the HEIC is broken (page {number} has no size): repair or replace it"
                 )
             _check_pixels(number, picture.size[0] * picture.size[1], limits)
-        if len(pictures) == 0:  # pictures that are made of one another are left out by the library
-            raise DocumentFault(FailureCode.BROKEN, "the HEIC is broken (it holds no picture): repair or replace it")
+        if len(pictures) == 0:  # the library omits pictures that are derived from each other
+            raise DocumentFault(FailureCode.BROKEN, "the HEIC is broken (it contains no picture): repair or replace it")
         return len(pictures)
 
 
 def _count_frames(file: Path, limits: InspectionLimits) -> tuple[int, str]:
-    """The frames of a TIFF, and a note where their pixels are unusual. None is decoded."""
-    unusual, pages = "", 0
+    """Count the frames of a TIFF without decoding, and return a note if their pixels are unusual."""
     with _structure(file, TIFF) as content:
-        for frame in tiff.frames(content):
-            if pages == _MOST_FRAMES:
-                raise DocumentFault(
-                    FailureCode.TOO_MANY_PAGES,
-                    f"the TIFF holds more than {_MOST_FRAMES:,} pages: divide it into several",
-                )
-            pages += 1
-            _check_pixels(pages, frame.width * frame.height, limits)
-            unusual = unusual or frame.unusual
+        return _frames_of(content, limits)
+
+
+def _frames_of(content: BinaryIO, limits: InspectionLimits) -> tuple[int, str]:
+    unusual, pages = "", 0
+    for frame in tiff.frames(content):
+        if pages == _MOST_FRAMES:
+            raise DocumentFault(
+                FailureCode.TOO_MANY_PAGES,
+                f"the TIFF has more than {_MOST_FRAMES:,} pages: split it into several files",
+            )
+        pages += 1
+        _check_pixels(pages, frame.width * frame.height, limits)
+        unusual = unusual or frame.unusual
     return pages, _unusual(unusual)
 
 
 def _look_at_picture(file: Path, form: Format, limits: InspectionLimits) -> str:
-    """See that a picture has a size that can be sent; a note where its pixels are unusual."""
+    """Check the size of a picture, and return a note if its pixels are unusual."""
     unusual = ""
     if form is BMP:
         with _structure(file, form) as content:
@@ -183,12 +222,12 @@ def _look_at_picture(file: Path, form: Format, limits: InspectionLimits) -> str:
 
 
 def _unusual(pixels: str) -> str:
-    return f"its pixels ({pixels}) are of a kind that few programs read; it is sent as it is" if pixels else ""
+    return f"few programs can read its pixel format ({pixels}); it is sent unchanged" if pixels else ""
 
 
 @contextmanager
 def _structure(file: Path, form: Format) -> Iterator[BinaryIO]:
-    """A picture whose structure is read here."""
+    """Open a picture, turning structural errors into faults."""
     try:
         with file.open("rb") as content:
             yield content
@@ -200,5 +239,5 @@ def _check_pixels(number: int, pixels: float, limits: InspectionLimits, how: str
     if pixels > limits.pixels:
         raise DocumentFault(
             FailureCode.TOO_MANY_PIXELS,
-            f"page {number}{how} has {pixels:,.0f} pixels, and the API takes {limits.pixels:,}: scale it down",
+            f"page {number}{how} has {pixels:,.0f} pixels, but the API accepts {limits.pixels:,}: scale it down",
         )

@@ -1,4 +1,4 @@
-"""Opening documents with the libraries that read them; whatever these raise becomes one fault: it is broken."""
+"""Opens documents with the libraries that read them, and turns whatever they raise into one fault: broken."""
 
 import errno
 import struct
@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pikepdf
 import pillow_heif
@@ -15,16 +16,16 @@ from tasks.documents.files.formats import HEIC, Format
 from tasks.documents.files.qpdf import bound_memory
 from tasks.faults import DocumentFault, FailureCode
 
-# The limit on pixels is the API's and is checked from the header alone, before anything is decoded.
+# The API's own pixel limit is checked from the header, before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
 
 # A stream of a few KB can inflate to gigabytes.
 bound_memory()
 
-_MOST_HEIC = 256 << 20  # bytes; it is read into memory whole
+_MOST_HEIC = 256 << 20  # bytes; the file is read into memory
 
 ENCRYPTED_PDF = "the PDF is encrypted with a password: remove the password first"
-# What the libraries were seen to raise over damaged documents; qpdf's errors that are no PdfError are RuntimeErrors.
+# Errors that the libraries were seen to raise for damaged documents; some of qpdf's are RuntimeErrors.
 BROKEN_PDF = (pikepdf.PdfError, RuntimeError, ValueError, TypeError, LookupError, MemoryError)
 _BROKEN_IMAGE = (
     OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError,
@@ -33,10 +34,10 @@ _BROKEN_IMAGE = (
 
 
 class Unreadable(Exception):
-    """qpdf cannot read a PDF; its message is qpdf's. Another reader may.
+    """qpdf cannot read a PDF, with qpdf's message. Another reader may be able to.
 
     Args:
-        reason: what qpdf says.
+        reason: qpdf's message.
         password: whether it asks for a password.
     """
 
@@ -46,15 +47,19 @@ class Unreadable(Exception):
 
 
 @contextmanager
-def opened_pdf(file: Path) -> Iterator[pikepdf.Pdf]:
-    """A PDF that needs no password.
+def opened_pdf(file: Path | BinaryIO) -> Iterator[pikepdf.Pdf]:
+    """Open a PDF that needs no password.
+
+    Args:
+        file: the document, on disk or as something that can be read anywhere.
 
     Raises:
         Unreadable: qpdf cannot read it, or it needs one.
     """
     try:
-        # Mapped, not read: a long document costs no memory.
-        with pikepdf.open(file, access_mode=pikepdf.AccessMode.mmap) as pdf:
+        # Memory-mapped, so that a long document costs no memory.
+        mode = pikepdf.AccessMode.mmap if isinstance(file, Path) else pikepdf.AccessMode.stream
+        with pikepdf.open(file, access_mode=mode) as pdf:
             yield pdf
     except pikepdf.PasswordError as error:
         raise Unreadable(first_line(str(error)), password=True) from error
@@ -63,22 +68,22 @@ def opened_pdf(file: Path) -> Iterator[pikepdf.Pdf]:
 
 
 @contextmanager
-def opened_image(file: Path, form: Format) -> Iterator[Image.Image]:
-    """A picture of a format that Pillow reads."""
+def opened_image(file: Path | BinaryIO, form: Format) -> Iterator[Image.Image]:
+    """Open a picture in a format that Pillow reads."""
     with _faults_of(form), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # damaged metadata is no reason not to recognise the picture
+        warnings.simplefilter("ignore")  # damaged metadata does not prevent recognition
         with Image.open(file, formats=[form.name]) as image:
             yield image
 
 
 @contextmanager
 def opened_heic(file: Path) -> Iterator[pillow_heif.HeifFile]:
-    """The pictures of a HEIC file; none is decoded."""
+    """Open a HEIC file without decoding its pictures."""
     size = file.stat().st_size
     if size > _MOST_HEIC:
         raise DocumentFault(
             FailureCode.TOO_LARGE,
-            f"the HEIC is {size / 1e6:.1f} MB, and up to {_MOST_HEIC / 1e6:.1f} MB can be read: compress it",
+            f"the HEIC is {size / 1e6:.1f} MB, but only {_MOST_HEIC / 1e6:.1f} MB can be read: compress it",
         )
     with _faults_of(HEIC):
         yield pillow_heif.open_heif(file)
@@ -93,7 +98,7 @@ def _faults_of(form: Format) -> Iterator[None]:
             FailureCode.BROKEN, f"the {form.name} is broken (it has no readable header): repair or replace it"
         ) from error
     except _BROKEN_IMAGE as error:
-        # The machine's (a full disk), not the picture's; but a place that no file has is what the picture says.
+        # An error of the machine (a full disk), not of the picture. EINVAL is the picture's: an impossible offset.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise DocumentFault(
@@ -102,6 +107,6 @@ def _faults_of(form: Format) -> Iterator[None]:
 
 
 def first_line(text: str) -> str:
-    """What a library says, without the paths of temporary files, which would be of no use to the reader."""
+    """The first line of a library's message, without paths of temporary files, which would not help the reader."""
     line = text.split("\n")[0]
     return line.rpartition(": ")[2][:120] if "/" in line else line[:120]

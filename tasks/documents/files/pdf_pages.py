@@ -1,14 +1,14 @@
-"""How many pages a PDF has: by qpdf, and where that one cannot read it or had to repair it, by pdfium as well.
+"""Counts the pages of a PDF with qpdf, and also with pdfium if qpdf cannot read or had to repair it.
 
-qpdf leaves out pages that it cannot parse, and refuses some documents that every viewer opens. What either of the two
-finds counts; which one it was also divides the document.
+qpdf omits pages that it cannot parse, and refuses some documents that every viewer opens. The reader that finds more
+pages also splits the document.
 """
 
 import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import pikepdf
 
@@ -19,10 +19,10 @@ from tasks.faults import DocumentFault, FailureCode
 
 Reader = Literal["qpdf", "pdfium"]
 
-_PASSWORD, _SECURITY = 4, 5  # pdfium's numbers of reasons to refuse
+_PASSWORD, _SECURITY = 4, 5  # pdfium's error codes
 _OTHER_ENCRYPTION = "unsupported encryption filter"  # qpdf's words
 _DYNAMIC = re.compile(rb"<dynamicRender>\s*required\s*<")
-_MOST_XFA = 8 << 20  # bytes of a form that are searched for how it is laid out
+_MOST_XFA = 8 << 20  # bytes of an XFA form that are searched for its layout mode
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class PdfPages:
     """The pages of a PDF.
 
     Attributes:
-        pages: how many there are.
-        claimed: how many its page tree says there are; None where it does not say.
-        sizes: width and height in points of each size of page, by the number of the first page of that size.
-        restricted: whether it opens without a password, but an owner password forbids this or that.
-        reader: who counted.
-        refusal: why qpdf cannot read it, in its words.
+        pages: the number of pages.
+        claimed: the number of pages in its page tree; None if missing.
+        sizes: each distinct page size (width and height in points), keyed by the first page of that size.
+        restricted: whether it opens without a password but has an owner password.
+        reader: the library that counted.
+        refusal: qpdf's message if it cannot read the document.
     """
 
     pages: int
@@ -47,7 +47,7 @@ class PdfPages:
 
     @property
     def disputed(self) -> bool:
-        """Whether readers that believe the page tree count other pages than there are."""
+        """Whether the page tree claims a wrong number of pages."""
         return self.claimed != self.pages
 
 
@@ -55,7 +55,7 @@ def count_pages(file: Path) -> PdfPages:
     """Count the pages of a PDF.
 
     Raises:
-        DocumentFault: it is encrypted, broken, without pages, or its pages are not what its readers should see.
+        DocumentFault: it is encrypted, broken, has no pages, or its pages are only a cover for other content.
     """
     try:
         first, repaired = _by_qpdf(file)
@@ -67,10 +67,24 @@ def count_pages(file: Path) -> PdfPages:
             if second.pages > first.pages:
                 return second
             if not first.disputed:
-                first = replace(first, claimed=second.claimed)  # qpdf may have corrected its own before it was asked
+                first = replace(first, claimed=second.claimed)  # qpdf may have corrected the claim before it was read
     if first.pages == 0:
-        raise DocumentFault(FailureCode.NO_PAGES, "the PDF holds no pages: repair or replace it")
+        raise DocumentFault(FailureCode.NO_PAGES, "the PDF has no pages: repair or replace it")
     return first
+
+
+def count_without_doubt(content: BinaryIO) -> PdfPages | None:
+    """Count the pages of a PDF that is read only where they are described.
+
+    Returns:
+        None where there is anything to doubt (damage, a password, a page tree that disagrees, a form or portfolio):
+        then it takes the whole document to tell.
+    """
+    try:
+        found, repaired = _by_qpdf(content)
+    except (Unreadable, DocumentFault):
+        return None
+    return None if repaired or found.disputed or found.pages == 0 else found
 
 
 def _where_qpdf_cannot(file: Path, unreadable: Unreadable) -> PdfPages:
@@ -87,40 +101,40 @@ def _where_qpdf_cannot(file: Path, unreadable: Unreadable) -> PdfPages:
     raise DocumentFault(FailureCode.BROKEN, f"the PDF is broken ({unreadable}): repair or replace it") from unreadable
 
 
-def _by_qpdf(file: Path) -> tuple[PdfPages, bool]:
-    """What qpdf finds, and whether it had to repair the document for that."""
+def _by_qpdf(file: Path | BinaryIO) -> tuple[PdfPages, bool]:
+    """qpdf's page count, and whether it had to repair the document."""
     with opened_pdf(file) as pdf:
-        claimed = _claimed(pdf)  # asked first: qpdf corrects it when it looks at the pages
+        claimed = _claimed(pdf)  # read first: qpdf corrects it when it accesses the pages
         if _is_dynamic_form(pdf):
             raise _dynamic_form()
         if _is_portfolio(pdf):
             raise DocumentFault(
                 FailureCode.PORTFOLIO,
-                "the PDF is a portfolio, a cover page with documents attached: upload these documents themselves",
+                "the PDF is a portfolio, a cover page with attached documents: upload the attached documents instead",
             )
         sizes: dict[tuple[float, float], int] = {}
         for number, page in enumerate(pdf.pages, 1):
             size = _size(page)
-            if size is not None:  # a page without a size that can be read is for the API to judge
+            if size is not None:  # the API decides about a page without a readable size
                 sizes.setdefault(size, number)
-        found = PdfPages(
+        counted = PdfPages(
             len(pdf.pages), claimed, {number: size for size, number in sizes.items()}, restricted=pdf.is_encrypted
         )
-        return found, bool(repairs(pdf))
+        return counted, bool(repairs(pdf))
 
 
 def _by_pdfium(file: Path) -> PdfPages | int | None:
-    """What pdfium finds, or its number of the reason why it refuses; None where it cannot tell."""
+    """pdfium's page count, or its error code; None if it crashed or exceeded its limits."""
     try:
-        found = json.loads(look_at("count", file))
+        findings = json.loads(look_at("count", file))
     except NoAnswer:
         return None
-    if "refused" in found:
-        return int(found["refused"])
-    if found["dynamic"]:
+    if "refused" in findings:
+        return int(findings["refused"])
+    if findings["dynamic"]:
         raise _dynamic_form()
-    sizes = {int(first): (float(width), float(height)) for width, height, first in found["sizes"]}
-    return PdfPages(found["pages"], found["claimed"], sizes, restricted=found["restricted"], reader="pdfium")
+    sizes = {int(first): (float(width), float(height)) for width, height, first in findings["sizes"]}
+    return PdfPages(findings["pages"], findings["claimed"], sizes, restricted=findings["restricted"], reader="pdfium")
 
 
 def _claimed(pdf: pikepdf.Pdf) -> int | None:
@@ -140,7 +154,9 @@ def _size(page: pikepdf.Page) -> tuple[float, float] | None:
 
 
 def _is_dynamic_form(pdf: pikepdf.Pdf) -> bool:
-    """Whether a form is laid out by Adobe's programs alone: its pages ask to please wait, or for another viewer."""
+    """Whether only Adobe's programs can lay out the form; its page just says "please wait" or asks for another
+    viewer.
+    """
     try:
         xfa = pdf.Root.AcroForm.XFA
         needs_rendering: object = pdf.Root.get("/NeedsRendering")
@@ -162,7 +178,7 @@ def _beginning(packet: pikepdf.Object) -> bytes:
 
 
 def _is_portfolio(pdf: pikepdf.Pdf) -> bool:
-    """Whether the documents attached are what its readers see, and the pages are a cover for other programs."""
+    """Whether the attached documents are the content, and the page is only a cover for other viewers."""
     try:
         collection = pdf.Root.Collection
         hidden = collection.get("/View") == pikepdf.Name.H
@@ -174,5 +190,5 @@ def _is_portfolio(pdf: pikepdf.Pdf) -> bool:
 def _dynamic_form() -> DocumentFault:
     return DocumentFault(
         FailureCode.DYNAMIC_FORM,
-        "the PDF is a dynamic XFA form, whose pages only Adobe's programs lay out: print it to PDF, and upload that",
+        "the PDF is a dynamic XFA form, which only Adobe's programs can lay out: print it to PDF and upload that",
     )

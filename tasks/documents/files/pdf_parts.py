@@ -1,4 +1,4 @@
-"""Pages of a PDF as a PDF of their own, each drawn exactly as in the whole. Nothing is rendered or decoded."""
+"""Writes pages of a PDF as a separate PDF that looks exactly the same. Nothing is rendered or decoded."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -11,16 +11,16 @@ from tasks.documents.files import pdf_resources
 from tasks.documents.files.qpdf import bound_memory, repairs
 from tasks.documents.files.writing import written
 
-# What hangs on a page and is not drawn: previews, data of the program that made it, threads that lead to other pages.
+# Page entries that are not drawn: thumbnails, application data, article threads that lead to other pages.
 _NOT_DRAWN = ("/Thumb", "/PieceInfo", "/Metadata", "/B")
-# What of the form has a say in how its fields are drawn. Not carried along: scripts, signatures and XFA.
+# Form entries that affect how fields are drawn. Scripts, signatures and XFA are not copied.
 _FORM = ("/DR", "/DA", "/Q", "/NeedAppearances")
-_DRAWN_BY = ("/OCProperties", "/OutputIntents")  # of the catalogue: which layers are visible, and colours
+_DRAWN_BY = ("/OCProperties", "/OutputIntents")  # catalogue entries for visible layers and colours
 _MOST_FIELDS = 1_000_000
 
 
 def page_count(file: Path) -> int:
-    """How many pages qpdf counts; 0 where it cannot read the document."""
+    """qpdf's page count; 0 if it cannot read the document."""
     bound_memory()
     try:
         with pikepdf.open(file, access_mode=pikepdf.AccessMode.mmap) as pdf:
@@ -30,18 +30,17 @@ def page_count(file: Path) -> int:
 
 
 def write_part(file: Path, first: int, last: int, to: Path) -> int:
-    """Write some pages of a PDF as a PDF.
+    """Write a range of pages as a separate PDF.
 
     Returns:
-        How many pages the document has, where qpdf had to repair something, so that these may have lost something;
-        0 where all is well.
+        The document's number of pages if qpdf had to repair something, so that the part may be incomplete; otherwise 0.
 
     Raises:
         OSError: the part cannot be written.
         pikepdf.PdfError: the document cannot be read.
     """
     bound_memory()
-    # Mapped, not read: a long document costs no memory.
+    # Memory-mapped, so that a long document costs no memory.
     with pikepdf.open(file, access_mode=pikepdf.AccessMode.mmap) as pdf, pikepdf.new() as part:
         pages = [pdf.pages[number] for number in range(first - 1, last)]
         form = _form_of(pdf, pages)
@@ -57,7 +56,7 @@ def write_part(file: Path, first: int, last: int, to: Path) -> int:
 
 
 def write_unrestricted(file: Path, to: Path) -> None:
-    """Write a PDF that opens without a password as one without encryption.
+    """Write an unencrypted copy of a PDF that opens without a password.
 
     Raises:
         OSError: the copy cannot be written.
@@ -69,7 +68,7 @@ def write_unrestricted(file: Path, to: Path) -> None:
 
 
 def _carry(pdf: Pdf, part: Pdf, form: Object | None) -> None:
-    """Carry along what the catalogue says of how pages are drawn."""
+    """Copy the catalogue entries that affect how pages are drawn."""
     for key in _DRAWN_BY:
         value = pdf.Root.get(key)
         if isinstance(value, Dictionary | Array):
@@ -78,15 +77,15 @@ def _carry(pdf: Pdf, part: Pdf, form: Object | None) -> None:
         part.Root.AcroForm = part.copy_foreign(form)
     for page in part.pages if form is not None else ():
         for annotation in _annotations(page):
-            # A field can have widgets on several pages: a page that is copied later is not yet known to the first.
+            # A field can have widgets on several pages; when the first page is copied, the others do not exist yet.
             if "/P" in annotation:
                 annotation.P = page.obj
 
 
 def _form_of(pdf: Pdf, pages: Sequence[Page]) -> Object | None:
-    """The form, reduced to the fields on some pages; None where these have none.
+    """The form, reduced to the fields on the given pages; None if they have none.
 
-    The fields themselves are reduced, too: each leads to all its widgets, and these to their appearances.
+    Fields are reduced as well, because each references all its widgets, and these their appearances.
     """
     widgets = [item for page in pages for item in _annotations(page) if item.get("/Subtype") == Name.Widget]
     if not widgets:
@@ -111,28 +110,28 @@ def _form_of(pdf: Pdf, pages: Sequence[Page]) -> Object | None:
 
 
 def _with_kept(fields: Object, kept: set[tuple[int, int]]) -> list[Object]:
-    """The fields that are kept, or lead to one that is; `kept` grows by these."""
-    # Depth first without recursion: a field is decided when all below it are.
+    """The fields that are kept or have a kept descendant; these are added to `kept`."""
+    # Depth first without recursion: a field is decided after all its descendants.
     pending: list[tuple[Object, bool]] = [(field, False) for field in _dictionaries(fields)]
-    seen: set[tuple[int, int]] = set()
+    visited: set[tuple[int, int]] = set()
     while pending:
         field, decided = pending.pop()
         kids = field.get("/Kids")
         if decided:
             if any(kid.objgen in kept for kid in _dictionaries(kids) if kid.is_indirect):
                 kept.add(field.objgen)
-        elif field.is_indirect and field.objgen not in seen and len(seen) < _MOST_FIELDS:
-            seen.add(field.objgen)
+        elif field.is_indirect and field.objgen not in visited and len(visited) < _MOST_FIELDS:
+            visited.add(field.objgen)
             pending.append((field, True))
             pending += [(kid, False) for kid in _dictionaries(kids)]
     return [field for field in _dictionaries(fields) if not field.is_indirect or field.objgen in kept]
 
 
 def _leave_others_out(widget: Object, kept: set[tuple[int, int]]) -> None:
-    """Reduce the kids of all ancestors of a widget to those that are kept."""
-    ancestor, seen = widget.get("/Parent"), set[tuple[int, int]]()
-    while isinstance(ancestor, Dictionary) and ancestor.objgen not in seen:
-        seen.add(ancestor.objgen)
+    """Remove all kids that are not kept from the ancestors of a widget."""
+    ancestor, visited = widget.get("/Parent"), set[tuple[int, int]]()
+    while isinstance(ancestor, Dictionary) and ancestor.objgen not in visited:
+        visited.add(ancestor.objgen)
         kids = ancestor.get("/Kids")
         if isinstance(kids, Array):
             remaining = [kid for kid in _dictionaries(kids) if not kid.is_indirect or kid.objgen in kept]
@@ -153,12 +152,12 @@ def _dictionaries(array: Object | None) -> Iterator[Dictionary]:
 
 def _save(pdf: Pdf, to: Path) -> None:
     with written(to) as out, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of widgets that the form does not know: neither does the whole's
+        warnings.simplefilter("ignore")  # warns about widgets unknown to the form; the original has the same
         pdf.save(
             out,
             deterministic_id=True,
             encryption=False,
-            # Small objects lie packed together: a part of many fields or annotations stays as small as the whole.
+            # Object streams keep a part with many fields or annotations as small as the original.
             object_stream_mode=pikepdf.ObjectStreamMode.generate,
             stream_decode_level=pikepdf.StreamDecodeLevel.none,
         )

@@ -1,10 +1,10 @@
-"""Which resources the pages of a PDF use, so that a part of it carries no others.
+"""Finds the resources that pages of a PDF use, so that a part does not contain unused ones.
 
-Many PDFs have one dictionary of resources for all their pages, pictures included. A name in it is kept if any content
-mentions it that may be looked up there: a page's own, and that of forms, patterns, glyphs of Type 3 fonts, soft masks
-and appearances of annotations, with or without resources of their own. Readers differ in where they look, so a name is
-looked for in all of these places: what is mentioned is kept once too often rather than once too seldom. Where content
-cannot be read, everything is kept.
+Many PDFs have one resource dictionary for all pages, pictures included. A name in it is kept if any content that may
+resolve names there mentions it: the page's own content and that of forms, patterns, Type 3 glyphs, soft masks and
+annotation appearances, with or without resources of their own. Readers differ in where they resolve names, so all of
+these places are searched: it is better to keep a resource too many than one too few. If content cannot be read,
+everything is kept.
 """
 
 import copy
@@ -17,18 +17,18 @@ from pikepdf import Array, Dictionary, Name, Object, Page, Pdf, Stream
 
 from tasks.documents.files.qpdf import bound_memory, repairs
 
-# Colour spaces and properties stay: they are small, and some are used without being named.
+# Colour spaces and properties are kept: they are small, and some are used without being named.
 _CATEGORIES = ("/XObject", "/Font", "/Pattern", "/Shading", "/ExtGState")
 _NAME = re.compile(rb"/([^\x00\t\n\x0c\r ()<>\[\]{}/%]*)")
 _ESCAPED = re.compile(rb"#([0-9A-Fa-f]{2})")
-_MOST_STEPS = 3_000_000  # mentions looked up: far beyond any real document, and a few seconds
-_MOST_CONTENT = 16 << 20  # bytes of a stream: what is longer is not searched
-_MOST_LZW = 4 << 20  # bytes: LZW is the one method of packing that qpdf sets no bound for
+_MOST_STEPS = 3_000_000  # lookups: far beyond any real document, a few seconds
+_MOST_CONTENT = 16 << 20  # bytes of a stream; longer ones are not searched
+_MOST_LZW = 4 << 20  # bytes; LZW is the only compression that qpdf does not limit
 _Id = tuple[object, ...]
 
 
 class _Unknown(Exception):
-    """Content cannot be read, or takes too long: nobody knows what it uses."""
+    """Content cannot be read or takes too long, so its resources are unknown."""
 
 
 @dataclass(eq=False)
@@ -36,11 +36,11 @@ class _Scope:
     """Resources of one holder: a page, form, pattern or font.
 
     Attributes:
-        holder: the dictionary or stream whose entry `/Resources` these are.
-        resources: that entry, also where it is inherited.
-        mentioned: the names that content mentions which may look here.
-        used: the entries of each category that bear such a name.
-        outer: the scopes in which content looks that finds nothing here.
+        holder: the dictionary or stream with the `/Resources` entry.
+        resources: that entry, possibly inherited.
+        mentioned: names mentioned by content that may resolve them here.
+        used: the entries of each category with such a name.
+        outer: the scopes to search if a name is not found here.
     """
 
     holder: Object
@@ -51,9 +51,9 @@ class _Scope:
 
 
 def keep_used(pdf: Pdf, pages: Sequence[Page]) -> bool:
-    """Take from the resources of some pages, and of what they draw, all entries that none of them uses.
+    """Remove unused entries from the resources of the given pages and of everything they draw.
 
-    The document is changed in memory; it is not to be saved afterwards.
+    The document is changed in memory and must not be saved afterwards.
 
     Returns:
         Whether qpdf had to repair something on the way.
@@ -71,7 +71,7 @@ def keep_used(pdf: Pdf, pages: Sequence[Page]) -> bool:
 
 
 class _Search:
-    """Follows every piece of content that pages draw to the names that it mentions."""
+    """Follows all content that pages draw, and collects the names it mentions."""
 
     def __init__(self, pdf: Pdf) -> None:
         self._pdf = pdf
@@ -97,7 +97,7 @@ class _Search:
         return list(self._scopes.values())
 
     def _follow(self) -> None:
-        """Look up what is mentioned until nothing new is."""
+        """Resolve mentioned names until no new ones appear."""
         while self._pending:
             scope, names = self._pending.pop()
             fresh = set(names) - scope.mentioned
@@ -145,13 +145,13 @@ class _Search:
 
     def _draw(self, stream: Object, scope: _Scope) -> None:
         inner = self._inner(stream, ("stream",), scope)
-        seen = (_identity(stream, ()), id(inner))
-        if seen not in self._visited:
-            self._visited.add(seen)
+        visit = (_identity(stream, ()), id(inner))
+        if visit not in self._visited:
+            self._visited.add(visit)
             self._mention(inner, self._names_in(stream))
 
     def _inner(self, holder: Object, place: _Id, outer: _Scope) -> _Scope:
-        """The scope of what a holder draws: its own where it has resources, else the one it is drawn in."""
+        """The scope of a holder's content: its own if it has resources, else the surrounding one."""
         resources = holder.get("/Resources")
         if not isinstance(resources, Dictionary):
             return outer
@@ -175,7 +175,7 @@ class _Search:
                 self._names[identity] = _names(stream.read_bytes())
             except (pikepdf.PdfError, RuntimeError, ValueError, MemoryError) as error:
                 raise _Unknown from error
-            if self._pdf.get_warnings():  # it was unpacked in part; it is copied as it is
+            if self._pdf.get_warnings():  # only partly decompressed; copied unchanged
                 raise _Unknown
         return self._names[identity]
 
@@ -185,11 +185,11 @@ def _identity(holder: Object, place: _Id) -> _Id:
 
 
 def _names(content: bytes) -> frozenset[str]:
-    """Every name in some content, and what looks like one in its strings and pictures."""
-    found = set(_NAME.findall(content))
+    """All names in content, including lookalikes in its strings and pictures."""
+    raw_names = set(_NAME.findall(content))
     return frozenset(
         "/" + _ESCAPED.sub(lambda code: bytes([int(code[1], 16)]), name).decode("utf-8", "surrogateescape")
-        for name in found
+        for name in raw_names
     )
 
 
@@ -201,7 +201,7 @@ def _annotations(page: Page) -> Iterator[Dictionary]:
 
 
 def _streams(appearances: Object | None) -> Iterator[Stream]:
-    """The appearances of an annotation: for each way of showing it one, or one for each of its states."""
+    """The appearance streams of an annotation: one for each mode, or one for each state of a mode."""
     for value in _values(appearances):
         if isinstance(value, Stream):
             yield value

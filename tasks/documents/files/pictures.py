@@ -1,32 +1,32 @@
-"""The headers of BMP and JPEG pictures, read without decoding: what they are like, and how large."""
+"""Reads the size and pixel format of BMP and JPEG pictures from their headers, without decoding."""
 
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-_BMP_HEADER = 14 + 124  # bytes: the longest that there is
+_BMP_HEADER = 14 + 124  # bytes; the longest one
 _BMP_CORE, _BMP_LENGTHS = 12, (12, 16, 40, 52, 56, 64, 108, 124)
 _BMP_BITS = (1, 2, 4, 8, 16, 24, 32, 64)
 _RAW, _BITFIELDS, _ALPHA_BITFIELDS = 0, 3, 6
 _BMP_PACKED = {1: "run lengths", 2: "run lengths", 4: "JPEG", 5: "PNG"}
-# The masks of 16 and 32 bits that most programs know.
+# The 16-bit and 32-bit masks that most programs support.
 _COMMON_MASKS = {
     (0xF800, 0x7E0, 0x1F), (0x7C00, 0x3E0, 0x1F),
     (0xFF0000, 0xFF00, 0xFF), (0xFF, 0xFF00, 0xFF0000), (0xFF000000, 0xFF0000, 0xFF00), (0xFF00, 0xFF0000, 0xFF000000),
 }  # fmt: skip
-_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # tables of codes are no frames
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of tables, not frames
 _ALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length
 _MOST_SEGMENTS = 10_000
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What the header of a picture says.
+    """The header of a picture.
 
     Attributes:
         width: in pixels.
         height: in pixels.
-        unusual: what its pixels are, where few programs decode such; empty where most do.
+        unusual: its pixel format, if few programs decode it; otherwise empty.
     """
 
     width: int
@@ -38,7 +38,7 @@ def read_bmp(content: BinaryIO) -> Picture:
     """Read the header of a BMP.
 
     Raises:
-        ValueError: it has none, or it says that there are no pixels.
+        ValueError: the header is missing or gives no size.
     """
     header = content.read(_BMP_HEADER)
     if header[:2] != b"BM" or len(header) < 14 + _BMP_CORE:
@@ -55,7 +55,7 @@ def read_bmp(content: BinaryIO) -> Picture:
             packed = struct.unpack_from("<I", header, 30)[0]
         if len(header) >= 66:
             masks = struct.unpack_from("<III", header, 54)
-    height = abs(height)  # negative where the rows go from top to bottom
+    height = abs(height)  # negative if rows run from top to bottom
     if width <= 0 or height <= 0:
         raise ValueError("it has no size")
     if bits not in _BMP_BITS and packed not in (4, 5):
@@ -67,21 +67,21 @@ def _unusual_bmp(bits: int, packed: int, masks: tuple[int, int, int]) -> str:
     if packed in (4, 5):
         return f"{_BMP_PACKED[packed]} within BMP"
     if packed in (_BITFIELDS, _ALPHA_BITFIELDS) and masks not in _COMMON_MASKS:
-        return f"{bits} bits with masks of its own"
+        return f"{bits} bits with custom masks"
     return f"{bits} bits" if bits in (2, 64) else ""
 
 
 def read_jpeg(content: BinaryIO) -> Picture:
-    """Find the frame header of a JPEG of any process: 12-bit, lossless and arithmetic ones, too.
+    """Read the frame header of a JPEG of any process, including 12-bit, lossless and arithmetic coding.
 
     Raises:
-        ValueError: there is none, or it says that there are no pixels.
+        ValueError: the header is missing or gives no size.
     """
     if content.read(2) != b"\xff\xd8":
         raise ValueError("it has no readable header")
     for _ in range(_MOST_SEGMENTS):
         marker = content.read(2)
-        if marker == b"\xff\xff":  # a byte that fills
+        if marker == b"\xff\xff":  # a fill byte
             content.seek(-1, 1)
             continue
         if len(marker) < 2 or marker[0] != 0xFF or marker[1] in (0xD9, 0xDA):

@@ -1,4 +1,4 @@
-"""What a file is, told by its content: names lie. The name counts only where the content is damaged."""
+"""Detects a file's format from its content. The file name only counts if the content is damaged."""
 
 import os
 import re
@@ -13,33 +13,33 @@ from tasks.documents.files.formats import BMP, BY_EXTENSION, BY_NAME, HEIC, JPEG
 from tasks.documents.files.unsupported import advice
 from tasks.faults import DocumentFault, FailureCode
 
-# What puremagic tells by a few bytes at the beginning. The others are boxes in which several formats come.
+# Formats that puremagic identifies by their first bytes. The others are containers shared by several formats.
 _BY_MAGIC = {
     ".pdf": PDF, ".png": PNG, ".jpg": JPEG, ".jpeg": JPEG, ".bmp": BMP, ".dib": BMP, ".tif": TIFF, ".tiff": TIFF,
 }  # fmt: skip
 _HEIC_TYPES = ("image/heic", "image/heic-sequence", "image/heif", "image/heif-sequence")
-_BIG_TIFF = (b"II+\0", b"MM\0+")  # not among what puremagic knows
+_BIG_TIFF = (b"II+\0", b"MM\0+")  # unknown to puremagic
 _SHOWN = re.compile(r"[A-Za-z0-9]{1,8}")
 _PDF_HEADER = re.compile(rb"%PDF-\d")
-_MOST_JUNK = 1024  # bytes before a PDF's header: every reader looks so far, and none much farther
-_PDF_END, _TAIL = b"startxref", 2048  # a PDF says near its end where its table is
-_OLD_HANGUL = re.compile(rb"HWP Document File V(\d)\.\d")  # before HWP 5, which is a compound file
+_MOST_JUNK = 1024  # bytes before a PDF's header; all readers search that far, and none much further
+_PDF_END, _TAIL = b"startxref", 2048  # a PDF gives the offset of its table near its end
+_OLD_HANGUL = re.compile(rb"HWP Document File V(\d)\.\d")  # versions before HWP 5, which is a compound file
 
 
 def format_of(file: Path, name: str) -> Format:
-    """Tell the format of a file.
+    """Detect the format of a file.
 
     Args:
         file: the content.
-        name: what the document is called: for the message, and to tell a damaged document from another kind of file.
+        name: the document's name, for messages and to distinguish a damaged document from another kind of file.
 
     Raises:
-        DocumentFault: it is empty, encrypted, broken, or of no format that can be sent.
+        DocumentFault: it is empty, encrypted, broken or in an unsupported format.
     """
     if file.stat().st_size == 0:
         raise DocumentFault(FailureCode.EMPTY, "the document is empty (0 bytes): upload it again")
     promised = BY_EXTENSION.get(PurePosixPath(name).suffix.lower())
-    with file.open("rb") as content:  # the stream, not the file: puremagic would believe the file's name
+    with file.open("rb") as content:  # as a stream: given a path, puremagic would use the file's name
         start = content.read(_MOST_JUNK)
         if start.startswith(_BIG_TIFF):
             return TIFF
@@ -53,34 +53,34 @@ def format_of(file: Path, name: str) -> Format:
         if pictures in _HEIC_TYPES:
             return HEIC
         content.seek(0)
-        seen = containers.look_into(content, promised.name if promised else "")
-        if seen in BY_NAME:
-            return BY_NAME[seen]
-        if not seen and pdf_start(file) and (promised is PDF or _ends_like_a_pdf(content)):
+        content_format = containers.look_into(content, promised.name if promised else "")
+        if content_format in BY_NAME:
+            return BY_NAME[content_format]
+        if not content_format and pdf_start(file) and (promised is PDF or _ends_like_a_pdf(content)):
             return PDF
     old = _OLD_HANGUL.match(start)
     if old:
-        seen = f"HWP {int(old[1])}"
+        content_format = f"HWP {int(old[1])}"
     elif pictures == "image/avif":
-        seen = "AVIF"
-    seen = seen or next(filter(None, map(_shown, matches)), "unknown")
-    supported, what_to_do = ", ".join(sorted(BY_NAME)), advice(seen)
+        content_format = "AVIF"
+    content_format = content_format or next(filter(None, map(_shown, matches)), "unknown")
+    supported, what_to_do = ", ".join(sorted(BY_NAME)), advice(content_format)
     raise DocumentFault(
         FailureCode.UNSUPPORTED_FORMAT,
-        f"unsupported format: the content of '{name}' is {seen}, and {supported} can be sent"
+        f"unsupported format: the content of '{name}' is {content_format}; supported are {supported}"
         f"{f': {what_to_do}' if what_to_do else ''}",
     )
 
 
 def pdf_start(file: Path) -> int:
-    """How many bytes come before a PDF's header: a line break, a byte order mark, what a server or a printer added.
+    """The number of bytes before a PDF's header, such as a line break, a byte order mark, or data added by a server.
 
     Returns:
-        0 as well where there is no header within the bytes that readers search.
+        The number; also 0 if there is no header within the bytes that readers search.
     """
     with file.open("rb") as content:
-        found = _PDF_HEADER.search(content.read(_MOST_JUNK + len(b"%PDF-1")))
-    return found.start() if found else 0
+        header = _PDF_HEADER.search(content.read(_MOST_JUNK + len(b"%PDF-1")))
+    return header.start() if header else 0
 
 
 def _ends_like_a_pdf(content: BinaryIO) -> bool:
@@ -89,7 +89,7 @@ def _ends_like_a_pdf(content: BinaryIO) -> bool:
 
 
 def _shown(extension: str) -> str:
-    """What puremagic found, unless it is a format that can be sent: the content was not found to be that."""
+    """puremagic's guess, unless it is a supported format, which the checks above have ruled out."""
     name = extension.lstrip(".").upper()
     return "" if name in BY_NAME or not _SHOWN.fullmatch(name) else name
 

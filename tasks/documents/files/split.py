@@ -1,4 +1,4 @@
-"""Pages of a document as a document of their own, for one that is too long or too large for a request."""
+"""Splits documents that have too many pages or bytes for one request."""
 
 import shutil
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from tasks.job.record import PageRange, page_ranges
 
 @dataclass(frozen=True)
 class Part:
-    """What goes into one request.
+    """The content of one request.
 
     Attributes:
         file: the document itself, or some of its pages.
-        pages: which pages these are; None for all of a document whose pages nobody has counted.
+        pages: its page range; None for a whole document whose page count is unknown.
     """
 
     file: Path
@@ -28,21 +28,21 @@ class Part:
 def divide(
     document: Path, inspected: Inspected, wanted: Sequence[PageRange], longest: int, most_bytes: int, folder: Path
 ) -> list[Part]:
-    """Make the files to send: the document itself where it fits, parts of it where not.
+    """Make the files to send: the document itself if it fits, otherwise parts of it.
 
-    A PDF goes without what comes before it, and without the encryption of an owner password. All files are made before
-    the first is sent: a page that is too large is found before anything is paid.
+    Bytes before a PDF's header and the encryption of an owner password are removed. All files are made before the first
+    is sent, so that a page that is too large is found before anything is paid.
 
     Args:
         document: the document.
-        inspected: what is known of it.
-        wanted: the pages to send; a document that cannot be divided goes whole.
-        longest: most pages of a part.
-        most_bytes: most bytes of a part.
+        inspected: the facts about it.
+        wanted: the pages to send; an indivisible document is sent whole.
+        longest: maximum pages of a part.
+        most_bytes: maximum bytes of a part.
         folder: where the parts go.
 
     Raises:
-        DocumentFault: what cannot be divided any further is still too large, or the document is damaged.
+        DocumentFault: a part that cannot be split further is still too large, or the document is damaged.
     """
     form, total = inspected.form, inspected.pages
     check_size(inspected, document.stat().st_size, most_bytes)
@@ -55,7 +55,7 @@ def divide(
     while pending:
         pages = pending.pop(0)
         if len(pages) > 1 and whole * len(pages) > most_bytes * total:
-            # Likely too large: half of a long document would be written, and read, to learn that.
+            # Probably too large: split the range without writing and measuring it first.
             pending[:0] = _halves(pages)
             continue
         file = document
@@ -75,7 +75,7 @@ def divide(
 
 
 def _prepared(document: Path, inspected: Inspected, folder: Path) -> Path:
-    """The document as it is sent when it goes whole: a copy, where it is not sent as it is. Made once in a folder."""
+    """The document in the form in which it is sent whole: itself or a cleaned copy, made once for each folder."""
     name = inspected.form.name
     if inspected.restricted:
         prepared = folder / "unrestricted"
@@ -84,8 +84,8 @@ def _prepared(document: Path, inspected: Inspected, folder: Path) -> Path:
         if inspected.reader == "qpdf":
             work_on("unrestricted", name, document, prepared)
         else:
-            everything = PageRange(first=1, last=inspected.estimate)
-            _take_by_pdfium(document, everything, inspected.estimate, prepared, folder / "rebuilt")
+            all_pages = PageRange(first=1, last=inspected.estimate)
+            _take_by_pdfium(document, all_pages, inspected.estimate, prepared, folder / "rebuilt")
         return prepared
     if inspected.begins_at:
         prepared = folder / "from-its-header"
@@ -110,7 +110,7 @@ def _halves(pages: PageRange) -> list[PageRange]:
 
 
 def check_size(inspected: Inspected, size: int, most_bytes: int) -> None:
-    """See that a document that cannot be divided is within the size limit.
+    """Check that an indivisible document is within the size limit.
 
     Raises:
         DocumentFault: it is too large.
@@ -120,21 +120,21 @@ def check_size(inspected: Inspected, size: int, most_bytes: int) -> None:
         raise _too_large(f"the {inspected.form.name}", size, most_bytes, advice)
 
 
-def _too_large(what: str, size: int, most_bytes: int, advice: str) -> DocumentFault:
+def _too_large(label: str, size: int, most_bytes: int, advice: str) -> DocumentFault:
     return DocumentFault(
-        FailureCode.TOO_LARGE, f"{what} is {size / 1e6:.1f} MB, and the API takes {most_bytes / 1e6:g} MB: {advice}"
+        FailureCode.TOO_LARGE, f"{label} is {size / 1e6:.1f} MB, but the API accepts {most_bytes / 1e6:g} MB: {advice}"
     )
 
 
 def extract_pages(file: Path, form: Format, pages: PageRange, to: Path) -> None:
-    """Write some pages of a divisible document as a document of the same format. Nothing is decoded on the way.
+    """Write a range of pages of a divisible document as a document of the same format, without decoding anything.
 
-    Where qpdf has to repair a PDF for that, each page is drawn and compared with the whole; where one looks different,
-    the pages are taken as pdfium reads them. If even a copy by pdfium looks different to pdfium, it is no judge, and
-    what qpdf makes of the damage stands.
+    If qpdf has to repair a PDF, each page is drawn and compared with the original. If one looks different, the pages
+    are extracted with pdfium instead. If even pdfium's own copy looks different to pdfium, the comparison is
+    meaningless and qpdf's repair stands.
 
     Raises:
-        DocumentFault: it cannot be taken apart without a change.
+        DocumentFault: it cannot be split without changing a page.
     """
     if form is not PDF:
         work_on("part-tiff", form.name, file, pages.first, pages.last, to)
@@ -154,17 +154,17 @@ def extract_pages(file: Path, form: Format, pages: PageRange, to: Path) -> None:
 
 
 def _take_by_pdfium(file: Path, pages: PageRange, total: int, to: Path, rebuilt: Path) -> None:
-    """Write some pages of a PDF as pdfium reads it.
+    """Write a range of pages of a PDF as pdfium reads it.
 
     Args:
         file: the PDF.
-        pages: which.
-        total: how many pages it has.
-        to: where they go.
-        rebuilt: where a copy goes that qpdf divides, carrying along what the catalogue says of forms and layers.
+        pages: the page range.
+        total: the document's number of pages.
+        to: the file to write.
+        rebuilt: a path for a rebuilt copy, which qpdf splits with the catalogue's forms and layers.
 
     Raises:
-        DocumentFault: a page looks different whichever way it is taken.
+        DocumentFault: a page looks different however it is extracted.
     """
     try:
         if not rebuilt.exists():
@@ -179,12 +179,12 @@ def _take_by_pdfium(file: Path, pages: PageRange, total: int, to: Path, rebuilt:
     if different:
         raise DocumentFault(
             FailureCode.BROKEN,
-            f"the PDF is broken (page {different} changes when it is taken out): repair or replace it",
+            f"the PDF is broken (page {different} changes when it is extracted): repair or replace it",
         )
 
 
 def _first_difference(whole: Path, part: Path, pages: PageRange, total: int, at: int = 1) -> int:
-    """The first of some pages that looks different in a part; 0 where none does, or pdfium cannot tell."""
+    """The first page that looks different in a part; 0 if there is none or pdfium fails."""
     try:
         return int(look_at("compare", whole, pages.first, pages.last, total, part, at))
     except NoAnswer:

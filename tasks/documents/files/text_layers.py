@@ -1,14 +1,14 @@
-"""Which pages of a PDF hold their text already, and that text: words and boxes as a reader would tell them.
+"""Finds the pages of a PDF with a usable text layer, and extracts their words and boxes.
 
-A page counts as usable only if nothing on it is likely to be lost. So one is sent to be recognised when
+A page counts as usable only if nothing on it is likely to be lost. It is sent for recognition if
 
-- a character has no Unicode that can be trusted: no mapping, U+FFFD, private use, or letters that form no words;
-- pictures cover more than a small part of it, unless all its text lies invisibly on them and such layers are trusted;
-- it has annotations that show something: fields, stamps, notes;
-- something is drawn where no text is: letters as outlines, pictures in patterns;
-- text lies where nothing is drawn: hidden layers, white letters.
+- a character has no reliable Unicode value: no mapping, U+FFFD, private use, or letters that form no words;
+- pictures cover more than a small part of it, unless all its text is an invisible layer and such layers are trusted;
+- it has visible annotations: fields, stamps, notes;
+- something is drawn where there is no text: outlined letters, pictures in patterns;
+- there is text where nothing is drawn: hidden layers, white letters.
 
-pdfium reads the document; a damaged one can end the process, so this runs in a process of its own only.
+pdfium reads the document. A damaged one can crash the process, so this only runs in a separate process.
 """
 
 import ctypes
@@ -28,14 +28,14 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 _MOST_PICTURES = 0.05  # of a page's area: a logo
 _MOST_UNCOVERED = 0.0025  # of a page's pixels: a few letters
 _MOST_UNSEEN = 0.05  # of a page's words
-_COVERED_BY_LAYER = 0.5  # of what is drawn, by a trusted layer of invisible text
-_LOOKED_AT = 500  # characters, to tell the direction of a page
+_COVERED_BY_LAYER = 0.5  # of the drawn pixels, by a trusted layer of invisible text
+_LOOKED_AT = 500  # characters sampled for the direction of a page
 _FEW_LETTERS = 50  # too few to judge a language by
 _VOWELS = frozenset("aeiouyAEIOUYàáâãäåèéêëìíîïòóôõöùúûüæœøÀÁÂÃÄÅÈÉÊËÌÍÎÏÒÓÔÕÖÙÚÛÜÆŒØ")
 _VOWEL_SHARES = (0.2, 0.65)  # of Latin letters, in any language
 _DPI, _POINTS, _RECOGNISED_DPI = 36, 72, 150
 _CONTRAST, _LEAST_CONTRAST = 40, 12  # of 255: of an edge, and of anything at all
-_GRID = 1_000_000  # a page's width and height, to tell places as ratios
+_GRID = 1_000_000  # a page's width and height, for boxes as ratios
 _INVISIBLE = 3  # the mode of text that is neither filled nor stroked
 _HARMLESS = {
     pdfium.FPDF_ANNOT_LINK, pdfium.FPDF_ANNOT_POPUP, pdfium.FPDF_ANNOT_HIGHLIGHT, pdfium.FPDF_ANNOT_UNDERLINE,
@@ -48,7 +48,7 @@ _DEEPEST = 20  # forms in forms
 _MOST_OBJECTS = 200_000  # of a page
 
 Rectangle = tuple[float, float, float, float]
-"""Left, top, right, bottom, as ratios of the page as it is seen, from its upper left corner."""
+"""Left, top, right and bottom as ratios of the displayed page, from its upper left corner."""
 
 
 @dataclass
@@ -57,9 +57,9 @@ class LayerWord:
 
     Attributes:
         text: its letters.
-        box: where it is.
-        turned: by how many quarters its direction is turned clockwise.
-        ends_line: whether a line ends with it.
+        box: its rectangle.
+        turned: its rotation in clockwise quarter turns.
+        ends_line: whether it is the last word of a line.
     """
 
     text: str
@@ -70,7 +70,7 @@ class LayerWord:
 
 @dataclass
 class _Drawn:
-    """What is drawn on a page, other than text."""
+    """Drawn content of a page other than text."""
 
     pictures: list[Rectangle] = field(default_factory=list)
     plain: list[Rectangle] = field(default_factory=list)
@@ -80,19 +80,19 @@ class _Drawn:
 
 
 def write_text_layers(file: Path, to: Path, *, trust_ocr_layers: bool) -> tuple[int, int]:
-    """Write what each page of a PDF holds, a JSON object a line, for pages in order.
+    """Write the text layer of each page of a PDF in order, one JSON object a line.
 
-    A usable page has `text`, `words` (text and the eight coordinates of its corners, clockwise from the upper left of
-    the word as it is read, in ratios), `width` and `height` (in pixels as the API would draw it). Another one has
-    `reason`, and `invisible` where it holds invisible text.
+    A usable page has `text`, `words` (text and the eight corner coordinates as ratios, clockwise from the upper left in
+    reading direction), `width` and `height` (in pixels as the API would render it). Any other page has `reason`, and
+    `invisible` if it has invisible text.
 
     Args:
         file: the PDF.
         to: the file to write.
-        trust_ocr_layers: whether invisible text over pictures is taken for their text.
+        trust_ocr_layers: whether to accept invisible text over pictures as their text.
 
     Returns:
-        How many pages there are, and how many of them are usable.
+        The number of pages, and how many of them are usable.
 
     Raises:
         pypdfium2.PdfiumError: pdfium cannot read it.
@@ -112,7 +112,7 @@ def write_text_layers(file: Path, to: Path, *, trust_ocr_layers: bool) -> tuple[
 
 
 def count_text_layers(file: Path, *, trust_ocr_layers: bool) -> int:
-    """How many pages of a PDF are usable.
+    """Count the usable pages of a PDF.
 
     Raises:
         pypdfium2.PdfiumError: pdfium cannot read it.
@@ -187,7 +187,7 @@ def _drawn(page: Any) -> _Drawn:
 
 
 def _is_plain(path: Any) -> bool:
-    """Whether a path is a line or a rectangle, which no letter is."""
+    """Whether a path is a line or a rectangle and so cannot be a letter."""
     segments = pdfium.FPDFPath_CountSegments(path)
     if segments > 6:
         return False
@@ -198,7 +198,7 @@ def _is_plain(path: Any) -> bool:
 def _bounds(page: Any, item: Any) -> Rectangle:
     left, bottom, right, top = item.get_bounds()
     container = item.container
-    while container is not None:  # in a form, which lies on the page as its matrix says
+    while container is not None:  # inside a form, which is placed by its matrix
         left, bottom, right, top = _moved(container.get_matrix(), (left, bottom, right, top))
         container = container.container
     return _seen(page, left, bottom, right, top)
@@ -213,7 +213,7 @@ def _moved(matrix: Any, box: Rectangle) -> Rectangle:
 
 
 def _seen(page: Any, left: float, bottom: float, right: float, top: float, turned_back: int = 0) -> Rectangle:
-    """A rectangle of the page's own space, on the page as it is seen, wherever it was turned back from."""
+    """Convert a rectangle from page space to the displayed page, whatever its rotation."""
     xs, ys = [], []
     across, down = ctypes.c_int(), ctypes.c_int()
     for x, y in ((left, bottom), (right, top)):
@@ -224,7 +224,7 @@ def _seen(page: Any, left: float, bottom: float, right: float, top: float, turne
 
 
 def _area(boxes: list[Rectangle]) -> float:
-    """The share of the page that rectangles cover together."""
+    """The share of the page covered by the union of rectangles."""
     if not boxes:
         return 0.0
     side = 200
@@ -236,16 +236,17 @@ def _area(boxes: list[Rectangle]) -> float:
 
 
 class _NoUnicode(Exception):
-    """A character has no Unicode that can be trusted."""
+    """A character has no reliable Unicode value."""
 
 
 def _upright_words(page: Any) -> list[LayerWord]:
-    """The words of a page, in the order of reading.
+    """The words of a page in reading order.
 
-    pdfium puts lines in the order of what is seen. So the page is turned meanwhile until most of its text is upright.
+    pdfium orders lines by their position on the displayed page, so the page is temporarily rotated until most of its
+    text is upright.
 
     Raises:
-        _NoUnicode: a character has none.
+        _NoUnicode: a character has no reliable Unicode value.
     """
     rotation = pdfium.FPDFPage_GetRotation(page)
     text = page.get_textpage()
@@ -267,16 +268,16 @@ def _upright_words(page: Any) -> list[LayerWord]:
 
 
 def _quarters(text: Any, index: int) -> int:
-    """By how many quarters a character is turned clockwise on the page itself."""
+    """The rotation of a character on the page, in clockwise quarter turns."""
     angle: float = pdfium.FPDFText_GetCharAngle(text, index)
     return round(angle * 2 / math.pi) % 4
 
 
 def _words(page: Any, text: Any, turned_back: int) -> Iterator[LayerWord]:
-    """The words of a page that was turned back by so many quarters.
+    """The words of a page that was rotated back by a number of quarter turns.
 
     Raises:
-        _NoUnicode: a character has none.
+        _NoUnicode: a character has no reliable Unicode value.
     """
     letters: list[str] = []
     boxes: list[Rectangle] = []
@@ -308,7 +309,7 @@ def _words(page: Any, text: Any, turned_back: int) -> Iterator[LayerWord]:
 
 
 def _letter(text: Any, index: int, code: int) -> str:
-    """A character as it stands in a text; nothing for a bullet of a symbol font."""
+    """A character as text; empty for a bullet in a symbol font."""
     if code in _HYPHENS:
         return "-"
     if pdfium.FPDFText_HasUnicodeMapError(text, index) == 1:
@@ -324,7 +325,7 @@ def _letter(text: Any, index: int, code: int) -> str:
 
 
 def _place(page: Any, text: Any, index: int, turned_back: int) -> Rectangle | None:
-    """Where a character is; None where it is not on the page."""
+    """The rectangle of a character; None if it is outside the page."""
     box = pdfium.FS_RECTF()
     if not pdfium.FPDFText_GetLooseCharBox(text, index, box):
         return None
@@ -341,7 +342,7 @@ def _union(boxes: list[Rectangle]) -> Rectangle:
 
 
 def _plausible(words: list[LayerWord]) -> bool:
-    """Whether Latin letters are of some language: a map that mixes them up leaves too few vowels, or too many."""
+    """Whether Latin letters look like natural language: a scrambled mapping has too few or too many vowels."""
     letters = [letter for word in words for letter in word.text if letter.isalpha() and ord(letter) < 0x250]
     if len(letters) < _FEW_LETTERS:
         return True
@@ -350,39 +351,41 @@ def _plausible(words: list[LayerWord]) -> bool:
 
 
 def _mismatch(page: Any, words: list[LayerWord], drawn: _Drawn, scanned: bool) -> str:
-    """What does not fit between the words of a page and what is seen of it; nothing where all does."""
+    """Why the words of a page do not match its rendering; empty if they do."""
     bitmap = page.render(scale=_DPI / _POINTS, grayscale=True, may_draw_forms=False)
     try:
-        seen = bitmap.to_pil().convert("L")
+        rendering = bitmap.to_pil().convert("L")
     finally:
         bitmap.close()
-    edges = seen.filter(ImageFilter.FIND_EDGES).point(lambda value: 255 if value > _CONTRAST else 0)
-    ImageDraw.Draw(edges).rectangle((0, 0, seen.width - 1, seen.height - 1), outline=0)  # the filter's own border
-    covered = Image.new("L", seen.size, 0)
+    edges = rendering.filter(ImageFilter.FIND_EDGES).point(lambda value: 255 if value > _CONTRAST else 0)
+    ImageDraw.Draw(edges).rectangle(
+        (0, 0, rendering.width - 1, rendering.height - 1), outline=0
+    )  # the border is an artefact of the filter
+    covered = Image.new("L", rendering.size, 0)
     draw = ImageDraw.Draw(covered)
     unseen = 0
     for word in words:
-        place = _pixels(word.box, seen.size, 2)
+        place = _pixels(word.box, rendering.size, 2)
         draw.rectangle(place, fill=255)
         if any(map(str.isalnum, word.text)):
-            low, high = seen.crop((place[0], place[1], place[2] + 1, place[3] + 1)).getextrema()
+            low, high = rendering.crop((place[0], place[1], place[2] + 1, place[3] + 1)).getextrema()
             unseen += high - low < _LEAST_CONTRAST
     if unseen > _MOST_UNSEEN * len(words):
-        return "text that is not seen"
+        return "invisible text"
     drawn_pixels = _count(edges)
     if scanned:
         inside = _count(ImageChops.multiply(edges, covered))
-        return "" if inside >= _COVERED_BY_LAYER * drawn_pixels else "a layer for a part only"
+        return "" if inside >= _COVERED_BY_LAYER * drawn_pixels else "a layer for only a part"
     for box in drawn.pictures:
-        draw.rectangle(_pixels(box, seen.size, 2), fill=255)
+        draw.rectangle(_pixels(box, rendering.size, 2), fill=255)
     for box in drawn.plain:
-        draw.rectangle(_pixels(box, seen.size, 2), outline=255, width=4)
+        draw.rectangle(_pixels(box, rendering.size, 2), outline=255, width=4)
     uncovered = _count(ImageChops.subtract(edges, covered))
-    return "drawn letters" if uncovered > _MOST_UNCOVERED * seen.width * seen.height else ""
+    return "drawn letters" if uncovered > _MOST_UNCOVERED * rendering.width * rendering.height else ""
 
 
 def _pixels(box: Rectangle, size: tuple[int, int], around: int) -> tuple[int, int, int, int]:
-    """A rectangle in pixels, with some more around it, within the picture."""
+    """A rectangle in pixels with a margin, clipped to the picture."""
     width, height = size
     left = min(max(int(box[0] * width) - around, 0), width - 1)
     top = min(max(int(box[1] * height) - around, 0), height - 1)
@@ -403,7 +406,7 @@ def _text(words: list[LayerWord]) -> str:
 
 
 def _corners(word: LayerWord) -> list[float]:
-    """The corners of a word, clockwise from the upper left as it is read."""
+    """The corners of a word, clockwise from the upper left in reading direction."""
     left, top, right, bottom = (round(min(max(value, 0.0), 1.0), 6) for value in word.box)
     corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
     turned = [corners[(place + word.turned) % 4] for place in range(4)]

@@ -1,4 +1,4 @@
-"""The pages of a document that need not be recognised, since they hold their text: as answers of the API would be."""
+"""Turns pages with a usable text layer, which need no recognition, into answers like the API's."""
 
 import json
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from tasks.faults import DocumentFault
 from tasks.job.record import PageRange
 
 TEXT_LAYER, RECOGNISED = "text-layer", "ocr"
-"""Where a page of a result came from."""
+"""The source of a page whose text came from the document's text layer."""
 SOURCE = "source"
-"""The name under which a page of a result says so."""
+"""The field of a result's page that names its source."""
 
-_LONGEST = 50  # pages of a part
+_LONGEST = 50  # pages in a part
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class TextPart:
     """Consecutive pages with a usable text layer.
 
     Attributes:
-        pages: which.
-        answer: what is in them, in the API's newer answer shape; pages have their `width` and `height` in pixels, as
-            in the older one.
+        pages: the page range.
+        answer: their content in the API's newer answer shape; pages have `width` and `height` in pixels, as in the
+            older shape.
     """
 
     pages: PageRange
@@ -37,16 +37,16 @@ class TextPart:
 def find_text_pages(
     document: Path, inspected: Inspected, folder: Path, *, trust_ocr_layers: bool
 ) -> Iterator[TextPart]:
-    """The pages of a PDF with a usable text layer, in order; none of a document that cannot be judged.
+    """Yield the pages of a PDF with a usable text layer, in order; none if the document cannot be judged.
 
     Args:
         document: the document.
-        inspected: what is known of it.
-        folder: where a temporary file goes.
-        trust_ocr_layers: whether invisible text over pictures is taken for their text.
+        inspected: the facts about it.
+        folder: a folder for a temporary file.
+        trust_ocr_layers: whether to accept invisible text over pictures as their text.
 
     Raises:
-        OSError: there is no room for that file.
+        OSError: there is no room for the temporary file.
     """
     if not _can_be_judged(inspected):
         return
@@ -56,14 +56,14 @@ def find_text_pages(
         if _count_lines(layers) != inspected.pages:
             return
         yield from _parts(layers)
-    except DocumentFault:  # one that pdfium cannot read is recognised like any other
+    except DocumentFault:  # a document that pdfium cannot read is recognised as usual
         return
     finally:
         layers.unlink(missing_ok=True)
 
 
 def count_text_pages(document: Path, inspected: Inspected, *, trust_ocr_layers: bool) -> int:
-    """How many pages of a document have a usable text layer."""
+    """Count the pages of a document with a usable text layer."""
     if not _can_be_judged(inspected):
         return 0
     try:
@@ -74,11 +74,11 @@ def count_text_pages(document: Path, inspected: Inspected, *, trust_ocr_layers: 
 
 @dataclass(frozen=True)
 class OwnText:
-    """Pages of a document that hold text of their own.
+    """Pages of a document that contain text.
 
     Attributes:
-        usable: those whose text needs no recognising.
-        invisible: scans with invisible text on them, as OCR programs leave it.
+        usable: pages that need no recognition.
+        invisible: scans with an invisible text layer, as written by OCR programs.
     """
 
     usable: frozenset[int] = frozenset()
@@ -86,15 +86,15 @@ class OwnText:
 
 
 def find_own_text(document: Path, inspected: Inspected, folder: Path) -> OwnText:
-    """Tell which pages of a document hold text of their own; none of one that cannot be judged.
+    """Find the pages of a document that contain text; none if the document cannot be judged.
 
     Args:
         document: the document.
-        inspected: what is known of it.
-        folder: where a temporary file goes.
+        inspected: the facts about it.
+        folder: a folder for a temporary file.
 
     Raises:
-        OSError: there is no room for that file.
+        OSError: there is no room for the temporary file.
     """
     if not _can_be_judged(inspected):
         return OwnText()
@@ -116,7 +116,7 @@ def find_own_text(document: Path, inspected: Inspected, folder: Path) -> OwnText
 
 
 def _can_be_judged(inspected: Inspected) -> bool:
-    """Whether both readers agree on which pages there are."""
+    """Whether both readers agree on the pages."""
     return inspected.form is PDF and inspected.reader == "qpdf" and not inspected.disputed
 
 
@@ -164,11 +164,11 @@ def _page(layer: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_shape_of(answer: dict[str, Any], other: dict[str, Any] | None) -> dict[str, Any]:
-    """Pages of a text layer in the shape of another answer of the same document.
+    """Convert text-layer pages to the shape of another answer of the same document.
 
     Args:
-        answer: a part's.
-        other: an answer of the API, in its own form; None where no page was recognised.
+        answer: the answer of a text part.
+        other: an answer of the API in its own form; None if no page was recognised.
     """
     if other is None:
         return {"pages": [_without_size(page) for page in answer["pages"]], "usage": {"pages": 0}}
@@ -181,12 +181,12 @@ def in_shape_of(answer: dict[str, Any], other: dict[str, Any] | None) -> dict[st
         {"page": number, "width": page["width"], "height": page["height"]}
         for number, page in enumerate(answer["pages"], 1)
     ]
-    told: dict[str, Any] = (
+    totals: dict[str, Any] = (
         {"metadata": {**_dictionary(other.get("metadata")), "pages": sizes}} if "metadata" in other else {}
     )
-    told |= {"numBilledPages": 0} if "numBilledPages" in other else {}
-    told |= {"text": "".join(page["text"] for page in answer["pages"])} if "text" in other else {}
-    return {**head, **told, "pages": [_in_pixels(page) for page in answer["pages"]]}
+    totals |= {"numBilledPages": 0} if "numBilledPages" in other else {}
+    totals |= {"text": "".join(page["text"] for page in answer["pages"])} if "text" in other else {}
+    return {**head, **totals, "pages": [_in_pixels(page) for page in answer["pages"]]}
 
 
 def _is_older(answer: dict[str, Any]) -> bool:

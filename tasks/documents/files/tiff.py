@@ -1,7 +1,6 @@
-"""The structure of a TIFF: its chain of directories, and frames as they lie in the file. No pixel is decoded.
+"""The structure of a TIFF: its chain of directories, and its frames as stored. No pixel is decoded.
 
-Strangers write these files: every directory is read once, and what is read for one frame is bounded by the file's
-length.
+The files are untrusted: every directory is read once, and reads for one frame are limited to the file's length.
 """
 
 import os
@@ -16,17 +15,17 @@ WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, ROWS, PLANAR, SUBSAMPLIN
     256, 257, 258, 259, 262, 277, 278, 284, 530, 339,
 )  # fmt: skip
 STRIPS, TILES, OLD_JPEG = (273, 279), (324, 325), (513, 514)
-_BLOCKS = (STRIPS, TILES, OLD_JPEG)  # where the data of a frame lies, and how long it is
+_BLOCKS = (STRIPS, TILES, OLD_JPEG)  # tags with the offsets and lengths of a frame's data
 _FREE = (288, 289)  # gaps in the file, which a part does not have
 _UNCOMPRESSED, _YCBCR, _CMYK, _SEPARATE = 1, 6, 5, 2
 _FLOAT = 3
-# How numbers are stored, by the type of a tag; the other types hold text, fractions or bytes.
+# Storage formats of number types; the other types are text, fractions or bytes.
 _NUMBERS = {1: "B", 3: "H", 4: "L", 13: "L", 16: "Q", 18: "Q"}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_FEW = 16  # values of a tag that describes a frame: more are of no interest
-_SLACK = 1 << 20  # bytes of directories and tags that may be read beyond the file's length: frames can share some
-_LEAST = 64  # bytes that any reading counts as, since it takes its time
-_MOST_SHARED = 64 << 20  # bytes that the pages may share: each gets its own
+_FEW = 16  # values of a descriptive tag; further ones are ignored
+_SLACK = 1 << 20  # bytes of directories and tags readable beyond the file's length: frames can share them
+_LEAST = 64  # minimum bytes charged for a read, because every read takes time
+_MOST_SHARED = 64 << 20  # shared bytes that are copied to every page
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,9 @@ class Entry:
 
     Attributes:
         kind: the type of its values.
-        count: how many values it has.
-        place: where in the file they are, if they are longer than the word that the directory has for them.
-        word: that word: the values themselves, or their place.
+        count: the number of values.
+        place: their offset in the file, if they do not fit into the directory entry.
+        word: the bytes in the directory entry: the values or their offset.
     """
 
     kind: int
@@ -53,7 +52,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Directory:
-    """The description of one frame: its tags, and where the next directory is (0 for none)."""
+    """The description of one frame: its tags, and the offset of the next directory (0 for none)."""
 
     place: int
     entries: dict[int, Entry]
@@ -87,20 +86,20 @@ class TiffFile:
         self._left = self.size + _SLACK
 
     def grant(self) -> None:
-        """Allow as many bytes to be read as the file is long: for another frame."""
+        """Reset the read quota to the file's length, for another frame."""
         self._left = self.size + _SLACK
 
     def directories(self) -> Iterator[Directory]:
-        """The chain of directories, one a frame, each once even where the chain leads back.
+        """Yield the directories, one a frame, each once even if the chain is a loop.
 
         Raises:
             ValueError: a directory lies outside the file, or the directories overlap without end.
         """
-        place, seen = self._first, set[int]()
+        place, visited = self._first, set[int]()
         for number in range(1, self.size):
-            if number > 1 and (place == 0 or place in seen):
+            if number > 1 and (place == 0 or place in visited):
                 return
-            seen.add(place)
+            visited.add(place)
             directory = self.directory(place, f"page {number}")
             yield directory
             place = directory.following
@@ -109,7 +108,7 @@ class TiffFile:
         """Read the directory at a place in the file.
 
         Raises:
-            ValueError: it is not within the file.
+            ValueError: it is outside the file.
         """
         count_kind, entry_kind, entry_size, room = ("Q", "HHQ8s", 20, 8) if self.big else ("H", "HHL4s", 12, 4)
         head = struct.calcsize(f"={count_kind}")
@@ -118,7 +117,7 @@ class TiffFile:
         count = self._unpack(count_kind, self._read(place, head))[0]
         length = count * entry_size
         if place + head + length + room > self.size:
-            raise ValueError("the descriptions of its pages are longer than it is")
+            raise ValueError("the descriptions of its pages are longer than the file")
         data = self._read(place + head, length + room)
         entries: dict[int, Entry] = {}
         for tag, kind, values, word in struct.iter_unpack(self.order + entry_kind, data[:length]):
@@ -129,19 +128,19 @@ class TiffFile:
         return Directory(place, entries, self._unpack(self._pointer, data[length:])[0])
 
     def numbers(self, directory: Directory, tag: int) -> tuple[int, ...]:
-        """The first values of a tag that holds whole numbers; none where it is missing or lies outside the file."""
+        """The first values of an integer tag; empty if it is missing or outside the file."""
         entry = directory.entries.get(tag)
         if entry is None or entry.kind not in _NUMBERS or not self.holds(entry):
             return ()
         first = replace(entry, count=min(entry.count, _FEW))
         data = first.word[: first.length]
-        if first.place is not None:  # so few bytes that they need not be granted
+        if first.place is not None:  # too few bytes to charge to the quota
             self._content.seek(first.place)
             data = self._content.read(first.length)
         return self._unpack(f"{first.count}{_NUMBERS[first.kind]}", data)
 
     def data(self, entry: Entry) -> bytes | None:
-        """The bytes of a tag's values; None where they do not lie within the file, or are of no known type."""
+        """The bytes of a tag's values; None if they are outside the file or of an unknown type."""
         if not self.holds(entry):
             return None
         if entry.place is None:
@@ -150,12 +149,12 @@ class TiffFile:
         return self._read(entry.place, entry.length)
 
     def holds(self, entry: Entry) -> bool:
-        """Whether the values of a tag lie within the file, and are of a known type."""
+        """Whether the values of a tag are inside the file and of a known type."""
         return entry.kind in _SIZES and (entry.place is None or 8 <= entry.place <= self.size - entry.length)
 
     @property
     def exhausted(self) -> bool:
-        """Whether no more may be read for this frame."""
+        """Whether the read quota for this frame is used up."""
         return self._left < 0
 
     def _read(self, place: int, length: int) -> bytes:
@@ -171,12 +170,12 @@ class TiffFile:
 
 @dataclass(frozen=True)
 class Frame:
-    """What is known of a frame without decoding it.
+    """The facts about a frame that are known without decoding it.
 
     Attributes:
         width: in pixels.
         height: in pixels.
-        unusual: what its pixels are, where few programs decode such; empty where most do.
+        unusual: its pixel format, if few programs decode it; otherwise empty.
     """
 
     width: int
@@ -188,7 +187,7 @@ def frames(content: BinaryIO) -> Iterator[Frame]:
     """Walk the chain of directories.
 
     Raises:
-        ValueError: it is no TIFF, its chain leads out of the file, or a frame has no size or no data.
+        ValueError: it is not a TIFF, its chain leaves the file, or a frame has no size or data.
     """
     tiff = TiffFile(content)
     for number, directory in enumerate(tiff.directories(), 1):
@@ -201,7 +200,7 @@ def frames(content: BinaryIO) -> Iterator[Frame]:
 
 
 def _unusual(tiff: TiffFile, directory: Directory) -> str:
-    """The kind of pixels, where it is one that few programs decode."""
+    """The pixel format, if few programs decode it."""
     bits = tiff.numbers(directory, BITS) or (1,)
     samples = (tiff.numbers(directory, SAMPLES) or (1,))[0]
     floating = _FLOAT in tiff.numbers(directory, SAMPLE_FORMAT)
@@ -215,26 +214,26 @@ def _unusual(tiff: TiffFile, directory: Directory) -> str:
 
 
 def write_frames(file: Path, first: int, last: int, to: Path) -> None:
-    """Write some frames of a TIFF as a TIFF of the same byte order and kind, packed as they are.
+    """Write a range of frames as a TIFF of the same byte order and kind, without recompressing them.
 
-    What a tag says of data outside the file is left out, and strips are as long as their pixels are: readers that
-    show such a frame do the same.
+    Tags with data outside the file are omitted, and strips get the length of their pixels, as readers that display such
+    frames do.
 
     Raises:
-        ValueError: a frame cannot be found, or has no end.
+        ValueError: a frame cannot be found, or is endless.
     """
     import tifftools
 
     with file.open("rb") as content:
         chosen = _Chosen(TiffFile(content), content, first, last)
-        # tifftools asks for the frames one by one, and a frame's list of strips may be longer than the frame.
+        # tifftools requests frames one by one, and a frame's list of strips may be longer than the frame.
         tifftools.write_tiff(
             chosen, to, bigEndian=chosen.tiff.order == ">", bigtiff=chosen.tiff.big, allowExisting=True
         )
 
 
 class _Chosen:
-    """Some frames as tifftools describes them, read when they are asked for, as often as they are asked for."""
+    """Frames as tifftools describes them, read anew on every iteration."""
 
     def __init__(self, tiff: TiffFile, content: BinaryIO, first: int, last: int) -> None:
         self.tiff, self._content, self._first, self._last = tiff, content, first, last
@@ -251,7 +250,7 @@ class _Chosen:
                 frame = self._frame(directory, Tag)
                 written += _length(frame)
                 if written > 2 * tiff.size + _MOST_SHARED:  # it would fill the disk
-                    raise ValueError("its pages are of the same data, many times over")
+                    raise ValueError("its pages repeat the same data many times")
                 yield frame
             if number == self._last:
                 return
@@ -270,7 +269,9 @@ class _Chosen:
             if pack:
                 described["data"] = list(struct.unpack(tiff.order + pack * entry.count, data))
             else:
-                described["data"] = data.rstrip(b"\0") if entry.kind == 2 else data  # one \0 is added to text again
+                described["data"] = (
+                    data.rstrip(b"\0") if entry.kind == 2 else data
+                )  # tifftools appends one \0 to text again
             meaning = get_or_create_tag(tag, known, datatype=Datatype[entry.kind])
             if meaning.isIFD() or entry.kind in (13, 18):
                 if entry.kind not in _NUMBERS:
@@ -280,15 +281,15 @@ class _Chosen:
                     continue
                 described["ifds"] = [chain for chain in inner if chain]
             tags[tag] = described
-        self._mend(tags)
+        self._repair(tags)
         return {
             "offset": directory.place, "tags": tags, "path_or_fobj": self._content, "size": tiff.size,
             "bigEndian": tiff.order == ">", "bigtiff": tiff.big, "tagcount": len(tags),
         }  # fmt: skip
 
     def _chain(self, place: int, known: Any) -> list[dict[str, Any]]:
-        """The frames within a frame, such as thumbnails, from a place on; those that can be found."""
-        found: list[dict[str, Any]] = []
+        """The frames within a frame, such as thumbnails, as far as the chain from an offset can be followed."""
+        inner_frames: list[dict[str, Any]] = []
         while 8 <= place < self.tiff.size:
             try:
                 directory = self.tiff.directory(place, "a frame")
@@ -296,12 +297,12 @@ class _Chosen:
                 if self.tiff.exhausted:
                     raise
                 break
-            found.append(self._frame(directory, known))
+            inner_frames.append(self._frame(directory, known))
             place = directory.following
-        return found
+        return inner_frames
 
-    def _mend(self, tags: dict[int, dict[str, Any]]) -> None:
-        """Make the lists of places and lengths agree with each other, with the pixels and with the file."""
+    def _repair(self, tags: dict[int, dict[str, Any]]) -> None:
+        """Make the lists of offsets and lengths consistent with each other, the pixels and the file."""
         for places, lengths in _BLOCKS:
             if places not in tags or tags[places]["datatype"] not in _NUMBERS:
                 tags.pop(places, None)
@@ -309,28 +310,32 @@ class _Chosen:
                 continue
             starts = tags[places]["data"]
             claimed = tags[lengths]["data"] if lengths in tags and tags[lengths]["datatype"] in _NUMBERS else []
-            found = self._lengths(tags, starts, claimed, strips=places == STRIPS[0])
-            if found != claimed:
-                tags[lengths] = {"datatype": 16 if self.tiff.big else 4, "count": len(found), "data": found}
+            lengths_in_file = self._lengths(tags, starts, claimed, strips=places == STRIPS[0])
+            if lengths_in_file != claimed:
+                tags[lengths] = {
+                    "datatype": 16 if self.tiff.big else 4,
+                    "count": len(lengths_in_file),
+                    "data": lengths_in_file,
+                }
 
     def _lengths(
         self, tags: dict[int, dict[str, Any]], starts: Sequence[int], claimed: Sequence[int], *, strips: bool
     ) -> list[int]:
-        """How long the blocks are: as claimed, or as their pixels take, or up to the next, but within the file."""
+        """The lengths of the blocks: as claimed, as their pixels need, or up to the next block, but within the file."""
         pixels = _strip_lengths(tags, len(starts)) if strips else [0] * len(starts)
         order = sorted({*starts, self.tiff.size})
         following = dict(pairwise(order))
-        found = []
+        block_lengths = []
         for at, length, needed in zip_longest(starts, claimed[: len(starts)], pixels, fillvalue=0):
-            if at:  # 0 stands for a block that is left out, being empty
+            if at:  # 0 stands for an empty block that is omitted
                 length = max(length, needed) or following.get(at, 0) - at
                 length = max(0, min(length, self.tiff.size - at))
-            found.append(length)
-        return found
+            block_lengths.append(length)
+        return block_lengths
 
 
 def _strip_lengths(tags: dict[int, dict[str, Any]], strips: int) -> list[int]:
-    """How many bytes the strips of an uncompressed frame take; zeros for any other frame."""
+    """The lengths in bytes of the strips of an uncompressed frame; zeros for any other frame."""
 
     def first(tag: int, default: int) -> int:
         values = tags[tag]["data"] if tag in tags else ()
@@ -344,19 +349,19 @@ def _strip_lengths(tags: dict[int, dict[str, Any]], strips: int) -> list[int]:
     separate = first(PLANAR, 1) == _SEPARATE
     in_a_plane = -(-height // rows)
     across, down = (tags[SUBSAMPLING]["data"] + [2, 2])[:2] if SUBSAMPLING in tags else (2, 2)
-    found = []
+    strip_lengths = []
     for number in range(strips):
         lines = min(rows, max(0, height - number % in_a_plane * rows))
         if first(PHOTOMETRIC, 0) == _YCBCR and samples == 3 and not separate and across and down:
             blocks = -(-width // across) * -(-lines // down)
-            found.append(blocks * (across * down + 2) * bits // 8)
+            strip_lengths.append(blocks * (across * down + 2) * bits // 8)
         else:
-            found.append(lines * -(-width * bits * (1 if separate else samples) // 8))
-    return found
+            strip_lengths.append(lines * -(-width * bits * (1 if separate else samples) // 8))
+    return strip_lengths
 
 
 def _length(frame: dict[str, Any]) -> int:
-    """How many bytes the data of a frame takes, that of the frames within it included."""
+    """The length in bytes of a frame's data, including that of the frames within it."""
     tags, length = frame["tags"], 0
     for places, lengths in _BLOCKS:
         if places in tags:

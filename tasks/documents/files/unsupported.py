@@ -1,4 +1,4 @@
-"""Formats that cannot be sent, by the name people know them by, and what to do with such a document."""
+"""Unsupported formats by their common name, and how to convert such a document."""
 
 _TEXTS = "save it as DOCX or PDF"
 _SHEETS = "save it as XLSX or PDF"
@@ -6,7 +6,7 @@ _SLIDES = "save it as PPTX or PDF"
 _HANGUL = "save it as HWP 5, HWPX or PDF"
 _PICTURE = "convert it to PNG or PDF"
 _PRINT = "convert it to PDF"
-_UNPACK = "unpack it, and upload the documents in it"
+_UNPACK = "unpack it and upload its documents"
 _MAIL = "upload its attachments, or print it to PDF"
 
 _ADVICE = {
@@ -47,7 +47,7 @@ MIMETYPES = {
     b"application/vnd.oasis.opendocument.graphics": "ODG",
     b"application/epub+zip": "EPUB",
 }
-"""What the member `mimetype` of an archive says."""
+"""Formats by the content of an archive's `mimetype` member."""
 
 OLE_STREAMS = {
     "WordDocument": "DOC",
@@ -58,9 +58,9 @@ OLE_STREAMS = {
     "Quill": "PUB",
     "__properties_version1.0": "MSG",
 }
-"""Streams and storages that tell whose compound file it is."""
+"""Streams and storages that identify the format of a compound file."""
 
 
 def advice(name: str) -> str:
-    """What to do with a document of a format that cannot be sent; empty where nothing general can be said."""
+    """How to convert a document of an unsupported format; empty if there is no general advice."""
     return _ADVICE.get(name, "")

@@ -1,4 +1,4 @@
-"""Writing files through libraries in C++, which cannot pass on a failed write."""
+"""Writes files through C++ libraries, which cannot report a failed write."""
 
 import io
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, cast
 
 
 class _FailureKeeper(io.RawIOBase):
-    """Keeps a failed write for later: qpdf ends the whole process when it meets one (a full disk)."""
+    """Remembers a failed write (a full disk), because qpdf would abort the whole process."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
@@ -29,10 +29,10 @@ class _FailureKeeper(io.RawIOBase):
 
 @contextmanager
 def written(to: Path) -> Iterator[BinaryIO]:
-    """A new file for a library to write to.
+    """Open a new file for a library to write to.
 
     Raises:
-        OSError: a write failed; told when the library is done.
+        OSError: a write failed; raised when the library is done.
     """
     with to.open("wb") as out:
         keeper = _FailureKeeper(out)

@@ -1,7 +1,7 @@
-"""The forms in which the API answers, told apart by content, and reading a batch of any of them.
+"""The answer forms of the API, detected by content, and reading a batch in any of them.
 
-Of the forms of other services no sample of the vendor's own output is published. So whatever those services would
-write is accepted, and nothing else is taken for an answer.
+The vendor has published no sample of its output in the forms of other services. So anything those services would write
+is accepted, and nothing else counts as an answer.
 """
 
 import json
@@ -17,15 +17,15 @@ from tasks.faults import Passes
 
 
 class BatchUnreadable(Passes):
-    """A download was no answer of the API: cut, or the storage host's page about its maintenance. It is for later."""
+    """A download is not an answer of the API: truncated, or the storage host's maintenance page. Retry later."""
 
 
 class BatchIncomplete(BatchUnreadable):
-    """A download was an answer, but without the pages that it should hold: those have to be recognised again."""
+    """A download is an answer but lacks pages that it should contain: those must be recognised again."""
 
 
 class Form(StrEnum):
-    """How an answer is built."""
+    """The structure of an answer."""
 
     OWN = "own"  # pages[], in a newer and an older shape
     CLOVA = "clova"  # images[] with fields[]
@@ -34,7 +34,7 @@ class Form(StrEnum):
 
 
 def form_of(answer: Any) -> Form | None:
-    """Which form an answer has; None when it is no answer that we know."""
+    """Detect the form of an answer; None if it is unknown."""
     if not isinstance(answer, dict):
         return None
     for key, form in (("pages", Form.OWN), ("images", Form.CLOVA), ("responses", Form.RESPONSES)):
@@ -110,7 +110,7 @@ def read_batch(file: Path, pages: int | None) -> dict[str, Any]:
     try:
         answer = _parse(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise BatchUnreadable(f"a batch is no JSON: {type(error).__name__}") from error
+        raise BatchUnreadable(f"a batch is not JSON: {type(error).__name__}") from error
     match form_of(answer):
         case Form.OWN:
             _check_own(answer["pages"])
@@ -121,38 +121,40 @@ def read_batch(file: Path, pages: int | None) -> dict[str, Any]:
         case Form.DOCUMENT:
             _check_response(answer)
         case None:
-            raise BatchUnreadable("a batch holds no list of pages, in none of the API's answer forms")
-    found = page_count(answer)
-    if not found:
-        raise BatchIncomplete("a batch holds no page")
-    if pages is not None and found != pages:
-        raise BatchIncomplete(f"a batch holds {found} pages instead of {pages}")
+            raise BatchUnreadable("a batch has no list of pages in any of the API's answer forms")
+    page_total = page_count(answer)
+    if not page_total:
+        raise BatchIncomplete("a batch has no pages")
+    if pages is not None and page_total != pages:
+        raise BatchIncomplete(f"a batch has {page_total} pages instead of {pages}")
     return dict(answer)
 
 
 def _check_own(pages: list[Any]) -> None:
     if not all(isinstance(page, dict) for page in pages):
-        raise BatchUnreadable("a batch holds no list of pages")
+        raise BatchUnreadable("a batch has no list of pages")
     if not all(isinstance(page.get("words") or [], list) for page in pages):
-        raise BatchIncomplete("a page of a batch holds no list of words")
+        raise BatchIncomplete("a page of a batch has no list of words")
 
 
 def _check_clova(images: list[Any]) -> None:
     if not all(isinstance(image, dict) for image in images):
-        raise BatchUnreadable("a batch holds no list of images")
+        raise BatchUnreadable("a batch has no list of images")
     for place, image in enumerate(images, 1):
-        said = image.get("inferResult")
-        if said is not None and str(said).upper() != "SUCCESS":
-            raise BatchIncomplete(f"page {place} of a batch was not recognised: its inferResult is {said!r:.80}")
+        infer_result = image.get("inferResult")
+        if infer_result is not None and str(infer_result).upper() != "SUCCESS":
+            raise BatchIncomplete(
+                f"page {place} of a batch was not recognised: its inferResult is {infer_result!r:.80}"
+            )
         if not isinstance(image.get("fields") or [], list):
-            raise BatchIncomplete("an image of a batch holds no list of fields")
+            raise BatchIncomplete("an image of a batch has no list of fields")
 
 
 def _check_responses(responses: list[Any]) -> None:
     for response in responses:
-        # Google answers several files with responses inside responses: which pages are whose, nobody said.
+        # Google nests responses for several files; which pages belong to which file is undocumented.
         if not isinstance(response, dict) or isinstance(response.get("responses"), list):
-            raise BatchUnreadable("a batch holds no list of responses")
+            raise BatchUnreadable("a batch has no list of responses")
         _check_response(response)
 
 
@@ -161,14 +163,14 @@ def _check_response(response: dict[str, Any]) -> None:
         raise BatchIncomplete(f"a page of a batch was not recognised: {response['error']!r:.200}")
     annotation = response.get("fullTextAnnotation")
     if not isinstance(annotation, dict | None):
-        raise BatchIncomplete("a fullTextAnnotation of a batch is no object")
-    found = (annotation or {}).get("pages") or []
-    if not isinstance(found, list) or not all(isinstance(page, dict) for page in found):
-        raise BatchIncomplete("a fullTextAnnotation of a batch holds no list of pages")
+        raise BatchIncomplete("a fullTextAnnotation of a batch is not an object")
+    annotated = (annotation or {}).get("pages") or []
+    if not isinstance(annotated, list) or not all(isinstance(page, dict) for page in annotated):
+        raise BatchIncomplete("a fullTextAnnotation of a batch has no list of pages")
     if not isinstance((annotation or {}).get("text"), str | None):
-        raise BatchIncomplete("the text of a batch is no text")
+        raise BatchIncomplete("the text of a batch is not a string")
     if not isinstance(response.get("textAnnotations"), list | None):
-        raise BatchIncomplete("the textAnnotations of a batch are no list")
+        raise BatchIncomplete("the textAnnotations of a batch are not a list")
 
 
 # Python reads NaN and 1e999, and would write what is no JSON. A Python call for each number would make reading half as

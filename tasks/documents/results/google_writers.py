@@ -28,7 +28,7 @@ class ResponsesWriter(ResultWriter):
             pages = max(1, len(annotated_pages(response)))
             if first < before + pages and before < last:
                 if before < first or before + pages > last:
-                    raise _cut(share, "lie in one response with other pages")
+                    raise _cut(share, "share one response with other pages")
                 if pages == 1:
                     response = renumbered(response, "context", "pageNumber", self.pages + 1)
                 self._write_unit(response, pages)
@@ -109,11 +109,12 @@ class DocumentWriter(ResultWriter):
         if holds == _Holds():  # blank pages go with anything
             return
         if not pages:
-            raise _unmergeable(f"the answer for pages {share.pages} holds text, but no page")
+            raise _unmergeable(f"the answer for pages {share.pages} has text but no pages")
         if self._holds not in (None, holds):
             raise _unmergeable(
-                f"of text, textAnnotations and words on pages, the answer for pages {share.pages} holds others than "
-                "those before"
+                f"the answer for pages {share.pages} has different members (text, textAnnotations, words "
+                "on pages) than "
+                "earlier answers"
             )
         self._holds = holds
 
@@ -177,10 +178,10 @@ def _part(
 ) -> tuple[str | None, Sequence[Answer]]:
     """The text and the pages of a share that is not the whole batch."""
     if entries:
-        raise _cut(share, "came together with other pages, whose words cannot be told from theirs")
+        raise _cut(share, "arrived together with other pages, and their words cannot be separated")
     texts = [page_texts(Form.DOCUMENT, page)[0] for page in pages]
     if text is not None and _lines(texts).rstrip() != text.rstrip():
-        raise _cut(share, "came together with other pages, whose text cannot be told from theirs")
+        raise _cut(share, "arrived together with other pages, and their text cannot be separated")
     part = slice(share.offset, share.offset + len(share.pages))
     return (None if text is None else _lines(texts[part])), pages[part]
 
@@ -196,5 +197,5 @@ def _cut(share: Share, why: str) -> DocumentFault:
     return _unmergeable(f"pages {share.pages} {why}")
 
 
-def _unmergeable(what: str) -> DocumentFault:
-    return DocumentFault(FailureCode.UNMERGEABLE, f"{what}: nothing was published; {ASK_OTHERWISE}")
+def _unmergeable(problem: str) -> DocumentFault:
+    return DocumentFault(FailureCode.UNMERGEABLE, f"{problem}: nothing was published; {ASK_OTHERWISE}")

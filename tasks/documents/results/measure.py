@@ -1,4 +1,4 @@
-"""Measuring a result while its pages pass by: words, blank pages, confidence, billed pages. Only sums are kept."""
+"""Measures a result while its pages are written: words, blank pages, confidence, billed pages. Only totals are kept."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ _DIGITS = 6
 
 
 class Measurer:
-    """Adds up what the pages of one result hold."""
+    """Adds up the measurements of one result."""
 
     def __init__(self) -> None:
         self._words = self._blank = 0
@@ -28,24 +28,24 @@ class Measurer:
             words += len(confidences)
             self._blank += blank
             for value in confidences:
-                if type(value) in (float, int) and 0 <= value <= 1:  # whatever else it is, it is no confidence
+                if type(value) in (float, int) and 0 <= value <= 1:  # not a confidence
                     bins[min(int(value * CONFIDENCE_BINS), CONFIDENCE_BINS - 1)] += 1
                     self._sum += value
                     self._least = min(self._least, value)
         self._words += words
         return words
 
-    def add_billed(self, piece: Piece, told: Any) -> None:
+    def add_billed(self, piece: Piece, billed: Any) -> None:
         """Add how many pages an answer says were billed for it; an answer that gives several shares is billed once."""
         name = (piece.request, piece.pages.first, piece.pages.last)
         if name in self._pieces:
             return
         self._pieces.add(name)
-        if type(told) is not int or told < 0:
+        if type(billed) is not int or billed < 0:
             self._billed = None
         elif self._billed is not None:
             # An answer that counts more than it holds speaks of the whole request.
-            self._billed += min(told, len(piece.pages))
+            self._billed += min(billed, len(piece.pages))
 
     def measured(self) -> Measured:
         """What was added up."""

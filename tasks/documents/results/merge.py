@@ -25,14 +25,14 @@ _WRITERS: dict[Form | None, type[ResultWriter]] = {
 
 @dataclass(frozen=True)
 class Merged:
-    """What was written."""
+    """The merged result."""
 
     pages: int
     measured: Measured
 
     @property
     def words(self) -> int:
-        """How many words the pages hold."""
+        """The number of words."""
         return self.measured.words
 
 
@@ -41,9 +41,8 @@ def merge(
 ) -> Merged:
     """Write the result of a document from the shares that cover it.
 
-    Pages are numbered by their place in the document, whatever numbers the batches carry. Other fields of the
-    answers are kept as they came; those of the whole answer are the first batch's, and its counts of pages are
-    the document's.
+    Pages are numbered by their position in the document, regardless of the numbers in the batches. Other fields are
+    kept unchanged; top-level fields come from the first batch, with page counts of the whole document.
 
     Args:
         shares: in page order, without holes; see `tasks.job.coverage`.
@@ -55,7 +54,7 @@ def merge(
         DocumentFault: the batches cannot be one result.
     """
     if not shares:
-        raise _contradiction("there is no page to publish")
+        raise _contradiction("there are no pages to publish")
     with ExitStack() as stack:
         out = stack.enter_context(to.open("w", encoding="utf-8"))
         plain = None if text_to is None else stack.enter_context(plain_text(text_to))
@@ -74,7 +73,7 @@ def merge(
             shape = _agreed(shape, shape_of(answer), share)
             if page_count(answer) != len(share.piece.pages):
                 raise _contradiction(
-                    f"{page_count(answer)} pages came for pages {share.piece.pages}: nothing was published"
+                    f"{page_count(answer)} pages arrived for pages {share.piece.pages}: nothing was published"
                 )
             writer = writer or _WRITERS[form_of(answer)](out, spool, plain, alone)
             writer.add(answer, share)
@@ -91,8 +90,8 @@ def _agreed(before: str, shape: str, share: Share) -> str:
     if shape == "unknown" and before in ("newer", "older"):  # nothing but blank pages
         return before
     raise _contradiction(
-        f"pages {share.pages} came in the {_NAMES[shape]} answer shape and the pages before in the {_NAMES[before]} "
-        "one: they cannot be one result, and nothing was published"
+        f"pages {share.pages} arrived in the {_NAMES[shape]} answer shape, earlier pages in the {_NAMES[before]} "
+        "one: they cannot be merged, and nothing was published"
     )
 
 

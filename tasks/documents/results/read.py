@@ -33,7 +33,7 @@ _LISTS = {
     "responses": Form.RESPONSES,
     "fullTextAnnotation.pages": Form.DOCUMENT,
 }
-_NO_FORM = "it has none of the API's answer forms"
+_NO_FORM = "it matches none of the API's answer forms"
 _DEEPEST = 1_000  # about as deep as Python's own parser goes
 _EXACT = ijson.get_backend("python")  # reads integers of any size, slowly
 
@@ -41,19 +41,19 @@ Parsed = TypeVar("Parsed")
 
 
 def read_pages(result: Path) -> Iterator[ResultPage]:
-    """Give the pages of a result, in order.
+    """Yield the pages of a result in order.
 
     Raises:
-        DocumentFault: the file is no result, or ends before it is whole.
+        DocumentFault: the file is not a result, or is truncated.
     """
     return (ResultPage(number, *parts) for number, parts in enumerate(_read(result, _parts), 1))
 
 
 def read_texts(result: Path) -> Iterator[str]:
-    """Give the text of each page of a result, in order; in half the time of `read_pages`.
+    """Yield the text of each page of a result in order, in half the time of `read_pages`.
 
     Raises:
-        DocumentFault: the file is no result, or ends before it is whole.
+        DocumentFault: the file is not a result, or is truncated.
     """
     return _read(result, page_texts)
 
@@ -84,9 +84,9 @@ def _read(result: Path, read: Callable[[Form, dict[str, Any]], Iterable[Parsed]]
                 any_page = True
                 yield page
     except (ijson.JSONError, ValueError, RecursionError) as error:
-        raise _no_result("it is cut or garbled") from error
+        raise _no_result("it is truncated or garbled") from error
     if not any_page:
-        raise _no_result("it holds no page")
+        raise _no_result("it has no pages")
 
 
 def _units(result: Path) -> Iterator[tuple[Form, dict[str, Any]]]:
@@ -150,13 +150,13 @@ def _document_units(result: Path) -> Iterator[tuple[Form, dict[str, Any]]]:
 def _items(result: Path, prefix: str) -> Iterator[dict[str, Any]]:
     for item in _parsed(result, lambda parser, file: parser.items(file, prefix, use_float=True)):
         if not isinstance(item, dict):
-            raise _no_result("a page of it is no object")
+            raise _no_result("one of its pages is not an object")
         yield item
 
 
 def _has_text(result: Path) -> bool:
-    found = _parsed(result, lambda parser, file: parser.items(file, "fullTextAnnotation.text", use_float=True))
-    return any(isinstance(text, str) and text.strip() for text in found)
+    texts = _parsed(result, lambda parser, file: parser.items(file, "fullTextAnnotation.text", use_float=True))
+    return any(isinstance(text, str) and text.strip() for text in texts)
 
 
 def _parsed(result: Path, parse: Callable[[Any, Any], Iterator[Parsed]]) -> Iterator[Parsed]:
@@ -165,11 +165,11 @@ def _parsed(result: Path, parse: Callable[[Any, Any], Iterator[Parsed]]) -> Iter
     The fast parser takes no integer beyond 64 bits, which an answer may hold and a result then holds as well. From the
     first of them on, the exact one goes on.
     """
-    given = 0
+    yielded = 0
     try:
         with result.open("rb") as file:
             for parsed in parse(ijson, _Readable(file)):
-                given += 1
+                yielded += 1
                 yield parsed
     except ijson.JSONError as error:
         if "integer overflow" not in str(error):
@@ -177,13 +177,13 @@ def _parsed(result: Path, parse: Callable[[Any, Any], Iterator[Parsed]]) -> Iter
     else:
         return
     with result.open("rb") as file:
-        yield from islice(parse(_EXACT, _Readable(file)), given, None)
+        yield from islice(parse(_EXACT, _Readable(file)), yielded, None)
 
 
 def _no_result(why: str) -> DocumentFault:
     return DocumentFault(
         FailureCode.NO_RESULT,
-        f"the file is no result of the API: {why}. Recognise the document again, or give a result",
+        f"the file is not a result of the API: {why}. Recognise the document again, or name another file",
     )
 
 

@@ -1,6 +1,6 @@
-"""What was recognised on a page, its text and its words, in whichever form the answer is.
+"""The recognised text and words of a page, in any answer form.
 
-No value of a wrong type is a fault here: what is no text is no text, and what is no box is no box.
+Values of a wrong type are ignored here: they count as a missing text or a missing box.
 """
 
 import math
@@ -17,7 +17,7 @@ from tasks.faults import DocumentFault, FailureCode
 Box = tuple[tuple[float, float], ...]
 Node = Mapping[str, Any]
 
-ASK_OTHERWISE = "ask for the API's own answer shape (leave out --schema), which can always be merged"
+ASK_OTHERWISE = "request the API's own answer shape (omit --schema), which can always be merged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,10 @@ def page_words(form: Form, unit: Node) -> list[tuple[ResultWord, ...]]:
             return [tuple(_clova_word(field) for field in _nodes(unit, "fields"))]
         case Form.RESPONSES:
             pages = annotated_pages(unit) or ({},)
-            found = [tuple(_google_word(word) for word in _google_words(page)) for page in pages]
-            if not any(found) and len(found) == 1:
+            words_of_pages = [tuple(_google_word(word) for word in _google_words(page)) for page in pages]
+            if not any(words_of_pages) and len(words_of_pages) == 1:
                 return [tuple(_annotation_word(entry) for entry in _nodes(unit, "textAnnotations")[1:])]
-            return found
+            return words_of_pages
         case Form.DOCUMENT:
             return [tuple(_google_word(word) for word in _google_words(unit))]
 
@@ -102,8 +102,8 @@ def count_words(form: Form, unit: Node) -> int:
             return len(_nodes(unit, "fields"))
         case Form.RESPONSES:
             pages = annotated_pages(unit)
-            found = sum(count_words(Form.DOCUMENT, page) for page in pages)
-            return found or (max(0, len(_nodes(unit, "textAnnotations")) - 1) if len(pages) < 2 else 0)
+            count = sum(count_words(Form.DOCUMENT, page) for page in pages)
+            return count or (max(0, len(_nodes(unit, "textAnnotations")) - 1) if len(pages) < 2 else 0)
         case Form.DOCUMENT:
             return sum(len(_nodes(paragraph, "words")) for paragraph in _google_paragraphs(unit))
 
@@ -144,8 +144,8 @@ def undivided() -> DocumentFault:
     """The fault of pages that hold no words, while there is a text for all of them."""
     return DocumentFault(
         FailureCode.UNMERGEABLE,
-        "the answer has one text for several pages and no words on them, so nobody knows the text of a page: do "
-        f"without the plain text, or {ASK_OTHERWISE}",
+        "the answer has one text for several pages and no words, so the text of a single page is unknown: omit "
+        f"the plain text, or {ASK_OTHERWISE}",
     )
 
 

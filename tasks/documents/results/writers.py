@@ -1,4 +1,4 @@
-"""Writing one result from several answers of the same form, a batch at a time.
+"""Writes one result from several answers of the same form, one batch at a time.
 
 What a result says about the whole document (page sizes, the full text, Google's list of all words) comes after its
 pages, and is spooled to disk on the way, so memory does not grow with the document.
@@ -36,7 +36,9 @@ def dumps(value: Any) -> str:
         ) from error
     except ValueError as error:
         raise DocumentFault(
-            FailureCode.WRONG_ANSWER, "a batch holds a number that JSON cannot: nothing was published", retry_helps=True
+            FailureCode.WRONG_ANSWER,
+            "a batch has a number that JSON cannot represent: nothing was published",
+            retry_helps=True,
         ) from error
 
 

@@ -1,0 +1,377 @@
+"""The configuration file `bulk-ocr.toml` and the variables `BULK_OCR_…`: what is in force, and where it comes from.
+
+    destination = "s3://scans/ocr"      # and source, environment, places-file
+    [options]                           # of every command that takes them
+    max-cost-per-day = 20
+    [file]                              # of `bulk-ocr file` alone, instead of those above
+    mode = "sync"
+    [blocks]                            # names of blocks at the Prefect server
+    upstage = "my-account"
+    [places.letters]
+    source = "s3://scans/letters"
+    destination = "s3://scans/letters-ocr"
+
+A variable wins over the file of the folder, which wins over the user's file. Nothing here imports Prefect or S3.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import BaseModel, ValidationError
+
+from tasks.faults import SetupFault
+from tasks.options import Credentials, FileOptions, Options
+
+FILE_NAME = "bulk-ocr.toml"
+FILE_VARIABLE = "BULK_OCR_CONFIG"
+_PREFIX = "BULK_OCR_"
+_TOP = ("source", "destination", "environment", "places_file")
+_TABLES: Mapping[str, type[BaseModel]] = {"options": Options, "file": FileOptions, "blocks": Credentials}
+_SECRET_NAME = re.compile(r"api_?key|access_key|secret|password|token")
+_SECRET_VALUE = re.compile(r"\bup_\w{16,}|\b(AKIA|ASIA)[A-Z0-9]{16}\b|://[^/@\s]+:[^/@\s]+@")
+_ASSIGNMENT = re.compile(r"""\s*([\w."'-]+)\s*=""")
+_HEADER = re.compile(r"""\s*\[+([^\]]+)\]""")
+
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting that somebody made.
+
+    Attributes:
+        name: with its table, as in `options.max_pages`.
+        value: as it was written.
+        origin: the variable, or the file and its line.
+    """
+
+    name: str
+    value: Value
+    origin: str
+
+
+@dataclass(frozen=True)
+class ConfiguredPlace:
+    """A source and its destination, under a name."""
+
+    name: str
+    source: str
+    destination: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What is in force beside the command line.
+
+    Attributes:
+        settings: by name.
+        places: by name.
+        files: that were read, the one that wins first.
+        ignored: variables that begin like ours, and are none.
+    """
+
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    places: Mapping[str, ConfiguredPlace] = field(default_factory=dict)
+    files: Sequence[Path] = ()
+    ignored: Sequence[str] = ()
+
+    def text(self, name: str) -> str | None:
+        """A setting as text; None where nobody made it."""
+        found = self.settings.get(name)
+        return None if found is None else str(found.value)
+
+
+def read_configuration(
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    user_folder: Path | None = None,
+    user: int | None = None,
+) -> Configuration:
+    """Read the variables, the file of the folder (or of the nearest folder above it) and the user's file.
+
+    Args:
+        environment: this process's when left out.
+        folder: the working folder when left out.
+        user_folder: where the user's file is; the platform's place for it when left out.
+        user: the id of the user whose configuration it is; this process's when left out.
+
+    Raises:
+        SetupFault: a file cannot be read, or holds what is no setting, a value out of bounds, or a secret.
+    """
+    environment = os.environ if environment is None else environment
+    settings: dict[str, Setting] = {}
+    places: dict[str, ConfiguredPlace] = {}
+    files = list(_files(environment, folder or Path.cwd(), user_folder, os.getuid() if user is None else user))
+    for file in reversed(files):
+        source = _File.read(file)
+        settings |= source.settings()
+        places |= source.places()
+    variables, ignored = _variables(environment)
+    return Configuration(settings | variables, places, files, ignored)
+
+
+def known_settings() -> list[str]:
+    """The names of all settings, but for places."""
+    names = list(_TOP)
+    for table, model in _TABLES.items():
+        names += [f"{table}.{name}" for name in _fields(model)]
+    return names
+
+
+def variable_of(name: str) -> str | None:
+    """The variable that makes a setting; None for `file.…`, which only a file can tell apart."""
+    table, _, rest = name.partition(".")
+    if not rest:
+        return f"{_PREFIX}{'PLACES' if name == 'places_file' else name.upper()}"
+    if table == "file":
+        return None
+    return _PREFIX + rest.replace(".", "_").upper() + ("_BLOCK" if table == "blocks" else "")
+
+
+def written(name: str) -> str:
+    """A setting's name as it is written in a file: `options.max-pages`."""
+    return name.replace("_", "-")
+
+
+def _fields(model: type[BaseModel]) -> Iterator[str]:
+    for name, field_info in model.model_fields.items():
+        inner = field_info.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from (f"{name}.{below}" for below in _fields(inner))
+        else:
+            yield name
+
+
+def _files(environment: Mapping[str, str], folder: Path, user_folder: Path | None, user: int) -> Iterator[Path]:
+    named = environment.get(FILE_VARIABLE)
+    if named:  # this file and no other
+        if not Path(named).exists():
+            raise SetupFault(f"{FILE_VARIABLE} names {named}, which does not exist: correct it, or unset it")
+        yield Path(named)
+        return
+    for above in (folder, *folder.parents):
+        file = above / FILE_NAME
+        if file.is_file():
+            yield _trusted(file, user)
+            break
+    if user_folder is None:
+        from platformdirs import user_config_path
+
+        user_folder = user_config_path("bulk-ocr")
+    file = user_folder / FILE_NAME
+    if file.is_file():
+        yield file
+
+
+def _trusted(file: Path, user: int) -> Path:
+    """A file that was found by searching must not be another user's: it says where documents go."""
+    owner = file.stat().st_uid
+    if owner not in (0, user):
+        raise SetupFault(
+            f"{file} belongs to another user (uid {owner}), who could have your results written elsewhere: "
+            f"set {FILE_VARIABLE}={file} if you trust it"
+        )
+    return file
+
+
+def _variables(environment: Mapping[str, str]) -> tuple[dict[str, Setting], list[str]]:
+    by_variable = {variable: name for name in known_settings() if (variable := variable_of(name)) is not None}
+    settings: dict[str, Setting] = {}
+    ignored = []
+    for variable, text in environment.items():
+        if not variable.startswith(_PREFIX) or variable in (FILE_VARIABLE, f"{_PREFIX}VERSION"):
+            continue
+        name = by_variable.get(variable)
+        if name is None:
+            nearest = _nearest(variable, by_variable)
+            if nearest:
+                raise SetupFault(f"{variable} is no setting: did you mean {nearest}?")
+            ignored.append(variable)  # such as what Kubernetes sets for a service of that name
+        elif text:
+            settings[name] = Setting(name, text, variable)
+    for table, model in _TABLES.items():
+        given = {name: setting for name, setting in settings.items() if name.startswith(f"{table}.")}
+        wrong = next(_wrong(model, table, given), None)
+        if wrong is not None:
+            name, message = wrong
+            raise SetupFault(f"{variable_of(name)} = {message}")
+    return settings, sorted(ignored)
+
+
+def _wrong(model: type[BaseModel], table: str, settings: Mapping[str, Setting]) -> Iterator[tuple[str, str]]:
+    """What a model refuses of these settings: the setting and why. How they go together is seen with the rest."""
+    nested: dict[str, Any] = {}
+    for name, setting in settings.items():
+        *above, last = name.split(".")[1:]
+        at = nested
+        for part in above:
+            at = at.setdefault(part, {})
+        at[last] = setting.value
+    try:
+        model.model_validate(nested)
+    except ValidationError as error:
+        for problem in error.errors():
+            loc = ["answer_schema" if part == "schema" else str(part) for part in problem["loc"]]
+            names = [".".join((table, *loc[:end])) for end in range(len(loc), 0, -1)]
+            found = next((name for name in names if name in settings), None)
+            if found is not None:
+                shown = "" if table == "blocks" else f"{settings[found].value!r}: "
+                yield found, shown + problem["msg"].removeprefix("Value error, ")
+
+
+def _nearest(name: str, names: Sequence[str] | Mapping[str, object]) -> str | None:
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name, list(names), n=1, cutoff=0.75)), None)
+
+
+class _File:
+    """A file, checked.
+
+    Args:
+        path: where it is.
+        text: what it holds.
+        content: the same, parsed.
+    """
+
+    def __init__(self, path: Path, text: str, content: Mapping[str, Any]) -> None:
+        self._path = path
+        self._text = text
+        self._content = content
+
+    @classmethod
+    def read(cls, path: Path) -> "_File":
+        import tomllib
+
+        try:
+            text = path.read_text(encoding="utf-8")
+            return cls(path, text, tomllib.loads(text))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise SetupFault(f"{path} cannot be read ({reason}): correct it") from error
+
+    def settings(self) -> dict[str, Setting]:
+        """All but the places."""
+        found: dict[str, Setting] = {}
+        for key, value in self._content.items():
+            name = _normal(key)
+            if name == "places":
+                continue
+            if name in _TABLES:
+                found |= self._table(name, value, (key,))
+            elif name in _TOP:
+                found[name] = self._setting(name, value, (key,))
+            else:
+                self._unknown((key,), value, [*_TOP, *_TABLES, "places"])
+        for table, model in _TABLES.items():
+            wrong = next(_wrong(model, table, {k: v for k, v in found.items() if k.startswith(f"{table}.")}), None)
+            if wrong is not None:
+                name, message = wrong
+                raise SetupFault(f"{found[name].origin}: {written(name)} = {message}")
+        return found
+
+    def places(self) -> dict[str, ConfiguredPlace]:
+        """The places."""
+        places = self._content.get("places", {})
+        if not isinstance(places, dict):
+            self._refuse(("places",), "places are tables with a source and a destination: [places.NAME]")
+        found = {}
+        for name, sides in places.items():
+            path = ("places", name)
+            if not isinstance(sides, dict):
+                self._refuse(path, f"a place has a source and a destination: write [places.{name}] and these two")
+            for key, value in sides.items():
+                if _normal(key) not in ("source", "destination"):
+                    self._unknown((*path, key), value, ["source", "destination"])
+                self._setting(f"places.{name}.{key}", value, (*path, key))
+            missing = {"source", "destination"} - {_normal(key) for key in sides}
+            if missing:
+                self._refuse(path, f"the place {name} has no {' and no '.join(sorted(missing))}: add it")
+            found[name] = ConfiguredPlace(name, sides["source"], sides["destination"], self._origin(path))
+        return found
+
+    def _table(self, table: str, content: object, path: tuple[str, ...]) -> dict[str, Setting]:
+        if not isinstance(content, dict):
+            self._refuse(path, f"{written('.'.join(path))} is a table: write [{table}], and its settings below")
+        known = set(_fields(_TABLES[path[0]]))
+        above = ".".join(_normal(part) for part in path[1:])
+        found: dict[str, Setting] = {}
+        for key, value in content.items():
+            name = _normal(key)
+            if table == "blocks":
+                name = name.removesuffix("_block")
+            if name == "schema":
+                name = "answer_schema"
+            below = f"{above}.{name}" if above else name
+            if isinstance(value, dict) and any(other.startswith(f"{below}.") for other in known):
+                found |= self._table(table, value, (*path, key))
+            elif any(other.startswith(f"{below}.") for other in known):
+                self._refuse((*path, key), f"{written('.'.join((*path, key)))} is a table of several settings")
+            elif below in known:
+                found[f"{table}.{below}"] = self._setting(f"{table}.{below}", value, (*path, key))
+            else:
+                inner = {other.removeprefix(f"{above}.") if above else other for other in known}
+                self._unknown((*path, key), value, sorted(inner))
+        return found
+
+    def _setting(self, name: str, value: object, path: tuple[str, ...]) -> Setting:
+        if isinstance(value, str) and _SECRET_VALUE.search(value):
+            self._refuse_secret(path)
+        if not isinstance(value, Value):
+            self._refuse(path, f"{written(path[-1])} takes one value: text, a number, true or false")
+        if ("." not in name or name.startswith("places.")) and (not isinstance(value, str) or not value):
+            self._refuse(path, f"{written(path[-1])} takes text in quotation marks")
+        return Setting(name, value, self._origin(path))
+
+    def _unknown(self, path: tuple[str, ...], value: object, known: Sequence[str]) -> NoReturn:
+        if _SECRET_NAME.search(_normal(path[-1])) or (isinstance(value, str) and _SECRET_VALUE.search(value)):
+            self._refuse_secret(path)
+        nearest = _nearest(_normal(path[-1]), known)
+        if len(path) == 1 and _normal(path[0]) in set(_fields(Options)):
+            self._refuse(path, f"{written(path[0])} is one of the options: write it below [options]")
+        advice = f"did you mean {written(nearest)}?" if nearest else "'bulk-ocr config --all' lists what can be set"
+        self._refuse(path, f"{written('.'.join(path))} is no setting: {advice}")
+
+    def _refuse_secret(self, path: tuple[str, ...]) -> NoReturn:
+        self._refuse(
+            path,
+            f"{written('.'.join(path))} looks like a secret, and files like this are copied and committed. Take it "
+            "out: set UPSTAGE_API_KEY (boto3's own variables for S3), or name blocks under [blocks]",
+        )
+
+    def _refuse(self, path: tuple[str, ...], message: str) -> NoReturn:
+        raise SetupFault(f"{self._origin(path)}: {message}")
+
+    def _origin(self, path: tuple[str, ...]) -> str:
+        line = self._line(path)
+        return f"{self._path}" if line is None else f"{self._path}, line {line}"
+
+    def _line(self, path: tuple[str, ...]) -> int | None:
+        """The line in which a key is set. The parser does not tell; this knows how people write such files."""
+        table: tuple[str, ...] = ()
+        nearest = None
+        for number, line in enumerate(self._text.splitlines(), 1):
+            if header := _HEADER.match(line):
+                here = table = _parts(header[1])
+            elif assignment := _ASSIGNMENT.match(line):
+                here = (*table, *_parts(assignment[1]))
+            else:
+                continue
+            if here == path:
+                return number
+            if here == path[: len(here)]:
+                nearest = number
+        return nearest
+
+
+def _parts(dotted: str) -> tuple[str, ...]:
+    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
+
+
+def _normal(key: str) -> str:
+    return key.replace("-", "_").lower()

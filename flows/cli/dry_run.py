@@ -1,0 +1,101 @@
+"""`--dry-run`: what a command would do, send and write, and what it would cost. Nothing is sent or written."""
+
+from collections.abc import Iterable
+
+from pydantic import BaseModel, Field
+from rich.console import Console
+
+from flows.cli.output import Page, complain, show
+from flows.cli.prefect_setup import prepare_for_blocks
+from flows.cli.progress import Display
+from flows.run.progress import Progress
+from tasks.faults import ExitStatus, SetupFault
+from tasks.options import Credentials, RunSettings
+from tasks.outputs.results import Results
+from tasks.store.settings import DestinationOptions
+
+_SHOWN = 10
+
+
+class DryRunReport(BaseModel):
+    """What a command would read and write."""
+
+    dry_run: bool = True
+    place: str
+    results: int = Field(description="results that it would read")
+    writes: list[str] = Field(description="what it would write; a folder stands for the files in it")
+
+    def show(self, page: Page) -> None:
+        """Print for a person."""
+        page.say(f"{self.results:,} results at {self.place} would be read")
+        for file in self.writes[:_SHOWN]:
+            page.say(f"would write {file}")
+        if len(self.writes) > _SHOWN:
+            page.say(f"… and {len(self.writes) - _SHOWN:,} more")
+        page.say("dry run: nothing was written")
+
+
+def show_dry_run(place: str, results: Iterable[Results], writes: Iterable[str], *, json: bool) -> ExitStatus:
+    """Count the results that a command would read, and name what it would write.
+
+    Raises:
+        SetupFault: there is no result.
+    """
+    count = sum(1 for found in results for _ in found.files())
+    if not count:
+        raise SetupFault(f"there is no result at {place}")
+    show(DryRunReport(place=place, results=count, writes=list(writes)), json=json)
+    return ExitStatus.DONE
+
+
+def plan_instead(
+    settings: RunSettings, *, json: bool, quiet: bool, limit: int | None = None, allow_empty: bool = False
+) -> ExitStatus:
+    """What a run would send and cost, in place of the run.
+
+    Args:
+        settings: of the run.
+        json: whether to print it for a program.
+        quiet: whether to show no progress.
+        limit: the most documents that the run would send.
+        allow_empty: whether it is no mistake when there is no document.
+
+    Raises:
+        Fault: what would end the run before it sends anything.
+    """
+    prepare_for_blocks(settings.credentials)
+    from flows.cli.plan import make_plan
+
+    with Display(Console(stderr=True), quiet=quiet) as display:
+        report = make_plan(settings, settings.options.price, None, lambda doing: display.show(Progress(doing)))
+    show(report, json=json)
+    if report.nothing:
+        complain(report.nothing)
+        return ExitStatus.SOME_FAILED if allow_empty else ExitStatus.SETUP
+    options, pages = settings.options, report.pages + report.pages_estimated
+    if limit is not None and report.new > limit:
+        complain(f"--limit ends the run after {limit:,} of these documents")
+    if options.run_pages is not None and pages > options.run_pages:
+        complain(f"--max-pages ends the run after {options.run_pages:,} of these pages")
+    if options.max_cost is not None and report.price > options.max_cost:
+        complain(f"--max-cost ends the run at ${options.max_cost:g}")
+    complain("dry run: nothing was sent or written")
+    return ExitStatus.DONE
+
+
+def status_instead(destination: str, credentials: Credentials, bucket: DestinationOptions, *, json: bool) -> ExitStatus:
+    """What a pass over the open jobs would look at, in place of the pass.
+
+    Raises:
+        Fault: the ledger cannot be read.
+    """
+    prepare_for_blocks(credentials)
+    from flows.cli.status import read_status
+
+    found = read_status(destination, credentials=credentials, bucket=bucket)
+    show(found, json=json)
+    complain(
+        f"dry run: a pass would look at {found.open:,} open jobs, publish those that are finished and send missing "
+        "pages again; nothing was asked of the API, sent or written"
+    )
+    return ExitStatus.DONE

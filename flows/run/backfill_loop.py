@@ -1,0 +1,197 @@
+"""The loop of a backfill: when documents are listed, when the open jobs are looked at, and when it is over."""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Literal
+
+from flows.run.dispatch import Stage
+from flows.run.steering import Steering
+from tasks.context import RunContext
+from tasks.faults import Passes
+from tasks.job.record import Document
+from tasks.tally import Tally
+
+if TYPE_CHECKING:
+    from flows.run.pumps import Pumps
+
+log = logging.getLogger(__name__)
+
+_TROUBLE_SECONDS = 30.0
+_TROUBLES = 20
+_LISTINGS = 3
+
+_NONE: tuple[Stage, ...] = ()
+_SUBMIT: tuple[Stage, ...] = ("submit",)
+
+Documents = Callable[[], Iterator[Document | None]]
+
+
+class _Troubles:
+    """Faults of the moment, one after another: the work goes on after a pause, unless there is no end of them."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self.until = 0.0
+
+    def met(self, fault: Passes, now: float) -> None:
+        """Note one.
+
+        Raises:
+            Passes: it was one too many.
+        """
+        self._in_a_row += 1
+        if self._in_a_row == _TROUBLES:
+            raise fault
+        self.until = now + _TROUBLE_SECONDS
+        log.warning("%s; going on in %g s", fault, _TROUBLE_SECONDS)
+
+    def over(self) -> None:
+        """Note that it worked."""
+        self._in_a_row = 0
+
+
+class BackfillLoop:
+    """Submits, polls and collects until every document is done or failed, or nothing more can be done.
+
+    The loop ends when the listing is used up and nothing is open, as a last look at the ledger confirms. On the way
+
+    - the account may be refused: what is finished at the API is still collected, once (`closing`);
+    - the backfill may be paused: what waits is given back, and listed again once it goes on (`held`);
+    - the run may have taken as many documents as it was to (`limited`).
+
+    Args:
+        pumps: moves the documents.
+        context: the tools.
+        tally: what the run has done so far.
+        steering: the backfill that the run serves.
+        documents: lists the new documents; gives None in between, where nothing is new for a while.
+        open_jobs: how many jobs are open at the beginning.
+        limit: most documents to send.
+    """
+
+    def __init__(
+        self,
+        pumps: "Pumps",
+        context: RunContext,
+        tally: Tally,
+        steering: Steering,
+        documents: Documents,
+        open_jobs: int,
+        limit: int | None = None,
+    ) -> None:
+        self._pumps, self._tally, self._steering = pumps, tally, steering
+        self._clock = context.clock
+        self._documents, self._open_before, self._limit = documents, open_jobs, limit
+        self._listing: Iterator[Document | None] | None = documents()
+        self._listings = 1
+        self._taken = 0
+        self._held = self._limited = False
+        self._listing_troubles, self._looking_troubles = _Troubles(), _Troubles()
+        self._looked_at: float | None = None
+        self._closing_at: float | None = None
+
+    def run(self) -> None:
+        """Work until it is over.
+
+        Raises:
+            Fault: the run ends.
+        """
+        while True:
+            now = self._clock.monotonic()
+            self._heed_refusal(now)
+            self._heed_pause()
+            self._list(now)
+            self._heed_limit()
+            self._look(now)
+            self._pumps.fill()
+            next_ = self._next(now)
+            if next_ == "over":
+                return
+            if next_ == "turn":
+                self._pumps.turn(_SUBMIT if self._listing is None else _NONE)
+
+    def _heed_refusal(self, now: float) -> None:
+        if self._tally.refused and self._closing_at is None:
+            self._closing_at = now
+            self._pumps.look_by(now)
+
+    def _heed_pause(self) -> None:
+        if self._held and self._pumps.sending:  # what was given back is listed again
+            self._listing, self._held = self._documents(), False
+        if not self._pumps.sending:
+            self._listing, self._held = None, self._tally.sending
+            self._taken -= self._pumps.drop_documents()
+
+    def _list(self, now: float) -> None:
+        """Take documents from the listing, as many as the window and the limit let through."""
+        if self._listing is None or now < self._listing_troubles.until:
+            return
+        open_now = self._open_before if self._looked_at is None else self._pumps.open_jobs
+        try:
+            room = self._steering.window - open_now - self._pumps.submitting
+            if self._limit is not None:
+                room = min(room, self._limit - self._taken)
+            added, more = self._pumps.take_listed(self._listing, room)
+        except Passes as fault:
+            self._listing_troubles.met(fault, now)
+            self._listing = self._documents()  # one that failed cannot be gone on with
+            return
+        self._listing_troubles.over()
+        self._taken += added
+        self._limited = more and self._taken == self._limit
+        if self._limited or not more:
+            self._listing = None
+
+    def _heed_limit(self) -> None:
+        if self._limited and not self._pumps.submitting:
+            self._tally.stop_sending(f"{self._limit} documents were taken, which is the limit of this run")
+
+    def _look(self, now: float) -> None:
+        """Look at all open jobs when that is due, and take in those that are due themselves."""
+        if self._closing:
+            return
+        if now >= max(self._pumps.look_at, self._looking_troubles.until):
+            try:
+                self._pumps.look()
+                self._looked_at = now
+                self._looking_troubles.over()
+            except Passes as fault:
+                self._looking_troubles.met(fault, now)
+        self._pumps.take_due()
+
+    @property
+    def _closing(self) -> bool:
+        """Whether the account is refused, and the one look after that has been made."""
+        return self._closing_at is not None and self._looked_at is not None and self._looked_at >= self._closing_at
+
+    def _next(self, now: float) -> Literal["over", "turn", "list anew"]:
+        if not self._pumps.idle:
+            return "turn"
+        if self._closing_at is not None:
+            return "over" if self._closing else "turn"
+        if self._pumps.open_jobs:
+            return "turn"
+        if not self._pumps.looked_anew:
+            self._pumps.look_soon()
+            return "turn"
+        if self._held or self._tally.stopped:
+            return "over"
+        return "turn" if self._listing is not None else self._after_the_last(now)
+
+    def _after_the_last(self, now: float) -> Literal["over", "turn", "list anew"]:
+        """Everything listed is dealt with: see what is left, and list again what was left for later."""
+        try:
+            settled = self._pumps.settle_vanished()
+        except Passes as fault:
+            self._looking_troubles.met(fault, now)
+            settled = False
+        if not settled:
+            self._pumps.look_soon(anew=True)
+            return "turn"
+        left = self._tally.known.unclaimed()
+        if not left or self._listings == _LISTINGS:
+            return "over"
+        # Documents that changed under us, or that something passing kept from being sent.
+        log.info("listing the source again: %d documents were left for later", left)
+        self._listing, self._listings = self._documents(), self._listings + 1
+        return "list anew"

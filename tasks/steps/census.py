@@ -1,0 +1,98 @@
+"""All documents of a backfill by partition and state, in a temporary file, so that memory does not grow with them."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+DocumentState = Literal["done", "failed", "open", "aside", "new"]
+
+_AT_ONCE = 500
+
+
+class Census:
+    """Documents as a listing of source and ledger found them, brought up to date by what is learned since.
+
+    For one thread at a time.
+
+    Args:
+        folder: where its file lies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._database = sqlite3.connect(folder / "census.sqlite", check_same_thread=False)
+        self._database.execute("PRAGMA synchronous=OFF")
+        self._database.execute("PRAGMA journal_mode=OFF")
+        self._database.execute(
+            "CREATE TABLE documents (id TEXT PRIMARY KEY, partition TEXT, state TEXT, known INTEGER, listed INTEGER) "
+            "WITHOUT ROWID"
+        )
+        self._database.execute("CREATE INDEX unread ON documents (state, known)")
+        self._listing = 0
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def begin(self) -> None:
+        """A listing begins: what it does not find is gone when it ends."""
+        self._listing += 1
+
+    def put(self, job_id: str, partition: str, state: DocumentState, *, known: bool) -> None:
+        """Note a document that the listing found.
+
+        Args:
+            job_id: its job.
+            partition: where it belongs.
+            state: how it stands.
+            known: whether its record has been read already.
+        """
+        self._database.execute(
+            "INSERT OR REPLACE INTO documents (id, partition, state, known, listed) VALUES (?, ?, ?, ?, ?)",
+            (job_id, partition, state, known, self._listing),
+        )
+
+    def end(self) -> None:
+        """The listing is complete."""
+        self._database.execute("DELETE FROM documents WHERE listed < ?", (self._listing,))
+        self._database.commit()
+
+    def change(self, job_id: str, state: DocumentState, *, known: bool = False) -> bool:
+        """Note that a document stands otherwise. Returns whether it is one of the backfill's."""
+        changed = self._database.execute(
+            "UPDATE documents SET state = ?, known = ? WHERE id = ?", (state, known, job_id)
+        )
+        return changed.rowcount > 0
+
+    def note_known(self, job_ids: Iterable[str]) -> None:
+        """Note that the records of these were read."""
+        self._database.executemany("UPDATE documents SET known = 1 WHERE id = ?", ((job_id,) for job_id in job_ids))
+
+    def unknown(self, state: DocumentState, most: int) -> list[tuple[str, str]]:
+        """Documents in a state whose records were not read yet: job and partition."""
+        rows = self._database.execute(
+            "SELECT id, partition FROM documents WHERE state = ? AND NOT known LIMIT ?", (state, most)
+        )
+        return rows.fetchall()
+
+    def ids(self, state: DocumentState) -> Iterator[str]:
+        """The jobs of the documents in a state."""
+        rows = self._database.execute("SELECT id FROM documents WHERE state = ?", (state,)).fetchall()
+        return (row[0] for row in rows)
+
+    def found(self, job_ids: Collection[str]) -> dict[str, tuple[str, DocumentState]]:
+        """Partition and state of those of some jobs that are the backfill's."""
+        ids, found = list(job_ids), {}
+        for start in range(0, len(ids), _AT_ONCE):
+            some = ids[start : start + _AT_ONCE]
+            rows = self._database.execute(
+                f"SELECT id, partition, state FROM documents WHERE id IN ({','.join('?' * len(some))})", some
+            )
+            found.update({job_id: (partition, state) for job_id, partition, state in rows})
+        return found
+
+    def counted(self) -> Counter[tuple[str, str]]:
+        """How many documents there are, by partition and state."""
+        rows = self._database.execute("SELECT partition, state, count(*) FROM documents GROUP BY 1, 2")
+        return Counter({(partition, state): number for partition, state, number in rows})
