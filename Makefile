@@ -6,14 +6,20 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
 # Pages with generated parts.
-COGGED := docs/commands.md
+COGGED := README.md docs/commands.md docs/json.md
 # Side by side on two processes, file by file, what takes longest first; see tests/conftest.py.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 CONTAINERS ?= tests/containers
+# For `sbom`: docker or podman, and the image.
+ENGINE ?= docker
+IMAGE ?= bulk-ocr:0.1.0
+# What an image may be built with; see EXTRAS in the Dockerfile.
+EXTRAS := aws outputs catalogue otel docker dask ray local
+HASHES := deployments/docker/hashes.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test test-ceph test-machines test-containers mutants check clean docs docs-check
+.PHONY: help demo quick test test-ceph test-machines test-containers test-wheel mutants check clean docs docs-check hashes sbom audit
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +43,10 @@ test-machines: $(VENV)/test  ## several workers on PostgreSQL, Redis and two API
 test-containers: $(VENV)/test  ## images, compose, Docker pool, pod and ECS task on podman; skipped where there is none
 	$(PYTEST) --containers --timeout 3600 $(CONTAINERS) $(ARGS)  # the first test builds images
 
+PYTHONS ?= $(PYTHON)
+test-wheel:  ## the wheel, built and used in empty environments: make test-wheel PYTHONS="python3.11 python3.13"
+	tests/wheel.sh $(PYTHONS)
+
 mutants: $(VENV)/test  ## faults put into the core, to see whether a test fails; see tests/README.md
 	$(BIN)/python -m tests.mutants $(ARGS)
 
@@ -45,6 +55,19 @@ docs: $(VENV)/test  ## bring the help texts in the documentation up to date
 
 docs-check: $(VENV)/test  ## whether they are
 	$(BIN)/cog --check -I . $(COGGED)
+
+hashes: $(VENV)/audit  ## the pins with hashes that images are built of; after every change of constraints.txt
+	printf '%s\n' pip hatchling prefect-redis | $(BIN)/uv pip compile --quiet pyproject.toml - $(EXTRAS:%=--extra %) \
+		--constraint constraints.txt --python-version 3.11 --universal --only-binary :all: --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file $(HASHES)
+
+sbom: $(VENV)/audit  ## sbom.json, the bill of materials of an image (CycloneDX): make sbom IMAGE=bulk-ocr:0.1.0 ENGINE=podman
+	$(ENGINE) run --rm --interactive --network none --read-only $(IMAGE) python - < deployments/docker/installed.py > sbom.txt
+	$(BIN)/cyclonedx-py requirements sbom.txt --pyproject pyproject.toml --output-reproducible --output-file sbom.json
+	rm sbom.txt
+
+audit: $(VENV)/audit  ## known vulnerabilities of the pins; asks a database on the Internet, package by package
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement $(HASHES) $(ARGS)
 
 check: $(VENV)/test docs-check  ## linters, formatting, import direction, types, help texts
 	$(BIN)/ruff check .
@@ -65,6 +88,10 @@ $(VENV)/local: $(VENV)/made pyproject.toml
 $(VENV)/test: $(VENV)/made pyproject.toml
 	$(INSTALL) --editable '.[test]'
 	touch $@ $(VENV)/local
+
+$(VENV)/audit: $(VENV)/made pyproject.toml
+	$(INSTALL) --editable '.[audit]'
+	touch $@
 
 clean:  ## remove the environment and the local stack's data
 	rm -rf $(VENV) .local-stack

@@ -9,8 +9,9 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_URL
 
-from deployments.alerts.apply import AlertsError, apply, find_block
+from deployments.alerts.apply import AlertsError, apply, find_block, find_webhook
 from deployments.alerts.automations import Thresholds, automations
+from deployments.alerts.automations import callback as backfill_callback
 
 app = App(name="python -m deployments.alerts", version_flags=[])
 
@@ -21,6 +22,7 @@ DEFAULTS = Thresholds()
 def main(
     *,
     block: str | None = None,
+    callback: str | None = None,
     thresholds: Annotated[Thresholds, Parameter(name="*", negative_iterable="")] = DEFAULTS,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -28,6 +30,7 @@ def main(
 
     Args:
         block: the notification block that sends the alerts: its name, or TYPE/NAME.
+        callback: a block "Webhook", which is called with its figures each time a backfill is finished.
         dry_run: change nothing, and say what would be done.
     """
     if not PREFECT_API_URL.value():
@@ -36,7 +39,10 @@ def main(
     try:
         with get_client(sync_client=True) as client:
             notification = find_block(client, block)
-            done = apply(client, automations(thresholds, notification), dry_run=dry_run)
+            wanted = automations(thresholds, notification)
+            if callback is not None:
+                wanted.append(backfill_callback(find_webhook(client, callback)))
+            done = apply(client, wanted, dry_run=dry_run)
     except AlertsError as error:
         print(error, file=sys.stderr)
         return 2

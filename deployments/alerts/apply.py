@@ -11,6 +11,7 @@ from prefect.events.schemas.automations import Automation
 Did = Literal["created", "updated", "as it was"]
 
 _PAGE = 200
+_WEBHOOK = "webhook/"
 _NOT_ITS_CONTENT = {"id", "enabled", "owner_resource"}
 
 
@@ -71,7 +72,7 @@ def find_block(client: SyncPrefectClient, name: str | None) -> UUID:
     Raises:
         AlertsError: no name, no such block, or several; with those that there are.
     """
-    blocks = dict(_notification_blocks(client))
+    blocks = {full: id for full, id, notifies in _blocks(client) if notifies}
     known = ", ".join(sorted(blocks)) or "none yet"
     remedy = f"Notification blocks on this server: {known}. How to make one: docs/alerts.md"
     if name is None:
@@ -83,12 +84,29 @@ def find_block(client: SyncPrefectClient, name: str | None) -> UUID:
     return found[0]
 
 
-def _notification_blocks(client: SyncPrefectClient) -> Iterator[tuple[str, UUID]]:
-    """Their names as TYPE/NAME, and their ids."""
+def find_webhook(client: SyncPrefectClient, name: str) -> UUID:
+    """The id of a block "Webhook", which is no notification block.
+
+    Raises:
+        AlertsError: there is no such block; with those that there are.
+    """
+    blocks = {full: id for full, id, _ in _blocks(client) if full.startswith(_WEBHOOK)}
+    found = blocks.get(_WEBHOOK + name.removeprefix(_WEBHOOK))
+    if found is None:
+        known = ", ".join(sorted(blocks)) or "none yet"
+        raise AlertsError(
+            f"There is no block 'Webhook' named {name!r}. Webhook blocks on this server: {known}. How to make one: "
+            "docs/alerts.md"
+        )
+    return found
+
+
+def _blocks(client: SyncPrefectClient) -> Iterator[tuple[str, UUID, bool]]:
+    """All blocks: name as TYPE/NAME, id, and whether it can notify."""
     offset = 0
     while documents := client.read_block_documents(limit=_PAGE, offset=offset, include_secrets=False):
         for document in documents:
-            if document.block_schema is not None and "notify" in document.block_schema.capabilities:
-                kind = document.block_type.slug if document.block_type else document.block_type_name
-                yield f"{kind}/{document.name}", document.id
+            kind = document.block_type.slug if document.block_type else document.block_type_name
+            notifies = document.block_schema is not None and "notify" in document.block_schema.capabilities
+            yield f"{kind}/{document.name}", document.id, notifies
         offset += len(documents)

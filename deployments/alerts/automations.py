@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from uuid import UUID
 
-from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture, SendNotification
+from prefect.automations import AutomationCore, CallWebhook, ChangeFlowRunState, EventTrigger, Posture, SendNotification
 from prefect.client.schemas.objects import StateType
 from prefect.events.schemas.events import ResourceSpecification
 from pydantic import BaseModel, ConfigDict, Field
@@ -101,6 +101,28 @@ def automations(thresholds: Thresholds, notification: UUID) -> list[AutomationCo
         ),
         _nothing_ended(thresholds, notification),
     ]
+
+
+def callback(webhook: UUID) -> AutomationCore:
+    """The automation that calls a webhook each time a backfill is finished.
+
+    Args:
+        webhook: the id of the block "Webhook" that has its address.
+    """
+    return _automation(
+        "backfill finished",
+        "A backfill is finished: a webhook is called with its figures.",
+        EventTrigger(
+            expect={f"{events.BACKFILL}.finished"},
+            match=ResourceSpecification({"prefect.resource.id": f"{events.BACKFILL}.*"}),
+            for_each=_PER_DESTINATION,  # a backfill is a resource of its own
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        # As a whole, so that no name or reason can break the JSON.
+        [CallWebhook(block_document_id=webhook, payload="{{ event.payload|tojson }}")],
+    )
 
 
 def _run_failed(thresholds: Thresholds, notification: UUID) -> AutomationCore:
@@ -235,7 +257,10 @@ def _reported(
 
 
 def _automation(
-    name: str, description: str, trigger: EventTrigger, actions: Iterable[SendNotification | ChangeFlowRunState]
+    name: str,
+    description: str,
+    trigger: EventTrigger,
+    actions: Iterable[SendNotification | ChangeFlowRunState | CallWebhook],
 ) -> AutomationCore:
     return AutomationCore(
         name=f"bulk-ocr: {name}", description=description, tags=["bulk-ocr"], trigger=trigger, actions=list(actions)

@@ -109,7 +109,7 @@ def _upload(s3: "S3Client") -> dict[str, str]:
             s3.upload_file(str(sample.path), BUCKET, key)
             phrases[key] = sample.phrase
     pages = sum(sample.pages for sample in samples)
-    console.print(f"Put {len(samples)} scans of {pages} pages into [bold]{SOURCE}[/].")
+    console.print(f"Put {len(samples)} documents of {pages} pages into [bold]{SOURCE}[/].")
     return phrases
 
 

@@ -1,13 +1,16 @@
-"""Sample documents that look like scans, made on the spot: the same seed gives the very same bytes.
+"""Sample documents, most of them like scans, made on the spot: the same seed gives the very same bytes.
 
 That matters because the ETag of an object in S3 decides whether a document is new. Hence no dates and no
 random identifiers in the files, and a generator of its own for every document.
 """
 
 import io
+import re
 import textwrap
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ _MARGIN = 110
 _BODY = 27
 _WRAP = 60
 _JPEG_QUALITY = 70
+_WRITTEN = datetime(2024, 4, 3, 9)
 
 Line = tuple[int, str]
 """A size in pixels and the text to set in it."""
@@ -55,9 +59,11 @@ def make_samples(folder: Path, seed: int = SEED) -> list[Sample]:
     """
     makers: dict[str, tuple[str, Callable[[np.random.Generator], tuple[bytes, int]]]] = {
         "fax.tif": ("Order confirmation", _fax),
+        "expenses.xlsx": ("Travel expenses", _expenses),
         "invoices/invoice.pdf": ("Harbour Street Stationery", _invoice),
         "invoices/receipt.png": ("Corner Bakery", _receipt),
         "letters/Letter to Zoë.pdf": ("Northgate Library", _letter),
+        "minutes/회의록.docx": ("회의록", _minutes),
         "photo-of-contract.jpg": ("Rental agreement", _contract),
         "reports/2024/report.pdf": ("Annual report on river quality", _report),
     }
@@ -272,6 +278,59 @@ def _contract(random: np.random.Generator) -> tuple[bytes, int]:
     out = io.BytesIO()
     shot.save(out, "JPEG", quality=_JPEG_QUALITY, dpi=(_DPI, _DPI))
     return out.getvalue(), 1
+
+
+_MINUTES = (
+    "회의록",
+    "항만 지도 수집품 인수에 관한 회의",
+    "참석자는 도서관장, 자료실 담당자, 보존 작업실 담당자이다.",
+    "옛 항구와 두 제분소, 폐선되기 전의 철도가 나오는 지도를 모두 인수하기로 하였다.",
+    "지도는 공개하기 전에 세척하고 펴서 촬영한다. 작업실은 일주일에 약 열 장을 처리할 수 있다.",
+)
+
+
+def _minutes(random: np.random.Generator) -> tuple[bytes, int]:
+    """A page of Korean text, as Word writes it."""
+    import docx
+
+    document = docx.Document()
+    document.add_heading(_MINUTES[0])
+    for paragraph in _MINUTES[1:]:
+        document.add_paragraph(paragraph)
+    document.add_paragraph(f"인수할 지도는 모두 {int(random.integers(100, 999))}장이다.")
+    document.core_properties.created = document.core_properties.modified = _WRITTEN
+    out = io.BytesIO()
+    document.save(out)
+    return _undated(out), 1
+
+
+def _expenses(random: np.random.Generator) -> tuple[bytes, int]:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    book.properties.created = book.properties.modified = _WRITTEN
+    sheet = book.active
+    sheet.title = "March"
+    sheet.append(["Travel expenses", "March 2024"])
+    amounts = [int(amount) for amount in random.integers(15, 240, 4)]
+    for purpose, amount in zip(("Train to Coldbrook", "Hotel, two nights", "Meals", "Taxi"), amounts, strict=True):
+        sheet.append([purpose, amount])
+    sheet.append(["Total", sum(amounts)])
+    out = io.BytesIO()
+    book.save(out)
+    return _undated(out), 1
+
+
+def _undated(office: io.BytesIO) -> bytes:
+    """The same office document without the time at which its parts were written."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(office) as given, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as written:
+        for name in given.namelist():
+            part = given.read(name)
+            if name == "docProps/core.xml":  # openpyxl dates it when it is saved
+                part = re.sub(rb"(<dcterms:modified[^>]*>)[^<]*", rb"\g<1>2024-04-03T09:00:00Z", part)
+            written.writestr(zipfile.ZipInfo(name), part, zipfile.ZIP_DEFLATED)
+    return out.getvalue()
 
 
 def _paragraph(text: str, wrap: int = _WRAP) -> list[Line]:

@@ -92,6 +92,8 @@ def _parameters(flow: str, settings: Layer, source: str, destination: str, shard
         parameters = {"source": source, **parameters}
         if selection := said.get("selection"):
             parameters["selection"] = selection
+        if settings.backfill_name is not None:
+            parameters["name"] = settings.backfill_name
     if credentials := said.get("credentials"):
         parameters["credentials"] = credentials
     options = settings.options_of(flow)

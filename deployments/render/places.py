@@ -8,6 +8,7 @@ from zoneinfo import available_timezones
 from prefect.client.schemas.schedules import CronSchedule
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from tasks.backfills.record import BackfillName
 from tasks.faults import SetupFault
 from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options
 from tasks.selection import EVERYTHING, Selection
@@ -81,6 +82,7 @@ class Layer(_Strict):
     work_pool: Text | None = None
     work_queue: Text | None = None
     shards: int | None = Field(None, ge=1, le=100, description="How many runs of each flow share the place's jobs")
+    backfill_name: BackfillName | None = Field(None, description="The backfill that submit, listen and backfill serve")
     job_variables: dict[str, Any] = Field(default_factory=dict)
     tags: tuple[Text, ...] = ()
     credentials: Credentials = ENVIRONMENT

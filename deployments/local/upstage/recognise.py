@@ -12,6 +12,7 @@ import numpy
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
+from deployments.local.upstage.layout import TextPages
 from deployments.local.upstage.pages import LineOfWords, Pages
 
 Point = tuple[int, int]
@@ -63,7 +64,9 @@ class OcrRecogniser:
         self._lock = threading.Lock()
 
     def page(self, pages: Pages, index: int) -> Page:
-        """Recognise one page."""
+        """Recognise one page. One of an office document is read as it was written: no font here draws every script."""
+        if isinstance(pages, TextPages):
+            return TextRecogniser().page(pages, index)
         width, height = pages.size(index)
         picture = pages.picture(index, self.LONGEST_SIDE)
         across, down = width / picture.width, height / picture.height
