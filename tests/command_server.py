@@ -7,6 +7,7 @@ whose environment holds other settings of Prefect's than the server's is therefo
 """
 
 import contextlib
+import faulthandler
 import gc
 import json
 import os
@@ -23,12 +24,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, NoReturn, Self
 
+import psutil
+
 # What a flow run imports of Prefect beside what the flows do.
 _BY_PREFECT = (
     "anyio._backends._asyncio", "fastapi", "prefect.client.orchestration", "prefect.flow_engine", "prefect.task_engine",
     "prefect.telemetry.run_telemetry", "prefect.utilities.visualization",
 )  # fmt: skip
 _MESSAGE = 1 << 20
+_DUMP_SECONDS = 20.0
 
 
 class Process:
@@ -87,14 +91,28 @@ class Process:
         """Wait for its end; one that does not end is killed.
 
         Raises:
-            subprocess.TimeoutExpired: it did not end in so many seconds.
+            AssertionError: it did not end in so many seconds; with all it has printed, and the stacks of its threads
+                and of the processes it has started.
         """
         try:
             out, err = self.communicate(timeout)
+        except subprocess.TimeoutExpired:
+            self._abort()
+            out, err = self.communicate()
+            raise AssertionError(f"{self.args} did not end in {timeout:g} s\n{out}\n{err}") from None
         except BaseException:
             self.kill()
             raise
         return subprocess.CompletedProcess(self.args, self.wait(), out, err)
+
+    def _abort(self) -> None:
+        """End it and its descendants. Each prints the stacks of its threads (`faulthandler`)."""
+        family = [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
+        for process in reversed(family):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGABRT)
+                if process.pid != self.pid:
+                    psutil.wait_procs([process], timeout=_DUMP_SECONDS)
 
     def send_signal(self, number: int) -> None:
         """Send a signal, unless it has ended."""
@@ -142,6 +160,7 @@ class CommandServer:
     def start(self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path | None = None) -> Process:
         """Start `bulk-ocr …` in a folder, and return."""
         streams = [_stream(), _stream()]
+        environment = {**environment, "PYTHONFAULTHANDLER": "1"}
         if _settings(environment) != _settings(self._environment) or {"--verbose", "-v"} & set(arguments):
             return _afresh(arguments, environment, folder, streams)
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -204,6 +223,7 @@ def _serve(control: socket.socket) -> list[str]:
         for file, stream in zip(files[1:], (1, 2), strict=True):
             os.dup2(file, stream)
             os.close(file)
+        faulthandler.enable()
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])

@@ -12,6 +12,7 @@ import boto3
 from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY
 from flows.listen import _listen
 from flows.run.run import Run
+from flows.run.steering import Steering
 from tasks.context import RunContext
 from tasks.report import RunReport
 from tasks.steps.inbox import Inbox
@@ -100,6 +101,7 @@ class InOneProcess:
 
     def __init__(self, context: RunContext, folder: Path) -> None:
         self.context = context
+        self.steering = Steering(context)
         settings = context.settings
         report = RunReport(flow="listen", source=settings.source, destination=settings.destination)
         self.tally = Tally(KnownJobs(folder), report, context.clock)

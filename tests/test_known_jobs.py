@@ -41,7 +41,7 @@ def _ledger_of(ledger: Ledger) -> tuple[str, str, str]:
 def test_the_ledgers_states_are_known(known: KnownJobs, ledger: Ledger) -> None:
     opened, done, failed = _ledger_of(ledger)
     assert known.load(ledger) == 1
-    assert [known.state(each) for each in (opened, done, failed, "new")] == ["open", "done", "failed", None]
+    assert [known.state(job_id) for job_id in (opened, done, failed, "new")] == ["open", "done", "failed", None]
 
 
 def test_a_job_that_is_closed_while_the_ledger_is_listed_is_not_taken_for_new(known: KnownJobs, ledger: Ledger) -> None:

@@ -73,9 +73,9 @@ def test_a_refused_account_ends_it_and_what_was_under_way_still_counts(context: 
 
 
 def test_refused_credentials_end_it_and_nothing_else_is_sent(context: RunContext) -> None:
-    steps = Steps({"1": raising(CredentialsRefused("they ran out"))})
+    steps = Steps({"1": raising(CredentialsRefused("they expired"))})
     _ = context.client
-    assert work_through(context, ITEMS, steps, lambda _: True).ended == "they ran out"
+    assert work_through(context, ITEMS, steps, lambda _: True).ended == "they expired"
     assert len(steps.begun) <= 3
     assert context.client.stopped
 

@@ -52,8 +52,8 @@ def test_outcomes_add_up() -> None:
     run.add(Outcome("failed", "2", "b", message="broken", pages_sent=3, requests=1))
     run.add(Outcome("later", "3", "c", message="503"))
     assert (run.pages, run.pages_sent, run.requests, run.possible_duplicates) == (10, 13, 3, 1)
-    assert [(each.document, each.reason) for each in run.failures] == [("b", "broken")]
-    assert [(each.document, each.result, each.pages, each.words) for each in run.published] == [
+    assert [(failure.document, failure.reason) for failure in run.failures] == [("b", "broken")]
+    assert [(result.document, result.result, result.pages, result.words) for result in run.published] == [
         ("a", "s3://out/a", 10, 70)
     ]
 

@@ -247,7 +247,7 @@ def test_a_selection_survives_the_way_to_a_task_and_back() -> None:
 @pytest.mark.parametrize(
     ("pattern", "doubt"),
     [
-        ("scans/", "'scans/' ends with a slash, as no document does: scans/** is what lies in there"),
+        ("scans/", "'scans/' ends with a slash, which no document does: scans/** selects its contents"),
         ("[a-z.pdf", "has a [ that no ] closes"),
         ("a/[b/c]", "has a [ that no ] closes"),
         ("[]", "has a [ that no ] closes"),
@@ -266,6 +266,6 @@ def test_a_selection_survives_the_way_to_a_task_and_back() -> None:
 )
 def test_a_pattern_that_was_meant_otherwise_is_doubted(pattern: str, doubt: str | None) -> None:
     for selection in (Selection(include=(pattern,)), Selection(exclude=(pattern,))):
-        told = selection.doubts()
-        assert len(told) == (doubt is not None)
-        assert doubt is None or doubt in told[0]
+        doubts = selection.doubts()
+        assert len(doubts) == (doubt is not None)
+        assert doubt is None or doubt in doubts[0]

@@ -36,16 +36,16 @@ def test_the_report_adds_up_what_the_task_runs_gave(tally: Tally, clock: FakeClo
 
 
 def test_what_the_account_refuses_and_the_budget_end_the_sending_for_the_first_reason(tally: Tally) -> None:
-    full = Outcome("later", "1", "s3://in/a.pdf", message="its 9 pages are more than is left", budget_used_up=True)
+    full = Outcome("later", "1", "s3://in/a.pdf", message="its 9 pages exceed what is left", budget_used_up=True)
     tally.add(StepResult([full]))
     assert (tally.sending, tally.refused) == (False, None)
-    assert tally.stopped == "s3://in/a.pdf: its 9 pages are more than is left"
+    assert tally.stopped == "s3://in/a.pdf: its 9 pages exceed what is left"
     assert tally.known.is_left("1"), "this run has no room for it"
     tally.add(StepResult(refused="no credit (403)", without_jobs="403"))
     tally.add(StepResult(refused="the same again"))
     report = tally.report()
     assert (tally.sending, report.refused, report.exit_status) == (False, "no credit (403)", 3)
-    assert report.note == "the account takes no OCR jobs, so requests were synchronous (403)"
+    assert report.note == "the account has no async access, so requests were synchronous (403)"
 
 
 def test_jobs_of_a_task_run_that_died_are_left_to_a_later_run(tally: Tally) -> None:

@@ -53,7 +53,7 @@ def test_sums_rates_and_time_left() -> None:
     assert found.pages_per_minute == pytest.approx(16 / 2)
     assert found.seconds_left == pytest.approx((40 - 16) / 8 * 60)
     assert (found.seconds_p50, found.seconds_p90) == (10.0, 11.0)
-    assert [(each.name, each.finished, each.spent) for each in found.partitions] == [
+    assert [(partition.name, partition.finished, partition.spent) for partition in found.partitions] == [
         ("2021-01", 3, 14), ("2021-02", 3, 12),
     ]  # fmt: skip
     assert found.per_minute == [(NOW - timedelta(minutes=2), 8), (NOW - timedelta(minutes=1), 0), (NOW, 8)]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tasks.backfills.record import Ceilings, Server, difference, new_backfill, own_name
+from tasks.backfills.record import Ceilings, Server, difference, new_backfill, own_name, taken_over
 from tasks.faults import SetupFault
 from tasks.options import Options, RunSettings
 from tasks.selection import Selection
@@ -41,6 +41,22 @@ def test_a_run_serves_what_means_the_same_documents() -> None:
     assert "its source is" in str(difference(backfill, settings("s3://bucket/other")))
     assert "its model is ocr" in str(difference(backfill, settings(options=Options(model="ocr-250904"))))
     assert "its selection is" in str(difference(backfill, settings(selection=Selection(include=("*.tif",)))))
+
+
+def test_a_run_that_is_given_a_name_alone_takes_over_what_was_planned() -> None:
+    planned = settings(
+        selection=Selection(include=("*.pdf",), by="year"), options=Options(model="ocr-250904", price_per_page=0.01)
+    )
+    backfill = new_backfill(planned, "a", NOW)
+    given = settings(selection=Selection(partition=("2021",)), options=Options(workers=3), backfill="a")
+    taken = taken_over(backfill, given)
+    assert taken.selection == Selection(include=("*.pdf",), by="year", partition=("2021",))
+    assert (taken.options.model, taken.options.price, taken.options.workers) == ("ocr-250904", 0.01, 3)
+    assert difference(backfill, taken) is None
+    assert taken_over(backfill, taken) == taken
+    particular = settings(selection=Selection(include=("*.tif",)), options=Options(model="ocr", price_per_page=0.02))
+    assert taken_over(backfill, particular).selection == particular.selection
+    assert "its model is" in str(difference(backfill, taken_over(backfill, particular)))
 
 
 def test_states_say_why_and_what_to_do() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +84,15 @@ def test_an_image_that_is_missing_is_named(pool: Pool) -> None:
     state = pool.end(pool.start(image=image))
     assert state["type"] == "CRASHED"
     assert image in state["message"]
+
+
+def test_a_worker_without_an_engine_says_so(services: Site, tmp_path: Path) -> None:
+    template = json.loads(TEMPLATE.read_text())
+    pool = deployed(services, tmp_path, "no-engine", "docker", template, {"DOCKER_HOST": "unix:///nowhere.sock"})
+    with pool.ground.worker("no-engine"):
+        state = pool.end(pool.start())
+        assert state["type"] == "CRASHED"
+        assert "Could not connect to Docker" in state["message"] + pool.ground.log()
 
 
 def _container(pool: Pool, run: str) -> str:

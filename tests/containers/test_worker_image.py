@@ -6,13 +6,14 @@ Against stand-ins on loopback, with this machine's network, so that no other ima
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from deployments.local.stack import LocalStack
 from tests import sample_documents as documents
-from tests.containers.engine import BOUNDS, Engine, EngineMissing, require_version
+from tests.containers.engine import BOUNDS, Engine, EngineMissing, require_engine, require_version
 from tests.containers.images import OWN
 from tests.flows.conftest import FAST, Place
 from tests.stand_in import StandInControl
@@ -48,6 +49,17 @@ def test_without_a_place_to_write_it_says_so(engine: Engine, stack: LocalStack) 
     assert "Traceback" not in ran.stderr
 
 
+def test_a_volume_that_it_may_not_write_is_named(engine: Engine, stack: LocalStack, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)  # root's, as an engine makes a folder that is mounted and not there
+    bounds = [*BOUNDS, "--network=host", f"--volume={tmp_path}:/data/scratch", "--env=TMPDIR=/data/scratch"]
+    command = ("bulk-ocr", "file", "/opt/bulk-ocr/prefect.yaml")
+    bounds += ["--read-only-tmpfs=false", *variables(stack)]
+    ran = engine.tried("run", "--rm", *bounds, OWN["worker"], *command)
+    assert ran.returncode == 2, ran.stderr
+    assert "no folder for temporary files can be written" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
 def test_sigterm_ends_uploads_in_order_and_the_next_run_finishes(
     engine: Engine, stack: LocalStack, api: StandInControl, place: Place
 ) -> None:
@@ -57,7 +69,7 @@ def test_sigterm_ends_uploads_in_order_and_the_next_run_finishes(
     before = api.requests()
     command = ("bulk-ocr", "run", place.source, place.destination, "--workers", "2", *FAST)
     with worker(engine, stack, "bulk-ocr-sigterm", *command) as container:
-        until(lambda: place.records("open"), "a claim")
+        until(lambda: claimed(engine, container, place), "a claim")
         engine.podman("stop", "--time", "60", container)
         ended = engine.inspect(container)["State"]["ExitCode"]
         said = engine.tried("logs", container)
@@ -73,11 +85,23 @@ def test_sigterm_ends_uploads_in_order_and_the_next_run_finishes(
     assert api.requests() - before == 6
 
 
+def test_an_engine_that_is_missing_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(EngineMissing, match=r"not on this machine: podman, runc, .*apt-get install podman runc"):
+        require_engine()
+
+
 def test_an_engine_that_is_too_old_is_named() -> None:
     with pytest.raises(EngineMissing, match=r"podman 3\.4\.2 is too old"):
         require_version("podman version 3.4.2")
     require_version("podman version 4.3.1")
     require_version("podman version 5.0.0-rc1")
+
+
+def claimed(engine: Engine, container: str, place: Place) -> bool:
+    """Whether a run at work has claimed a document; one that has ended never will."""
+    assert engine.running(container), engine.tried("logs", container).stderr
+    return bool(place.records("open"))
 
 
 @contextmanager

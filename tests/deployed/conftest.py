@@ -30,6 +30,12 @@ def by_hand(s3: "S3Client") -> Place:
 
 
 @pytest.fixture(scope="module")
+def months(s3: "S3Client") -> Place:
+    """A place of no deployment's own, for runs that are told where to work."""
+    return _place(s3)
+
+
+@pytest.fixture(scope="module")
 def ground(
     stack: LocalStack,
     tmp_path_factory: pytest.TempPathFactory,

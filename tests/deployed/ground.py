@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from deployments.local.stack import LocalStack
 from tests import prefect_api
 from tests.flows.conftest import Place
@@ -109,7 +111,7 @@ class Ground:
 
     def deployments(self) -> dict[str, dict[str, Any]]:
         """All deployments, by name."""
-        return {each["name"]: each for each in self.call("POST", "deployments/filter", {})}
+        return {deployment["name"]: deployment for deployment in self.call("POST", "deployments/filter", {})}
 
     def start(self, deployment: str, **parameters: Any) -> str:
         """Start a run of a deployment by hand. Returns its id."""
@@ -127,6 +129,27 @@ class Ground:
     def state(self, flow_run: str) -> dict[str, Any]:
         """How a flow run stands."""
         return dict(self.call("GET", f"flow_runs/{flow_run}")["state"])
+
+    def nothing_to_do(self, deployment: str) -> list[str]:
+        """The runs of a deployment that found nothing to do and are still listed."""
+        return [run["id"] for run in self.runs(deployment, "COMPLETED") if run["state"]["name"] == "Nothing to do"]
+
+    def set_state(self, flow_run: str, state: Mapping[str, Any]) -> None:
+        """Put a flow run into a state, as the buttons in the UI do."""
+        answer = self.call("POST", f"flow_runs/{flow_run}/set_state", {"state": state})
+        assert answer["status"] == "ACCEPT", answer
+
+    def subflows(self, flow_run: str) -> list[dict[str, Any]]:
+        """The subflow runs of a flow run."""
+        return list(self.call("POST", "flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [flow_run]}}}))
+
+    def alive(self, flow_run: str) -> bool:
+        """Whether a process works on a flow run."""
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("PREFECT__FLOW_RUN_ID") == flow_run:
+                    return True
+        return False
 
     def runs(self, deployment: str, *states: str) -> list[dict[str, Any]]:
         """The runs of a deployment that are in one of the states."""

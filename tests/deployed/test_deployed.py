@@ -6,7 +6,7 @@ from typing import Any
 
 from deployments.local.stack import S3_SECRET_KEY, UPSTAGE_KEY
 from tests import sample_documents as documents
-from tests.deployed.ground import Ground, places
+from tests.deployed.ground import FAST_OPTIONS, Ground, places
 from tests.flows.conftest import Place
 from tests.stand_in import StandInControl
 from tests.waiting import until
@@ -39,10 +39,16 @@ def test_results_appear_on_schedule_and_a_second_deploy_changes_nothing(
     hashes = _put(scheduled, "scheduled")
     until(lambda: len(scheduled.results()) == DOCUMENTS, "results")
     names = ("submit-scheduled", "collect-scheduled")
+    empty = until(lambda: ground.nothing_to_do("collect-scheduled"), "a run that has nothing to do")[0]
+    until(lambda: empty not in ground.nothing_to_do("collect-scheduled"), "the next one to take its place")
+    assert len(ground.nothing_to_do("collect-scheduled")) <= 1, "they do not drown the others"
+    assert all(ground.runs(name, "COMPLETED") for name in names)
     for name in names:
         ground.pause(name)
     until(lambda: not any(ground.runs(name, "RUNNING", "PENDING") for name in names), "the end of all runs")
-    assert sorted(each["sha256"] for each in api.billed(*hashes)) == sorted(hashes), "each was paid for once"
+    assert sorted(submission["sha256"] for submission in api.billed(*hashes)) == sorted(hashes), (
+        "each was paid for once"
+    )
 
     before = _standing(ground)
     assert len(before) == 6
@@ -70,7 +76,7 @@ def test_of_two_collects_at_once_the_second_is_cancelled_and_nothing_is_lost(
     assert set(states) == {"COMPLETED", "CANCELLED"}
     assert states["CANCELLED"] == "Deployment concurrency limit reached."
     assert len(by_hand.results()) == DOCUMENTS
-    assert sorted(each["sha256"] for each in api.billed(*hashes)) == sorted(hashes)
+    assert sorted(submission["sha256"] for submission in api.billed(*hashes)) == sorted(hashes)
 
 
 def test_parameters_out_of_bounds_are_refused_when_a_run_is_asked_for(ground: Ground) -> None:
@@ -106,3 +112,51 @@ def test_a_worker_whose_version_does_not_know_a_setting_fails_the_run_in_words_a
     assert "Extra inputs are not permitted" in message
     assert "newer.pdf.ocr.json" not in by_hand.results()
     assert not [record for state in ("open", "done") for record in by_hand.records(state) if "newer" in str(record)]
+
+
+def test_a_backfill_that_is_suspended_and_resumed_in_the_ui_and_one_month_of_it_retried_there(
+    ground: Ground, months: Place, api: StandInControl
+) -> None:
+    bodies = {
+        f"2023/{month:02}/{number}.pdf": documents.text_pdf([f"month {month} {number} {page}" for page in range(2)])
+        for month in (1, 2)
+        for number in range(2)
+    }
+    locked = documents.encrypted_pdf("month 2 locked")
+    months.put({**bodies, "2023/02/locked.pdf": locked})
+    hashes = [hashlib.sha256(body).hexdigest() for body in bodies.values()]
+
+    for name in ("submit-scheduled", "collect-scheduled"):
+        ground.pause(name)  # their processes would only be in the way
+    api.set(queue_seconds=3600)  # two jobs are open, which is the window, until the API is quick again
+    given = {"source": months.source, "destination": months.destination, "name": "months"}
+    options = {**FAST_OPTIONS, "window": 2, "lease_seconds": 1}
+    run = ground.start("backfill-by-hand", **given, options=options)
+    until(lambda: len(api.billed(*hashes)) == 2, "the window to be full")
+    details = {"pause_reschedule": True, "pause_timeout": "2099-01-01T00:00:00Z"}
+    ground.set_state(run, {"type": "PAUSED", "name": "Suspended", "state_details": details})
+    until(lambda: not ground.alive(run), "the end of its process")
+    api.set(queue_seconds=0)
+    ground.call("POST", f"flow_runs/{run}/resume")
+    until(lambda: ground.state(run)["type"] == "COMPLETED", "the end of the run")
+    assert ground.state(run)["name"] == "Some failed"
+    assert len(months.results()) == len(bodies)
+    assert sorted(each["sha256"] for each in api.billed(*hashes)) == sorted(hashes), "each was paid for once"
+
+    partitions = {found["name"]: found for found in ground.subflows(run)}
+    assert {name: found["state"]["name"] for name, found in partitions.items()} == {
+        "months 2023-01": "Completed",
+        "months 2023-02": "Some failed",
+    }
+    assert "3 of 3 documents finished, 1 failed" in partitions["months 2023-02"]["state"]["message"]
+    opened = documents.text_pdf(["month 2 opened"])
+    months.put({"2023/02/locked.pdf": opened})
+    month = partitions["months 2023-02"]["id"]
+    ground.set_state(month, {"type": "SCHEDULED", "name": "AwaitingRetry"})
+    until(lambda: ground.state(month)["name"] == "Completed", "the end of the month")
+    assert ground.call("GET", f"flow_runs/{month}")["name"] == "months 2023-02"
+    record = months.record("backfills/months")
+    assert (record["state"], record["why"]) == ("finished", "5 done")
+    paid = sum(each["pages"] for each in api.billed(*hashes, hashlib.sha256(opened).hexdigest()))
+    meter = months.record("budgets/backfill-months")
+    assert meter["sent"] == paid == 2 * len(bodies) + 1, "the backfill's totals are the bill's"

@@ -7,11 +7,15 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import pytest
 from docker.utils.build import exclude_paths
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_docker.worker import DockerWorkerJobConfiguration
 from ruamel.yaml import YAML
@@ -23,7 +27,11 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deployments" / "docker"
 DOCKERFILE = FOLDER / "Dockerfile"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-PINS = dict(line.split("==", 1) for line in (ROOT / "constraints.txt").read_text().lower().splitlines() if "==" in line)
+PINS: dict[str, str] = {
+    canonicalize_name(name): version
+    for name, _, version in (line.partition("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
+    if version
+}
 
 
 def _load(name: str) -> dict[str, Any]:
@@ -70,8 +78,12 @@ def test_every_file_that_is_copied_reaches_the_build() -> None:
         if word == "COPY" and "--from" not in rest
         for source in rest.split()[:-1]
     ]
-    assert {"pyproject.toml", "constraints.txt", "prefect.yaml", "flows"} <= set(copied)
-    lost = [each for each in copied if not any(path == each or path.startswith(f"{each}/") for path in context)]
+    assert {"pyproject.toml", "deployments/docker/hashes.txt", "prefect.yaml", "flows"} <= set(copied)
+    lost = [
+        copied_path
+        for copied_path in copied
+        if not any(path == copied_path or path.startswith(f"{copied_path}/") for path in context)
+    ]
     assert lost == []
 
 
@@ -84,7 +96,7 @@ def test_the_build_has_all_packages_and_no_more_than_it_should() -> None:
     # Where things are deployed from lie states and variables of people's own.
     folders = {"flows", "tasks", "deployments/__init__.py", "deployments/local"}
     files = {"pyproject.toml", "constraints.txt", "README.md", "LICENSE", "prefect.yaml", ".dockerignore"}
-    files.add("deployments/docker/requirements.py")
+    files |= {"deployments/docker/requirements.py", "deployments/docker/hashes.txt"}
     assert not [path for path in context - files if not any(path == f or path.startswith(f"{f}/") for f in folders)]
     assert not [path for path in context if Path(path).name.startswith(".env") or path.endswith(".pyc")]
 
@@ -121,7 +133,8 @@ def test_images_hold_no_compiler_and_are_built_of_wheels_only(image: str) -> Non
     # The project's own wheel comes last, without an index.
     fetched = [command for command in installs if "--no-index" not in command]
     assert len(fetched) == 4
-    assert all("--constraint constraints.txt" in command for command in fetched)
+    assert "--require-hashes --requirement pip.txt" in fetched[0]
+    assert all("--require-hashes --constraint hashes.txt" in command for command in fetched[1:])
     assert all("--only-binary :all:" in command for command in fetched[1:])
 
 
@@ -129,7 +142,7 @@ def test_no_image_is_taken_by_a_tag_that_says_nothing() -> None:
     base = re.search(r"^ARG PYTHON_IMAGE=(\S+)$", DOCKERFILE.read_text(), re.MULTILINE)
     assert base is not None
     froms = [rest.split()[0] for stage in _stages().values() for word, rest in stage if word == "FROM"]
-    assert {each for each in froms if each not in _stages()} == {"${PYTHON_IMAGE}"}
+    assert {base for base in froms if base not in _stages()} == {"${PYTHON_IMAGE}"}
     for image in [base[1], *(service["image"] for service in SERVICES.values())]:
         name, _, tag = image.partition(":")
         assert name
@@ -147,6 +160,76 @@ def test_versions_are_those_of_the_project_and_its_pins() -> None:
             assert service["image"].endswith(f":{VERSION}")
             assert service["build"]["target"] in IMAGES
             assert (FOLDER / service["build"]["context"] / service["build"]["dockerfile"]).samefile(DOCKERFILE)
+
+
+# ---- the hashes that images are built of
+
+
+# Debian's Python in an image; that of the official image is newer, and needs less.
+INSIDE: dict[str, str] = {
+    name: str(value)
+    for name, value in {
+        **default_environment(),
+        "python_version": "3.11",
+        "python_full_version": "3.11.2",
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "os_name": "posix",
+        "extra": "",
+    }.items()
+}
+
+
+def _hashed() -> dict[str, tuple[Requirement, list[str]]]:
+    """What `hashes.txt` holds for an image: the requirement and the hashes of each package."""
+    lines = (FOLDER / "hashes.txt").read_text().replace("\\\n", " ").splitlines()
+    parts = [line.split(" --hash=") for line in lines]
+    found = [(Requirement(first.strip()), [digest.strip() for digest in hashes]) for first, *hashes in parts]
+    return {
+        canonicalize_name(requirement.name): (requirement, hashes)
+        for requirement, hashes in found
+        if requirement.marker is None or requirement.marker.evaluate(INSIDE)
+    }
+
+
+def test_the_hashed_pins_are_those_of_the_constraints() -> None:
+    """`make hashes` brings them up to date."""
+    hashed = _hashed()
+    assert {name: str(requirement.specifier) for name, (requirement, _) in hashed.items()} == {
+        name: f"=={PINS.get(name)}" for name in hashed
+    }
+    assert [name for name, (_, hashes) in hashed.items() if not hashes] == []
+    assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for _, hashes in hashed.values() for digest in hashes)
+    assert "://" not in (FOLDER / "hashes.txt").read_text()
+
+
+def test_everything_that_an_image_may_need_has_a_hash() -> None:
+    """pip refuses a package without one; this says so before a build does."""
+    extras = re.search(r"^EXTRAS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert extras is not None
+    needed = [(name, frozenset[str]()) for name in ("pip", "hatchling", "prefect-redis")]
+    needed += _needs(Requirement(f"bulk-ocr[{','.join(extras[1].split())}]"))
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while needed:
+        name, wanted = package = needed.pop()
+        if package in seen or name == "bulk-ocr":
+            continue
+        seen.add(package)
+        if name not in ("hatchling", "async-timeout"):  # not installed by `make test`
+            needed += _needs(Requirement(f"{name}[{','.join(wanted)}]" if wanted else name))
+    assert len(seen) > 150
+    assert {name for name, _ in seen} - set(_hashed()) == set()
+
+
+def _needs(package: Requirement) -> list[tuple[str, frozenset[str]]]:
+    """What an installed package asks for, with the extras that it asks for."""
+    wanted = [Requirement(line) for line in requires(package.name) or ()]
+    environments = [{**INSIDE, "extra": extra} for extra in package.extras or {""}]
+    return [
+        (canonicalize_name(found.name), frozenset(found.extras))
+        for found in wanted
+        if found.marker is None or any(found.marker.evaluate(environment) for environment in environments)
+    ]
 
 
 # ---- the compose files

@@ -35,14 +35,14 @@ def _faults(value: object, kind: str, path: str = "") -> Iterator[str]:
         if not isinstance(value, list):
             yield f"{path}: not a list"
             return
-        for number, each in enumerate(value):
-            yield from _faults(each, kind[5:-1], f"{path}.{number}")
+        for number, item in enumerate(value):
+            yield from _faults(item, kind[5:-1], f"{path}.{number}")
     elif kind.startswith("dict("):
         if not isinstance(value, dict):
             yield f"{path}: not a mapping"
             return
-        for key, each in value.items():
-            yield from _faults(each, kind[5:-1].split(", ")[1], f"{path}.{key}")
+        for key, item in value.items():
+            yield from _faults(item, kind[5:-1].split(", ")[1], f"{path}.{key}")
     elif kind in ("str", "int", "bool", "float"):
         if type(value).__name__ != kind:
             yield f"{path}: {value!r} is not {kind}"
@@ -54,16 +54,16 @@ def _faults(value: object, kind: str, path: str = "") -> Iterator[str]:
         if not isinstance(value, dict):
             yield f"{path}: not a {kind}"
             return
-        names = {there: here for here, there in model.attribute_map.items()}
-        for key, each in value.items():
+        names = {api_name: attribute for attribute, api_name in model.attribute_map.items()}
+        for key, item in value.items():
             if key not in names:
                 yield f"{path}.{key}".lstrip(".")
             else:
-                yield from _faults(each, model.openapi_types[names[key]], f"{path}.{key}".lstrip("."))
-        for here, there in model.attribute_map.items():
-            setter = inspect.getsource(getattr(model, here).fset)
-            if there not in value and "must not be `None`" in setter and f"{here} is None" in setter:
-                yield f"{path}.{there} is missing".lstrip(".")
+                yield from _faults(item, model.openapi_types[names[key]], f"{path}.{key}".lstrip("."))
+        for attribute, api_name in model.attribute_map.items():
+            setter = inspect.getsource(getattr(model, attribute).fset)
+            if api_name not in value and "must not be `None`" in setter and f"{attribute} is None" in setter:
+                yield f"{path}.{api_name} is missing".lstrip(".")
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,9 @@ def test_documents_have_room_on_disk(job: dict[str, Any]) -> None:
 
 def test_secrets_come_from_a_secret_and_variables_are_added() -> None:
     changed = job_of(env={"AWS_DEFAULT_REGION": "eu-central-1"}, secret_name="other")
-    environment = {each["name"]: each for each in changed["spec"]["template"]["spec"]["containers"][0]["env"]}
+    environment = {
+        variable["name"]: variable for variable in changed["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
     assert environment["AWS_DEFAULT_REGION"]["value"] == "eu-central-1"
     keys = ("UPSTAGE_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     assert {environment[key]["valueFrom"]["secretKeyRef"]["name"] for key in keys} == {"other"}
@@ -167,7 +169,9 @@ def test_job_variables_reach_thejob_of() -> None:
 # ---- the manifests
 
 
-@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda each: f"{each['kind']}-{each['metadata']['name']}")
+@pytest.mark.parametrize(
+    "manifest", MANIFESTS, ids=lambda manifest: f"{manifest['kind']}-{manifest['metadata']['name']}"
+)
 def test_manifests_are_what_kubernetes_takes(manifest: dict[str, Any]) -> None:
     kinds = {
         ("v1", "Namespace"): "V1Namespace",
@@ -178,14 +182,18 @@ def test_manifests_are_what_kubernetes_takes(manifest: dict[str, Any]) -> None:
 
 
 def test_manifests_hold_together_and_no_secret(job: dict[str, Any]) -> None:
-    names = {(each["kind"], each["metadata"]["name"]) for each in MANIFESTS}
+    names = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in MANIFESTS}
     namespace = job["metadata"]["namespace"]
     assert ("Namespace", namespace) in names
     assert ("ServiceAccount", job["spec"]["template"]["spec"]["serviceAccountName"]) in names
-    assert {each["metadata"]["namespace"] for each in MANIFESTS if each["kind"] != "Namespace"} == {namespace}
+    assert {manifest["metadata"]["namespace"] for manifest in MANIFESTS if manifest["kind"] != "Namespace"} == {
+        namespace
+    }
     assert not [name for kind, name in names if kind == "Secret"]
     labels = job["spec"]["template"]["metadata"]["labels"]
-    policies = {each["metadata"]["name"]: each["spec"] for each in MANIFESTS if each["kind"] == "NetworkPolicy"}
+    policies = {
+        manifest["metadata"]["name"]: manifest["spec"] for manifest in MANIFESTS if manifest["kind"] == "NetworkPolicy"
+    }
     assert policies["flow-runs"]["podSelector"]["matchLabels"].items() <= labels.items()
     outside = policies["flow-runs"]["egress"][-1]
     assert "169.254.0.0/16" in outside["to"][0]["ipBlock"]["except"]
@@ -205,13 +213,13 @@ def test_versions_are_those_of_the_project_and_its_pins(job: dict[str, Any]) -> 
 
 
 def test_the_server_has_the_settings_of_the_compose_file() -> None:
-    given = {each["name"]: each for each in _values("prefect-server")["server"]["env"]}
+    given = {variable["name"]: variable for variable in _values("prefect-server")["server"]["env"]}
     assert unknown_settings(given) == []
     compose = YAML(typ="safe").load(ROOT / "deployments/docker/compose.yaml")["services"]["prefect"]["environment"]
     shared = {name: value for name, value in compose.items() if re.search(r"_SERVICES_|_EVENTS_|ANALYTICS|LEASE", name)}
     assert len(shared) >= 12
     assert {name: given[name].get("value") for name in shared} == shared
-    assert {name for name, each in given.items() if "valueFrom" in each} == {
+    assert {name for name, variable in given.items() if "valueFrom" in variable} == {
         "PREFECT_REDIS_MESSAGING_URL",
         "PREFECT_SERVER_DOCKET_URL",
     }

@@ -47,7 +47,7 @@ def _read(tmp_path: Path, text: str) -> Places:
 
 
 def _deployments(places: Places, environment: str = "local") -> dict[str, dict[str, Any]]:
-    return {each["name"]: each for each in yaml.safe_load(render(places, environment))["deployments"]}
+    return {deployment["name"]: deployment for deployment in yaml.safe_load(render(places, environment))["deployments"]}
 
 
 def _unknown(given: dict[str, Any], model: type[BaseModel]) -> set[str]:
@@ -213,13 +213,23 @@ def test_job_variables_may_say_where_a_secret_is(tmp_path: Path) -> None:
 
 
 def test_names_of_blocks_become_parameters_and_a_key_in_their_place_is_not_repeated(tmp_path: Path) -> None:
-    said = MINIMAL.replace("local: {}", "local: {credentials: {upstage: prod, aws: minio-credentials/prod}}")
-    said = said.replace("    source:", "    credentials: {upstage: scans}\n    source:")
-    for deployment in _deployments(_read(tmp_path, said)).values():
+    places_text = MINIMAL.replace("local: {}", "local: {credentials: {upstage: prod, aws: minio-credentials/prod}}")
+    places_text = places_text.replace("    source:", "    credentials: {upstage: scans}\n    source:")
+    for deployment in _deployments(_read(tmp_path, places_text)).values():
         assert deployment["parameters"]["credentials"] == {"upstage": "scans", "aws": "minio-credentials/prod"}
-    with pytest.raises(PlacesError, match=r":3: environment local, credentials.upstage: .* no block's name") as raised:
+    with pytest.raises(PlacesError, match=r":3: environment local, credentials.upstage: .* not a block name") as raised:
         _read(tmp_path, MINIMAL.replace("local: {}", "local: {credentials: {upstage: up_KEY}}"))
     assert "up_KEY" not in str(raised.value)
+
+
+def test_a_place_may_serve_a_named_backfill(tmp_path: Path) -> None:
+    queue = "    queue: https://sqs.us-east-1.amazonaws.com/1/documents\n"
+    found = _deployments(_read(tmp_path, MINIMAL + queue + "    backfill_name: four-years\n"))
+    named = {name: each["parameters"].get("name") for name, each in found.items()}
+    assert named.pop("collect-scans") is None, "it collects whatever is open"
+    assert set(named.values()) == {"four-years"}
+    with pytest.raises(PlacesError, match="backfill_name"):
+        _read(tmp_path, MINIMAL + "    backfill_name: four years\n")
 
 
 def test_collecting_runs_between_the_submits(tmp_path: Path) -> None:
@@ -230,17 +240,17 @@ def test_collecting_runs_between_the_submits(tmp_path: Path) -> None:
 
 
 def test_a_place_in_shards_makes_so_many_of_each_and_shares_out_what_is_the_accounts(tmp_path: Path) -> None:
-    said = (
+    place_text = (
         "    shards: 2\n    options: {requests_per_second: 2, pages_per_minute: 600, page_budget: 101}\n"
         "    backfill: {options: {window: 50}}\n"
     )
-    made = _deployments(_read(tmp_path, MINIMAL + said))
+    made = _deployments(_read(tmp_path, MINIMAL + place_text))
     assert list(made) == [f"{flow}-scans-{shard}-of-2" for flow in FLOWS for shard in (1, 2)]
     shares = [made[f"backfill-scans-{shard}-of-2"]["parameters"]["options"] for shard in (1, 2)]
     account = {"requests_per_second": 1.0, "pages_per_minute": 300.0, "page_budget": 50, "window": 25}
     assert shares == [{**account, "shards": 2, "shard": shard} for shard in (1, 2)]
-    with pytest.raises(PlacesError, match=r"place scans, shards: .* a budget of 1 pages cannot be shared out to 2"):
-        _read(tmp_path, MINIMAL + said.replace("101", "1"))
+    with pytest.raises(PlacesError, match=r"place scans, shards: .* a budget of 1 pages cannot be divided among 2"):
+        _read(tmp_path, MINIMAL + place_text.replace("101", "1"))
     with pytest.raises(PlacesError, match="say 'shards' beside the options"):
         _read(tmp_path, MINIMAL + "    options: {shards: 2}\n")
 
@@ -263,8 +273,8 @@ def test_a_place_with_a_queue_listens_to_it(tmp_path: Path) -> None:
     assert "https://sqs.eu-central-1" in listen["description"]
     assert "listen-scans" in _deployments(_read(tmp_path, MINIMAL + queue.replace("${region}", "x")))
 
-    said = "    listen: {seconds: 50, schedule: {every: 60}, options: {workers: 2}}\n"
-    listen = _deployments(_read(tmp_path, MINIMAL.replace("local: {}", values) + queue + said))["listen-scans"]
+    listen_text = "    listen: {seconds: 50, schedule: {every: 60}, options: {workers: 2}}\n"
+    listen = _deployments(_read(tmp_path, MINIMAL.replace("local: {}", values) + queue + listen_text))["listen-scans"]
     assert (listen["schedules"][0]["interval"], listen["parameters"]["seconds"]) == (60, 50)
     assert listen["parameters"]["options"] == {"workers": 2}
     assert set(listen["parameters"]) <= set(flow.parameters.properties)

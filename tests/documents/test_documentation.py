@@ -87,25 +87,27 @@ def refused_by_the_api(_: Path) -> Fault:
 
 
 PRODUCED: dict[str, Callable[[Path], object]] = {
-    "pages of what cannot be split": refused_by_the_api,
+    "pages of an indivisible document": refused_by_the_api,
     "size of a single page of them": large_page,
     "size of a picture": lambda folder: read(png("a"), "a.png", folder, 60_000_000),
     "size of an office document": large_word,
-    "size of a HEIC, whatever the setting": lambda folder: read(bombs.heic_items(1), "a.heic", folder, 600_000_000),
+    "size of a HEIC, regardless of the setting": lambda folder: read(
+        bombs.heic_items(1), "a.heic", folder, 600_000_000
+    ),
     "pixels of a page": lambda folder: read(bombs.picture_header("PNG", 60_000, 60_000), "a.png", folder),
     "resolution of a page of a PDF": lambda folder: read(pdf([[0, 0, 7200, 7200]]), "a.pdf", folder),
     "frames of a TIFF": lambda folder: read(bombs.tiff(20_001), "a.tif", folder),
-    "pages at least": lambda folder: read(pdf([]), "a.pdf", folder),
-    "bytes at least": lambda folder: read(b"", "a.pdf", folder),
+    "minimum pages": lambda folder: read(pdf([]), "a.pdf", folder),
+    "minimum bytes": lambda folder: read(b"", "a.pdf", folder),
     "format": lambda folder: read(b"\x01 Dear Sir or Madam", "a.txt", folder),
     "password of a PDF": lambda folder: read(encrypted_pdf(), "a.pdf", folder),
-    "format that is known": lambda folder: read(
+    "recognised format": lambda folder: read(
         bombs.archive([bombs.Member(b"mimetype", b"application/vnd.oasis.opendocument.text")]), "a.odt", folder
     ),
     "certificate of a PDF": lambda folder: read(
         bombs.pdf({1: b"<</Pages 2 0 R>>", 2: b"<</Filter/Adobe.PubSec>>"}, b"/Encrypt 2 0 R"), "a.pdf", folder
     ),
-    "owner password of a PDF, where such are refused": restricted,
+    "owner password of a PDF, if refused": restricted,
     "dynamic form": lambda folder: read(with_catalogue(b"/NeedsRendering true/AcroForm<</XFA[]>>"), "a.pdf", folder),
     "portfolio": lambda folder: read(with_catalogue(b"/Collection<<>>/Names<</EmbeddedFiles<<>>>>"), "a.pdf", folder),
     "password of an office document": lambda folder: read(encrypted_docx(), "a.docx", folder),
@@ -123,19 +125,19 @@ def order(form: Any) -> int:
 
 
 def test_what_can_be_divided_is_what_the_table_says() -> None:
-    said = {row[0]: row[3] for row in table("| format |")}
-    assert {name for name, split in said.items() if split.startswith("by ")} == {
+    split_column = {row[0]: row[3] for row in table("| format |")}
+    assert {name for name, split in split_column.items() if split.startswith("by ")} == {
         form.name for form in FORMATS if form.divisible
     }
 
 
 def test_every_test_that_is_named_is_there() -> None:
-    named = [each for _, tests in table("| column |") for each in re.findall(r"`([^`]+)`", tests)]
+    named = [name for _, tests in table("| column |") for name in re.findall(r"`([^`]+)`", tests)]
     assert len(named) > 10
-    for each in named:
-        file, pattern = each.split("::")
+    for name in named:
+        file, pattern = name.split("::")
         tests = re.findall(r"^def (test_\w+)", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
-        assert fnmatch.filter(tests, pattern), each
+        assert fnmatch.filter(tests, pattern), name
 
 
 LIMITS = {row[0]: row[1:] for row in table("| limit |")}

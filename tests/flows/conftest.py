@@ -6,12 +6,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import pytest
 
 from deployments.local.stack import LocalStack
+from flows.cli.schemas import MODELS, schema_of
 from tests import prefect_api
 from tests import sample_documents as documents
 from tests.command_server import CommandServer, Process
@@ -73,7 +76,16 @@ def command(start: Start) -> Command:
 def report_of(process: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """The one JSON object that `--json` promises on standard output."""
     assert process.stdout.count("\n") == 1, process.stdout + process.stderr
-    return dict(json.loads(process.stdout))
+    report = dict(json.loads(process.stdout))
+    name = next((name for name in MODELS if process.args[: len(name.split())] == name.split()), None)
+    if name is not None:  # the command's name comes first, but for tests of the parser
+        _validator(name).validate(report)
+    return report
+
+
+@cache
+def _validator(command: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(schema_of(command))
 
 
 @dataclass
@@ -110,6 +122,10 @@ class Place:
             for key in self.keys()
             if not key.startswith("_jobs/")
         }
+
+    def record(self, name: str) -> dict[str, Any]:
+        """One record of the ledger, by its path without the ending."""
+        return dict(json.loads(self.s3.get_object(Bucket=self.bucket, Key=f"out/_jobs/{name}.json")["Body"].read()))
 
     def records(self, state: str) -> list[dict[str, Any]]:
         """The ledger's records in a state."""
@@ -163,6 +179,11 @@ class History:
         """The artifacts of a flow run, by key."""
         found = self._post("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}}})
         return {each["key"]: each["data"] for each in found}
+
+    def report(self, flow_run_id: str) -> str:
+        """The report of a flow run."""
+        (report,) = [data for key, data in self.artifacts(flow_run_id).items() if key.endswith("-report")]
+        return str(report)
 
 
 @pytest.fixture

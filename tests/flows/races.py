@@ -14,4 +14,4 @@ def at_once(start: Start, *commands: tuple[str, ...]) -> list["subprocess.Comple
 
 
 def billed_once(api: StandInControl, hashes: list[str]) -> bool:
-    return sorted(each["sha256"] for each in api.billed(*hashes)) == sorted(hashes)
+    return sorted(submission["sha256"] for submission in api.billed(*hashes)) == sorted(hashes)

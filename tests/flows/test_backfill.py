@@ -32,7 +32,7 @@ class Bill:
 
     def pages(self) -> int:
         """All pages."""
-        return sum(each["pages"] for each in self._api.billed(*self._hashes))
+        return sum(submission["pages"] for submission in self._api.billed(*self._hashes))
 
 
 def figures(command: Command, place: Place, name: str = "scans", *, killed: bool = False) -> dict[str, Any]:
@@ -41,8 +41,8 @@ def figures(command: Command, place: Place, name: str = "scans", *, killed: bool
     states = ("done", "failed", "open", "aside", "new")
     assert found["documents"] == sum(found[state] for state in states)
     for state in (*states, "documents", "pages"):
-        assert sum(each[state] for each in found["partitions"]) == found[state], state
-    spent = sum(each["spent"] for each in found["partitions"])
+        assert sum(partition[state] for partition in found["partitions"]) == found[state], state
+    spent = sum(partition["spent"] for partition in found["partitions"])
     charged = found["pages_sent"] + found["pages_lost"]
     assert charged <= spent <= charged + (found["pages_reserved"] if killed else 0)
     return found
@@ -62,7 +62,7 @@ def test_a_backfill_is_planned_bounded_paused_killed_resumed_and_one_month_of_it
         )
     )
     assert (plan["documents"], plan["pages"], plan["failing"], plan["saved_as"]) == (13, 24, 1, "scans")
-    assert [(each["partition"], each["pages"]) for each in plan["partitions"]] == [
+    assert [(partition["partition"], partition["pages"]) for partition in plan["partitions"]] == [
         (f"2023-{month:02}", 4) for month in range(1, 7)
     ]
 
@@ -85,7 +85,7 @@ def test_a_backfill_is_planned_bounded_paused_killed_resumed_and_one_month_of_it
     assert history.flow_runs(f"backfill {place.source}")[-1]["state"]["name"] == "Backfill paused"
 
     resumed = command("backfill", "resume", "scans", *at)
-    assert "nobody works for it at present" in resumed.stdout
+    assert "no run is working on it" in resumed.stdout
     killed = start(*run)
     until(lambda: bill.pages() >= 10, "some pages are sent")
     killed.kill()
@@ -135,7 +135,11 @@ def test_names_that_lead_nowhere_are_answered_with_the_nearest(command: Command,
     ]:
         told = command(*arguments)
         assert (told.returncode, said in told.stderr) == (2, True), told.stderr
+    place.put({"2023-01-b.pdf": documents.text_pdf([f"{place.bucket} nearest, later"])})
+    sent = report_of(command("submit", place.source, place.destination, "--name", "letters", *OPTIONS))
+    assert (sent["backfill"], sent["pages_sent"], sent["figures"]["pages_sent"]) == ("letters", 1, 2)
+    assert report_of(command("run", place.source, place.destination, "--name", "letters", *OPTIONS))["done"] == 1
     listed = report_of(command("backfill", "list", *at, "--json"))
-    assert [(each["name"], each["state"], each["pages_sent"]) for each in listed["backfills"]] == [
-        ("letters", "finished", 1)
+    assert [(backfill["name"], backfill["state"], backfill["pages_sent"]) for backfill in listed["backfills"]] == [
+        ("letters", "finished", 2)
     ]

@@ -70,9 +70,9 @@ def everything(server: str, since: datetime, flow_runs: list[str]) -> str:
                 break
             page = prefect_api.call(server, "GET", page["next_page"].partition("/api/")[2])
         ended = {
-            each["resource"]["prefect.resource.id"].rpartition(".")[2]
-            for each in events
-            if each["event"] in ("prefect.flow-run.Completed", "prefect.flow-run.Failed")
+            event["resource"]["prefect.resource.id"].rpartition(".")[2]
+            for event in events
+            if event["event"] in ("prefect.flow-run.Completed", "prefect.flow-run.Failed")
         }
         if ended >= set(flow_runs):
             break
@@ -118,22 +118,22 @@ def test_a_run_with_both_blocks_needs_no_secret_in_its_environment_and_shows_non
     assert shown.returncode == 0, shown.stdout
     assert f"for S3 from block aws-credentials/{name}" in shown.stdout
     assert f"accepts the key from block upstage-account/{name}" in shown.stdout
-    told = command("status", place.destination, "--aws-block", name, **bare)
-    assert told.stdout.startswith("2 done"), told.stderr
+    status = command("status", place.destination, "--aws-block", name, **bare)
+    assert status.stdout.startswith("2 done"), status.stderr
     # An account that is refused, and a traceback in the run's log.
     refused = command("collect", place.destination, "--upstage-block", f"{name}-wrong", "--aws-block", name, **bare)
     assert refused.returncode == 3, refused.stderr
 
     names = [f"backfill {place.source}", f"collect {place.destination}"]
-    seen = everything(server, began, [history.flow_run(each)["id"] for each in names])
+    seen = everything(server, began, [history.flow_run(name)["id"] for name in names])
     assert f'"upstage": "{name}"' in seen, "names are what parameters hold"
-    outputs += [done, shown, told, refused]
+    outputs += [done, shown, status, refused]
     kept = [place.s3.get_object(Bucket=place.bucket, Key=f"out/{key}")["Body"].read() for key in sorted(place.keys())]
     for hidden in (api.key, secret, wrong):
         assert hidden not in seen
-        assert not any(hidden in each.stdout + each.stderr for each in outputs)
+        assert not any(hidden in output.stdout + output.stderr for output in outputs)
         assert not any(hidden.encode() in body for body in kept)
-    assert not any(S3_ACCESS_KEY in each.stdout + each.stderr for each in outputs)
+    assert not any(S3_ACCESS_KEY in output.stdout + output.stderr for output in outputs)
 
 
 def fault_of(call: Callable[[], object]) -> Fault:
@@ -155,35 +155,35 @@ def test_what_is_wrong_with_a_block_is_said_without_what_is_in_it(server: str, m
     assert "'prefect block register --module tasks.access.blocks'" in str(unregistered)
 
     UpstageAccount(api_key=SecretStr(hidden)).save(f"{name}-good")
-    assert f"there is no block upstage-account/{name} at the Prefect server {server}/api; of that type there are: " in (
-        said := str(fault_of(lambda: upstage_block(name)))
+    assert f"there is no block upstage-account/{name} at the Prefect server {server}/api; blocks of that type: " in (
+        message := str(fault_of(lambda: upstage_block(name)))
     )
-    assert f"{name}-good" in said
+    assert f"{name}-good" in message
     Secret(value=hidden).save(name)
-    assert "is of another type: secret, and upstage-account is needed" in str(fault_of(lambda: upstage_block(name)))
-    assert "is of another type: secret, and aws-credentials is needed" in str(fault_of(lambda: aws_block(name)))
+    assert "has type secret, but upstage-account is needed" in str(fault_of(lambda: upstage_block(name)))
+    assert "has type secret, but aws-credentials is needed" in str(fault_of(lambda: aws_block(name)))
 
     for wrong, words in (
-        ({"api_key": ""}, "holds no API key"),
-        ({"api_key": f"{hidden}\nsecond line"}, "characters that no API key has"),
-        ({"api_key": hidden, "base_url": f"https://me:{hidden}@api.example/v1"}, "is no web address"),
-        ({"api_key": hidden, "base_url": hidden}, "is no web address"),
+        ({"api_key": ""}, "has no API key"),
+        ({"api_key": f"{hidden}\nsecond line"}, "characters that are not valid in an API key"),
+        ({"api_key": hidden, "base_url": f"https://me:{hidden}@api.example/v1"}, "is not a web address"),
+        ({"api_key": hidden, "base_url": hidden}, "is not a web address"),
     ):
         UpstageAccount.model_validate(wrong).save(f"{name}-bad", overwrite=True)
-        said = str(fault_of(lambda: upstage_block(f"{name}-bad")))
-        assert words in said
-        assert hidden not in said
+        message = str(fault_of(lambda: upstage_block(f"{name}-bad")))
+        assert words in message
+        assert hidden not in message
     with get_client(sync_client=True) as client:
-        there = client.read_block_document_by_name(f"{name}-bad", "upstage-account")
+        stored_block = client.read_block_document_by_name(f"{name}-bad", "upstage-account")
         prefect_api.call(
             server,
             "PATCH",
-            f"block_documents/{there.id}",
+            f"block_documents/{stored_block.id}",
             {"data": {"base_url": {"a": hidden}}, "merge_existing_data": False},
         )
     damaged = fault_of(lambda: upstage_block(f"{name}-bad"))
     assert isinstance(damaged, SetupFault)
-    assert "is not as this version has it" in str(damaged)
+    assert "does not fit this version" in str(damaged)
     assert hidden not in str(damaged)
 
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
@@ -213,11 +213,11 @@ def test_blocks_for_aws_bring_their_own_endpoint_and_role(stack: LocalStack, pla
 
     from tasks.store.objects import Objects, connect
 
-    name, there = f"own-{uuid.uuid4().hex[:8]}", AwsClientParameters(endpoint_url=stack.s3_url)
+    name, endpoint = f"own-{uuid.uuid4().hex[:8]}", AwsClientParameters(endpoint_url=stack.s3_url)
     place.put({"a": b"a"})
     hidden = marked("secret")
     MinIOCredentials(
-        minio_root_user=S3_ACCESS_KEY, minio_root_password=SecretStr(hidden), aws_client_parameters=there
+        minio_root_user=S3_ACCESS_KEY, minio_root_password=SecretStr(hidden), aws_client_parameters=endpoint
     ).save(name)
     account = aws_block(f"minio-credentials/{name}")
     assert [entry.key for entry in Objects(connect(account=account)).list(place.bucket, "in/")] == ["in/a"]
@@ -230,9 +230,9 @@ def test_blocks_for_aws_bring_their_own_endpoint_and_role(stack: LocalStack, pla
     assert access.source_aws.found_in() == f"block minio-credentials/{name}"
     assert hidden not in repr(access)
     AwsCredentials(aws_access_key_id=S3_ACCESS_KEY).save(name)
-    assert "holds half a key" in str(fault_of(lambda: aws_block(name)))
+    assert "has only half of an access key" in str(fault_of(lambda: aws_block(name)))
     AwsCredentials(profile_name="not-there").save(name, overwrite=True)
-    assert "the profile that it names is not on this machine" in str(fault_of(lambda: aws_block(name)))
+    assert "its profile does not exist on this machine" in str(fault_of(lambda: aws_block(name)))
 
 
 def test_blocks_are_made_of_whole_keys_only() -> None:
@@ -245,7 +245,7 @@ def test_blocks_are_made_of_whole_keys_only() -> None:
 @pytest.mark.parametrize("name", ["up_Secret", "AKEYOFSOMEBODY", "a/b", "", "minio-credentials/", "a b", "ä"])
 def test_what_is_no_name_of_a_block_is_refused_and_not_repeated(name: str) -> None:
     for field in ("upstage", "aws", "source_aws"):
-        with pytest.raises(ValidationError, match="this is no block's name") as refused:
+        with pytest.raises(ValidationError, match="this is not a block name") as refused:
             Credentials.model_validate({field: name})
         assert len(name) < 5 or name not in str(refused.value)
 
@@ -272,11 +272,11 @@ def test_credentials_that_run_out_in_the_middle_end_a_run_at_once_and_the_next_o
     assert [line for line in ended.stderr.splitlines() if line.startswith("bulk-ocr:")] == [
         ended.stderr.splitlines()[-1]
     ]
-    assert "they ran out; renew them, and start again" in ended.stderr
+    assert "they expired; renew them and start again" in ended.stderr
     assert "Traceback" not in ended.stderr
     rest = command("run", *arguments, "--json")
     assert (rest.returncode, report_of(rest)["done"]) == (0, 8), rest.stderr
     paid_twice = len(api.billed()) - billed_before - 8
-    counted = sum(each["job"]["possible_duplicates"] for each in place.records("done"))
+    counted = sum(record["job"]["possible_duplicates"] for record in place.records("done"))
     assert 1 <= paid_twice <= counted <= 8 - 3
     assert report_of(rest)["possible_duplicates"] == counted

@@ -45,7 +45,7 @@ def test_no_wait_outlives_a_signal(
         process.kill()
     assert process.returncode == 130, complaints
     assert complaints.splitlines()[-1] == (
-        "bulk-ocr: interrupted; what was sent is on record, and the same command goes on from here"
+        "bulk-ocr: interrupted; what was sent is on record: rerun the command to resume"
     )
     assert place.keys("out/_jobs/open/") == set(), "what was claimed and not sent is given back"
     api.fail()

@@ -111,7 +111,7 @@ def test_a_run_killed_at_any_step_loses_nothing_and_pays_once(
     assert report["documents"] == 1
     assert report["done"] + report["skipped"] == 1
     # Killed in the middle of closing, it leaves a closed record, which a later pass deletes.
-    assert all(each["closed"] for each in place.records("open"))
+    assert all(record["closed"] for record in place.records("open"))
     (record,) = place.records("done")
     result = json.loads(place.results()["a.pdf.ocr.json"])
     assert [page["text"] for page in result["pages"]] == [f"{step.name} {moment}", *TEXTS]

@@ -48,7 +48,7 @@ def flaky(stack: LocalStack) -> Iterator[FlakyS3]:
 
 def put(place: Place, tag: str, number: int) -> list[str]:
     """Documents in the source. Gives how the bill names them."""
-    given = {f"{each}.pdf": documents.text_pdf([f"{tag} {each}"]) for each in range(number)}
+    given = {f"{index}.pdf": documents.text_pdf([f"{tag} {index}"]) for index in range(number)}
     place.put(given)
     return [hashlib.sha256(body).hexdigest() for body in given.values()]
 
@@ -180,7 +180,7 @@ def test_a_budget_that_is_used_up_ends_it_and_the_messages_stay(
     run = in_one_process(place, api, tmp_path, objects, page_budget=2)
     inbox = Inbox(run.context, Queue(queue.sqs, queue.url))
     run.listen(inbox, 60)
-    assert "more than is left of the page budget" in str(run.tally.stopped)
+    assert "exceed what is left of the page budget" in str(run.tally.stopped)
     assert (inbox.settled, inbox.left, queue.waiting()) == (3, 1, 1)
 
 

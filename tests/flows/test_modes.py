@@ -21,15 +21,15 @@ def test_an_account_without_jobs_is_served_synchronously_and_the_run_says_so_onc
     process = command("run", place.source, place.destination, *FAST, "--workers", "1")
     assert process.returncode == 0, process.stderr
     assert api.calls()[ASYNC] == 1, "refused once, remembered for the run"
-    note = "the account takes no OCR jobs, so requests were synchronous (the API answered 400 (The requested model"
+    note = "the account has no async access, so requests were synchronous (the API answered 400 (The requested model"
     assert process.stdout.count(note) == 1
-    modes = [(each["mode"], each["pages"]) for each in api.billed()[-5:]]
+    modes = [(submission["mode"], submission["pages"]) for submission in api.billed()[-5:]]
     assert sorted(modes) == [("sync", 1), ("sync", 2), ("sync", 50), ("sync", 100), ("sync", 100)]
     run = history.flow_run(f"backfill {place.source}")
     assert run["state"]["type"] == "COMPLETED"
-    warnings = [line for line in history.logs(run["id"]) if "takes no OCR jobs" in line]
+    warnings = [line for line in history.logs(run["id"]) if "has no async access" in line]
     assert len(warnings) == 1
-    assert "takes no OCR jobs" in history.artifacts(run["id"])["bulk-ocr-backfill"]
+    assert "has no async access" in history.report(run["id"])
 
 
 def test_auto_and_texts_and_what_was_recognised_before(command: Command, place: Place, api: StandInControl) -> None:
@@ -37,7 +37,10 @@ def test_auto_and_texts_and_what_was_recognised_before(command: Command, place: 
     before = len(api.billed())
     first = command("run", place.source, place.destination, *FAST, "--mode", "auto", "--json")
     assert first.returncode == 0, first.stderr
-    assert {(each["mode"], each["pages"]) for each in api.billed()[before:]} == {("sync", 1), ("async", 11)}
+    assert {(submission["mode"], submission["pages"]) for submission in api.billed()[before:]} == {
+        ("sync", 1),
+        ("async", 11),
+    }
 
     second = report_of(command("run", place.source, place.destination, *FAST, "--text", "--json"))
     assert (second["done"], second["texts"], second["requests"]) == (0, 2, 0)

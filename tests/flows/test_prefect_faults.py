@@ -46,7 +46,7 @@ def _all_done_and_billed_once(command: Command, place: Place, api: StandInContro
     assert ended.returncode == 0, ended.stderr
     assert (report["documents"], report["done"] + report["skipped"]) == (DOCUMENTS, DOCUMENTS)
     assert len(place.results()) == DOCUMENTS
-    assert sorted(each["sha256"] for each in api.billed(*hashes)) == sorted(hashes)
+    assert sorted(submission["sha256"] for submission in api.billed(*hashes)) == sorted(hashes)
 
 
 def test_a_server_that_dies_in_the_middle_and_is_never_seen_again_costs_nothing(
@@ -130,7 +130,7 @@ def test_a_run_cancelled_in_the_ui_stops_sending_and_leaves_nothing_claimed(
     assert sent < DOCUMENTS, "it stopped in the middle"
     claimed = place.records("open")
     assert len(claimed) == sent, "what was sent is on record, and nothing else is claimed"
-    assert [each["lease"] for each in claimed] == [None] * sent
+    assert [record["lease"] for record in claimed] == [None] * sent
     _all_done_and_billed_once(command, place, api, hashes)
 
 
@@ -147,7 +147,7 @@ def test_a_worker_killed_with_its_run_leaves_it_to_the_next(
         parameters = {"source": place.source, "destination": place.destination, "options": {"requests_per_second": 500}}
         server.call("POST", f"deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})
         _until(lambda: len(api.billed(*hashes)) == DOCUMENTS and len(place.records("open")) == DOCUMENTS, worker)
-        _until(lambda: all(each["requests"] and not each["lease"] for each in place.records("open")), worker)
+        _until(lambda: all(record["requests"] and not record["lease"] for record in place.records("open")), worker)
     finally:
         os.killpg(worker.pid, signal.SIGKILL)
         worker.wait(PATIENCE)

@@ -14,15 +14,15 @@ from tests.stand_in import StandInControl
     [
         (("s3://no-such-bucket-1/in", "{destination}"), {}, 2, "there is no bucket 'no-such-bucket-1'"),
         (("{source}", "s3://no-such-bucket-2/out"), {}, 2, "there is no bucket 'no-such-bucket-2'"),
-        (("scans/in", "{destination}"), {}, 2, "'scans/in' is no S3 address; write it as s3://bucket/prefix"),
+        (("scans/in", "{destination}"), {}, 2, "'scans/in' is not an S3 address; write it as s3://bucket/prefix"),
         (("{source}", "{destination}"), {"UPSTAGE_API_KEY": None}, 2, "no API key: set UPSTAGE_API_KEY"),
         (("{source}", "{destination}"), {"AWS_ACCESS_KEY_ID": "nobody"}, 2, "S3 refuses the credentials"),
         (("{source}", "{destination}"), {"UPSTAGE_BASE_URL": "http://127.0.0.1:9/v1"}, 2, "the API cannot be reached"),
-        (("{source}", "{destination}"), {"UPSTAGE_BASE_URL": "nonsense"}, 2, "is no web address"),
+        (("{source}", "{destination}"), {"UPSTAGE_BASE_URL": "nonsense"}, 2, "is not a web address"),
         (("{source}", "{destination}"), {"PREFECT_API_URL": "http://127.0.0.1:9/api"}, 2, "no Prefect server answers"),
         (("{source}", "{destination}", "--workers", "0"), {}, 2, "--workers: Input should be greater than or equal"),
         (("{source}",), {}, 2, "requires an argument"),
-        (("{source}", "{destination}"), {"UPSTAGE_API_KEY": "up_wrong"}, 3, "the API key is refused"),
+        (("{source}", "{destination}"), {"UPSTAGE_API_KEY": "up_wrong"}, 3, "the API key was rejected"),
     ],
 )
 def test_a_wrong_setup_is_one_sentence_and_changes_nothing(
@@ -63,7 +63,7 @@ def test_credit_used_up_half_way_stops_early_and_loses_nothing(
     given = {f"{number:02}.pdf": documents.text_pdf([f"credit {number}", "two"]) for number in range(20)}
     place.put(given)
     hashes = [hashlib.sha256(body).hexdigest() for body in given.values()]
-    spent = sum(each["pages"] for each in api.billed())
+    spent = sum(submission["pages"] for submission in api.billed())
     api.set(credit_pages=spent + 10)
     refused = command("run", place.source, place.destination, *FAST, "--json")
     report = report_of(refused)
@@ -78,4 +78,4 @@ def test_credit_used_up_half_way_stops_early_and_loses_nothing(
     rest = command("run", place.source, place.destination, *FAST, "--json")
     assert rest.returncode == 0
     assert len(place.results()) == 20
-    assert sorted(each["sha256"] for each in api.billed(*hashes)) == sorted(hashes), "billed once each"
+    assert sorted(submission["sha256"] for submission in api.billed(*hashes)) == sorted(hashes), "billed once each"

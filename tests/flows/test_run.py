@@ -42,7 +42,7 @@ def test_documents_become_results_and_a_second_run_sends_nothing(
     assert [page["text"] for page in result["pages"]] == [f"happy page {number}" for number in range(1, 26)]
     assert place.keys("out/_jobs/open/") == set()
     assert len(place.records("done")) == 5
-    bill = {each["sha256"]: each["pages"] for each in api.billed(*map(_sha, given.values()))}
+    bill = {submission["sha256"]: submission["pages"] for submission in api.billed(*map(_sha, given.values()))}
     assert bill[_sha(given["a.pdf"])] == 25
     assert len(api.billed(*map(_sha, given.values()))) == 5
 
@@ -70,7 +70,7 @@ def test_a_bad_document_fails_alone_and_in_words(command: Command, place: Place)
     report = report_of(process)
     assert process.returncode == 1
     assert (report["done"], report["failed"]) == (1, 4)
-    reasons = {each["document"].rpartition("/")[2]: each["reason"] for each in report["failures"]}
+    reasons = {failure["document"].rpartition("/")[2]: failure["reason"] for failure in report["failures"]}
     assert "password" in reasons["locked.pdf"]
     assert "broken" in reasons["cut.pdf"]
     assert "empty" in reasons["empty.png"]
@@ -99,12 +99,17 @@ def test_the_prefect_ui_tells_the_story(command: Command, place: Place, api: Sta
     assert "the API answered 503" in log, "the client's retries are visible"
     assert re.search(r"ünique.*: published 2 pages at s3://", log)
     artifacts = history.artifacts(run["id"])
-    assert "| 2 | 1 | 1 | 0 | 0 |" in artifacts["bulk-ocr-backfill"]
+    assert "| 2 | 1 | 1 | 0 | 0 |" in history.report(run["id"])
     (progress,) = [data for key, data in artifacts.items() if key.endswith("-progress")]
     assert progress == 100
     (partitions,) = [data for key, data in artifacts.items() if key.endswith("-partitions")]
     partitions = json.loads(partitions)
     assert (partitions[0]["finished"], partitions[0]["pages paid"]) == ("2 of 2", "2")
+    ((key, failures),) = [(key, data) for key, data in artifacts.items() if key.endswith("-failures")]
+    assert key.startswith(f"bulk-ocr-{place.bucket}-out-in-"), "the place, and the backfill"
+    (failure,) = json.loads(failures)
+    assert (failure["document"], failure["code"]) == (f"{place.source}/bad.pdf", "broken")
+    assert failure["run"] == f"[{run['id'][:8]}]({history.url}/runs/flow-run/{run['id']})"
 
 
 @pytest.mark.usefixtures("api")

@@ -54,12 +54,14 @@ def test_an_object_that_may_not_be_read_is_set_aside_and_the_others_are_done(
     assert status.returncode == 1
     found = report_of(status)
     assert (found["documents"], found["done"], found["aside"]) == (3, 2, 1)
-    assert [(each["document"], each["reason"]) for each in found["set_aside"]] == [(named["document"], named["reason"])]
+    assert [(document["document"], document["reason"]) for document in found["set_aside"]] == [
+        (named["document"], named["reason"])
+    ]
     first, *_ = history.flow_runs(f"backfill {place.source}")
     assert (first["state"]["type"], first["state"]["name"]) == ("COMPLETED", "Some set aside")
     tasks = history.task_runs(first["id"], "submit in/archived.pdf")
     assert tasks["submit in/archived.pdf"]["state"]["name"] == "Set aside"
-    page = history.artifacts(first["id"])["bulk-ocr-backfill"]
+    page = history.report(first["id"])
     assert "## Set aside" in page
     assert "archived.pdf" in page
 
@@ -103,4 +105,4 @@ def test_a_look_at_the_open_jobs_that_fails_does_not_double_what_was_sent(
         ended = command("run", place.source, place.destination, *FAST, "--json", AWS_ENDPOINT_URL_S3=gateway.url)
     assert ended.returncode == 0, ended.stderr
     assert report_of(ended)["done"] == 4
-    assert sorted(each["sha256"] for each in api.billed(*hashes)) == sorted(hashes)
+    assert sorted(submission["sha256"] for submission in api.billed(*hashes)) == sorted(hashes)

@@ -44,11 +44,11 @@ def test_an_older_worker_leaves_a_newer_ones_records_alone_and_does_the_rest(
     report = report_of(ran)
     assert ran.returncode == 1, ran.stderr
     assert (report["done"], report["unreadable"], report["requests"]) == (1, 1, 1)
-    assert sorted(each["sha256"] for each in api.billed(*hashes)) == sorted(hashes)
+    assert sorted(submission["sha256"] for submission in api.billed(*hashes)) == sorted(hashes)
     shown = command("run", place.source, place.destination, *FAST, "--verbose")
     assert "1 open jobs were left alone" in shown.stdout
     assert f"written by a newer version of this program (format {RECORD_FORMAT + 1}" in shown.stderr
-    assert "1 more have records of another version" in command("failures", place.destination).stdout
+    assert "1 more records belong to another version" in command("failures", place.destination).stdout
     assert "0 put back, 1 left" in command("retry", place.destination).stdout
     now = {key: place.s3.get_object(Bucket=place.bucket, Key=key)["Body"].read() for key in newer}
     assert now == newer

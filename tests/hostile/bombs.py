@@ -230,20 +230,21 @@ class Member:
 def archive(members: Sequence[Member], *, count: int | None = None, directory: int | None = None) -> bytes:
     """A zip archive of the members, with the claims they make; count and directory size may be claims, too."""
     out, entries = io.BytesIO(), []
-    for each in members:
+    for member in members:
         packer = zlib.compressobj(9, wbits=-15)
-        packed = each.packed
+        packed = member.packed
         if packed is None:
-            packed = each.data if each.stored else packer.compress(each.data) + packer.flush()
-        method = each.method if each.method is not None else 0 if each.stored else 8
-        length = len(each.data) if each.length is None else each.length
+            packed = member.data if member.stored else packer.compress(member.data) + packer.flush()
+        method = member.method if member.method is not None else 0 if member.stored else 8
+        length = len(member.data) if member.length is None else member.length
         claims = struct.pack(
-            "<HHHHHIIIHH", 20, each.flags, method, 0, 33, zlib.crc32(each.data),
-            len(packed) if each.packed_length is None else each.packed_length, length, len(each.name), len(each.extra),
+            "<HHHHHIIIHH", 20, member.flags, method, 0, 33, zlib.crc32(member.data),
+            len(packed) if member.packed_length is None else member.packed_length, length, len(member.name),
+            len(member.extra),
         )  # fmt: skip
-        place = out.tell() if each.offset is None else each.offset
-        entries.append(b"PK\1\2\x14\0" + claims + struct.pack("<HHHII", 0, 0, 0, 0, place) + each.name + each.extra)
-        out.write(b"PK\3\4" + claims + each.name + each.extra + packed)
+        place = out.tell() if member.offset is None else member.offset
+        entries.append(b"PK\1\2\x14\0" + claims + struct.pack("<HHHII", 0, 0, 0, 0, place) + member.name + member.extra)
+        out.write(b"PK\3\4" + claims + member.name + member.extra + packed)
     place, table = out.tell(), b"".join(entries)
     number = len(entries) if count is None else count
     out.write(table)
@@ -321,7 +322,7 @@ def swollen(name: bytes, megabytes: int, head: bytes = b"", *, alone: bool = Fal
     packer, blanks = zlib.compressobj(1, wbits=-15), b" " * (1 << 20)
     packed = packer.compress(head) + b"".join(packer.compress(blanks) for _ in range(megabytes)) + packer.flush()
     length = min(len(head) + (megabytes << 20), 0xFFFFFFFF)
-    others = [] if alone else [each for each in WORD if each.name != name]
+    others = [] if alone else [member for member in WORD if member.name != name]
     return archive([Member(name, packed=packed, length=length), *others])
 
 

@@ -36,8 +36,8 @@ def no_secret_is_told(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     yield
     for phase in ("setup", "call"):
         for record in caplog.get_records(phase):
-            told = logging.Formatter().format(record) + repr(record.args)
+            logged = logging.Formatter().format(record) + repr(record.args)
             if record.exc_info and record.exc_info[1]:
-                told += "".join(traceback.format_exception(record.exc_info[1]))
-            assert KEY not in told, record.name
-            assert SECRET not in told, record.name
+                logged += "".join(traceback.format_exception(record.exc_info[1]))
+            assert KEY not in logged, record.name
+            assert SECRET not in logged, record.name

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tasks.faults import DocumentChanged
 from tasks.store.object_store import Described, Entry, Stored
@@ -56,7 +56,7 @@ class MemoryObjects(Objects):
     def delete(self, bucket: str, key: str) -> None:
         self._objects.pop(key, None)
 
-    def list(self, bucket: str, prefix: str) -> Iterator[Entry]:
+    def list(self, bucket: str, prefix: str, **divided: Any) -> Iterator[Entry]:
         for key in sorted(self._objects):
             if key.startswith(prefix):
                 yield self._objects[key][1]

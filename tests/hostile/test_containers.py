@@ -26,7 +26,7 @@ from tests.waiting import PATIENCE, processor_seconds
 
 MOST = 110  # MB of memory, whatever the document claims
 LONGEST = 20.0  # seconds of processor time: a busy machine takes no more of them
-UNLIKE = "broken: the {} is broken (it is built unlike any real document): repair or replace it"
+UNLIKE = "broken: the {} is broken (its structure is not that of a real document): repair or replace it"
 
 # Looks into the documents in a process of its own: what they say, and the memory that it took.
 _PROBE = """
@@ -133,7 +133,9 @@ def test_what_is_large_for_good_reasons_is_still_read(tmp_path: Path) -> None:
     text = bombs.noise(1, 3_000_000)
     long = compound({"FileHeader": b"HWP Document File".ljust(256, b"\0"), "BodyText/Section0": text, "a": bytes(99)})
     assert looked_at(long, "a.hwp", tmp_path) == Inspected(HWP, None, 1)
-    assert "is OLE, and" in str(fault_of(bombs.ole_crowd(4000), "a.doc", tmp_path))  # whole, only of no kind known
+    assert "is OLE; supported are" in str(
+        fault_of(bombs.ole_crowd(4000), "a.doc", tmp_path)
+    )  # whole, only of no kind known
 
 
 @pytest.mark.parametrize("name", ["a.docx", "a.hwpx", "a.zip", "a"])
@@ -229,7 +231,7 @@ def test_a_heic_too_large_for_memory_is_not_read_into_it(tmp_path: Path) -> None
     file.write_bytes(heic("a"))
     os.truncate(file, 600_000_000)  # takes no disk
     with pytest.raises(
-        DocumentFault, match=r"the HEIC is 600\.0 MB, and up to 268\.4 MB can be read: compress it"
+        DocumentFault, match=r"the HEIC is 600\.0 MB, but only 268\.4 MB can be read: compress it"
     ) as caught:
         inspect_document(file, "a.heic", InspectionLimits(200_000_000, 150))
     assert caught.value.code == "too-large"
@@ -248,7 +250,7 @@ def test_a_file_that_is_two_things_is_the_one_that_it_begins_with(tmp_path: Path
         assert looked_at(pdf_with_zip, name, tmp_path) == Inspected(PDF, 2, 2)
         assert looked_at(pdf + word, name, tmp_path) == Inspected(PDF, 2, 2)
         assert looked_at(zip_with_pdf, name, tmp_path) == Inspected(DOCX, None, 1)
-        assert "is ZIP, and" in str(fault_of(nothing_but_pdf, name, tmp_path))
+        assert "is ZIP; supported are" in str(fault_of(nothing_but_pdf, name, tmp_path))
         assert looked_at(jpeg("a") + word, name, tmp_path) == Inspected(JPEG, 1, 1)
         assert looked_at(heic("a") + word, name, tmp_path) == Inspected(HEIC, 1, 1)
 
@@ -282,10 +284,10 @@ def test_garbled_documents_are_read_or_refused(tmp_path: Path, sample: str) -> N
     name, content = SAMPLES[sample]
     # What qpdf refuses or repairs, pdfium is asked in a process of its own: fewer of these.
     times = 60 if sample == "pdf" else 250
-    said, took = probed([content, *garbled(content, times)], name, tmp_path)  # a library in C may end the process
-    assert isinstance(said[0], list) or sample == "grid"
-    read = [each for each in said if isinstance(each, list)]
-    refused = {each.partition(":")[0] for each in said if isinstance(each, str)}
+    answers, took = probed([content, *garbled(content, times)], name, tmp_path)  # a library in C may end the process
+    assert isinstance(answers[0], list) or sample == "grid"
+    read = [answer for answer in answers if isinstance(answer, list)]
+    refused = {answer.partition(":")[0] for answer in answers if isinstance(answer, str)}
     assert all(1 <= estimate <= 10_000 and pages in (None, estimate) for _, pages, estimate in read)
     assert refused <= {"broken", "unsupported-format", "encrypted", "too-many-pixels", "no-pages", "too-many-pages"}
     assert "broken" in refused  # the damage is of both kinds, or the test proves nothing

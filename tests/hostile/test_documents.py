@@ -126,8 +126,8 @@ def test_what_inflates_to_hundreds_of_megabytes_is_not_inflated(
     content = make()
     assert len(content) < 8 * MB
     answer = probed(content, tmp_path)
-    said = [each.partition(":")[0] if isinstance(each, str) else each for each in answer["said"]]
-    assert said == [counted, taken]
+    findings = [finding.partition(":")[0] if isinstance(finding, str) else finding for finding in answer["said"]]
+    assert findings == [counted, taken]
     assert answer["parent"] < MOST
     assert answer["child"] < MOST
 
@@ -188,7 +188,7 @@ def test_pdfs_cut_off_anywhere_are_read_or_refused(tmp_path: Path) -> None:
     for whole in (text_pdf(["a", "b", "c"]), bombs.object_bomb(1), encrypted_pdf()):
         # What qpdf refuses, pdfium is asked in a process of its own: few cuts.
         counted = [outcome(whole[:length], PDF, tmp_path) for length in range(1, len(whole), len(whole) // 30)]
-        assert any(isinstance(each, DocumentFault) for each in counted)
+        assert any(isinstance(outcome, DocumentFault) for outcome in counted)
 
 
 @pytest.mark.parametrize(("owner", "user"), [("o", ""), ("", "u"), ("o", "u"), ("", "")])

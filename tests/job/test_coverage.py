@@ -18,7 +18,7 @@ def piece(request: str, first: int, last: int, url: str = "") -> Piece:
 
 
 def pages_of(ranges: Sequence[PageRange]) -> list[int]:
-    return [page for each in ranges for page in range(each.first, each.last + 1)]
+    return [page for pages in ranges for page in range(pages.first, pages.last + 1)]
 
 
 @st.composite
@@ -33,7 +33,7 @@ def disjoint(draw: st.DrawFn, request: str, total: int) -> list[Piece]:
 def documents(draw: st.DrawFn) -> tuple[int, list[Piece]]:
     """A page count, and batches of several requests in any order, some of them listed twice."""
     total = draw(st.integers(1, 60))
-    pieces = [each for request in "abc"[: draw(st.integers(0, 3))] for each in draw(disjoint(request, total))]
+    pieces = [piece for request in "abc"[: draw(st.integers(0, 3))] for piece in draw(disjoint(request, total))]
     if pieces:
         pieces += draw(st.lists(st.sampled_from(pieces), max_size=3))
     return total, draw(st.permutations(pieces))
@@ -47,7 +47,7 @@ def covered(coverage: Coverage) -> list[int]:
 def test_every_page_is_given_out_once_in_order_or_is_missing(document: tuple[int, list[Piece]]) -> None:
     total, pieces = document
     coverage = cover(total, pieces)
-    offered = {page for each in pieces for page in range(each.pages.first, each.pages.last + 1)}
+    offered = {page for piece in pieces for page in range(piece.pages.first, piece.pages.last + 1)}
     assert covered(coverage) == sorted(offered)
     assert pages_of(coverage.missing) == sorted(set(range(1, total + 1)) - offered)
 
@@ -66,7 +66,7 @@ def test_the_earlier_piece_gives_the_page(document: tuple[int, list[Piece]]) -> 
     total, pieces = document
     for share in cover(total, pieces).shares:
         for page in pages_of([share.pages]):
-            offering = [each for each in pieces if each.pages.first <= page <= each.pages.last]
+            offering = [piece for piece in pieces if piece.pages.first <= page <= piece.pages.last]
             assert share.piece == offering[0]
 
 

@@ -140,9 +140,9 @@ class Life(RuleBasedStateMachine):
             job = transitions.taken_over(job, self.lease(worker, "collecting")).job
             version = self.put(job, version)
             yield
-        done = [transitions.finished(each) if each.status == "open" else each for each in job.requests]
+        done = [transitions.finished(request) if request.status == "open" else request for request in job.requests]
         job = transitions.asked(job, done, 3).job
-        if any(each.status == "finished" for each in job.requests):
+        if any(request.status == "finished" for request in job.requests):
             yield
             self.store.done = True
             yield
@@ -207,7 +207,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def what_is_on_record_is_never_forgotten(self) -> None:
-        requests = [{each.id for each in job.requests} for job in self.life()]
+        requests = [{request.id for request in job.requests} for job in self.life()]
         for before, after in pairwise(requests):
             assert before <= after
 

@@ -92,9 +92,9 @@ def test_a_lease_from_a_clock_that_is_days_ahead_is_believed_for_a_lease_only() 
 
 
 def test_a_lease_of_our_own_that_was_left_behind_is_taken_over() -> None:
-    ours = job(lease=transitions.lease("me", NOON, 60, "reading"))
-    assert step(ours, NOON).need == "take over"
-    assert not held_by_another(ours, NOON, "me", BOUNDS, Living())
+    abandoned = job(lease=transitions.lease("me", NOON, 60, "reading"))
+    assert step(abandoned, NOON).need == "take over"
+    assert not held_by_another(abandoned, NOON, "me", BOUNDS, Living())
 
 
 @pytest.mark.parametrize(("workers", "need"), [({}, "wait"), ({"closer": True}, "wait"), ({"closer": False}, "sweep")])

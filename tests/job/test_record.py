@@ -133,9 +133,9 @@ def test_a_range_is_written_as_people_write_it() -> None:
 @given(page_sets, st.none() | st.integers(1, 50))
 def test_pages_survive_being_written_as_ranges(pages: set[int], longest: int | None) -> None:
     written = page_ranges(sorted(pages), longest)
-    assert [page for each in written for page in range(each.first, each.last + 1)] == sorted(pages)
+    assert [page for pages in written for page in range(pages.first, pages.last + 1)] == sorted(pages)
     assert sum(map(len, written)) == len(pages)
-    assert all(longest is None or len(each) <= longest for each in written)
+    assert all(longest is None or len(page_range) <= longest for page_range in written)
 
 
 @given(page_sets, st.integers(1, 50))

@@ -94,19 +94,19 @@ def test_a_round_in_which_nothing_was_sent_is_none() -> None:
 def test_lost_requests_count_once_when_their_pages_are_sent_again() -> None:
     lost = transitions.lost(request(), "gone")
     change = transitions.resending(new(requests=(lost, request("s"))), lease())
-    assert [each.status for each in change.job.requests] == ["resent", "open"]
+    assert [request.status for request in change.job.requests] == ["resent", "open"]
     assert change.counts.possible_duplicates == change.job.possible_duplicates == 1
     assert transitions.resending(change.job, lease()).counts == Counts()
 
 
 def test_what_the_api_counts_corrects_this_runs_submissions_only() -> None:
-    ours = Request(id="ours", pages=None, submitted_at=NOON, run="run")
-    theirs = Request(id="theirs", pages=None, submitted_at=NOON, run="another")
-    job = new(requests=(ours, theirs), estimate=1, pages_sent=2)
-    change = transitions.counted(job, 23, lease(), (ours, theirs), "run")
+    own_request = Request(id="ours", pages=None, submitted_at=NOON, run="run")
+    other_request = Request(id="theirs", pages=None, submitted_at=NOON, run="another")
+    job = new(requests=(own_request, other_request), estimate=1, pages_sent=2)
+    change = transitions.counted(job, 23, lease(), (own_request, other_request), "run")
     assert change.counts.pages_sent == 22
     assert change.job.pages_sent == 46
-    assert [each.pages for each in change.job.requests] == [PageRange(first=1, last=23)] * 2
+    assert [request.pages for request in change.job.requests] == [PageRange(first=1, last=23)] * 2
 
 
 def test_a_wrong_answer_put_back_is_asked_for_anew() -> None:
@@ -115,7 +115,7 @@ def test_a_wrong_answer_put_back_is_asked_for_anew() -> None:
         job = new(requests=(request(),), rounds=3)
         failed = transitions.failed(job, "collect", fault, missing=(), now=NOON, flow_run=None)
         again = transitions.put_back(failed, "nonce")
-        assert [each.status for each in again.requests] == [status]
+        assert [request.status for request in again.requests] == [status]
         assert (again.rounds, again.retries, again.lease) == (0, 1, None)
 
 

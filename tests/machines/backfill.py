@@ -126,15 +126,15 @@ def _document(bucket: str, number: int) -> bytes:
 
 def _ready(ground: Ground, count: int) -> bool:
     found = ground.call("POST", f"work_pools/{POOL}/workers/filter", {})
-    return len([each for each in found if each["status"] == "ONLINE"]) >= count
+    return len([worker for worker in found if worker["status"] == "ONLINE"]) >= count
 
 
 def _kill(worker: "subprocess.Popen[bytes]") -> str:
     """End a worker and its flow run as a machine that loses its power does. Gives the id of the flow run."""
     family = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
-    (flow_run,) = {each.environ().get("PREFECT__FLOW_RUN_ID") for each in family} - {None}
-    for each in family:
-        each.kill()
+    (flow_run,) = {process.environ().get("PREFECT__FLOW_RUN_ID") for process in family} - {None}
+    for process in family:
+        process.kill()
     psutil.wait_procs(family, timeout=PATIENCE)
     return str(flow_run)
 
@@ -162,7 +162,7 @@ def _measured(place: Place, api: StandInControl, count: int, seconds: float, lef
         expected = [f"{place.bucket} {number} page {page}" for page in range(1, PAGES + 1)]
         whole += [" ".join(page["text"].split()) for page in pages] == expected
     hashes = [hashlib.sha256(_document(place.bucket, number)).hexdigest() for number in range(count)]
-    times_billed = Counter(each["sha256"] for each in api.billed(*hashes))
+    times_billed = Counter(submission["sha256"] for submission in api.billed(*hashes))
     return Measured(
         seconds=seconds,
         lost=count - whole,

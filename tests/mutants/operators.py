@@ -168,7 +168,7 @@ class _Module:
         outside = self._in_function, self._in_constructor, self._bound
         arguments = function.args
         self._in_function, self._in_constructor = True, function.name in ("__init__", "__post_init__")
-        self._bound = {each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+        self._bound = {argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
         yield from self._block(function.body, of_function=True)
         self._in_function, self._in_constructor, self._bound = outside
 

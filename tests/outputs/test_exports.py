@@ -96,7 +96,7 @@ def check_alto(text: str) -> ElementTree.Element:
         name = element.tag.removeprefix(ALTO)
         children, allowed, required = CONTENT[name]
         assert re.fullmatch(children, "".join(child.tag.removeprefix(ALTO) for child in element)), name
-        attributes = {each for each in element.keys() if not each.startswith("{")}  # noqa: SIM118  # no dict
+        attributes = {key for key in element.keys() if not key.startswith("{")}  # noqa: SIM118  # no dict
         assert required <= attributes <= allowed, name
         identifiers += [value for key, value in element.items() if key == "ID"]
         for key in PLACE | {"PC", "WC"}:
@@ -104,7 +104,7 @@ def check_alto(text: str) -> ElementTree.Element:
             assert value >= 0
             assert key not in ("PC", "WC") or value <= 1
     assert len(set(identifiers)) == len(identifiers)
-    assert all(re.fullmatch(r"[A-Za-z_][\w.-]*", each) for each in identifiers)
+    assert all(re.fullmatch(r"[A-Za-z_][\w.-]*", identifier) for identifier in identifiers)
     return root
 
 
@@ -156,7 +156,7 @@ def test_text_is_the_text_of_the_pages(result: Path) -> None:
 def test_what_is_no_result_is_refused(to: ExportFormat, tmp_path: Path) -> None:
     file = tmp_path / "other.json"
     file.write_text('{"some": "thing"}')
-    with pytest.raises(DocumentFault, match="no result"):
+    with pytest.raises(DocumentFault, match="not a result"):
         export_result(file, to, io.StringIO(), ExportedFrom("other"))
 
 

@@ -58,4 +58,4 @@ def test_metadata_that_do_not_tell_the_document_give_a_reason(tmp_path: Path) ->
     assert source_of_result({"bulk-ocr-job": "1"}) is None
     original = find_original(None, None, tmp_path)
     assert original.file is None
-    assert "name the document" in original.reason
+    assert "name it with --document" in original.reason

@@ -101,7 +101,7 @@ def test_a_broken_result_is_left_out_with_its_reason_and_the_others_are_not(fold
     (folder / "other.pdf.ocr.json").write_text(json.dumps({"some": "other JSON"}))
     changes = indexed(folder, tmp_path / "results.db")
     assert (changes.added, changes.skipped_count) == (4, 2)
-    assert "cut or garbled" in changes.skipped[str(folder / "broken.pdf.ocr.json")]
+    assert "truncated or garbled" in changes.skipped[str(folder / "broken.pdf.ocr.json")]
     assert found(tmp_path / "results.db", "half") == []
 
 
@@ -155,7 +155,7 @@ def test_files_that_are_no_index_are_refused(tmp_path: Path) -> None:
     indexed(tmp_path, old)
     with sqlite3.connect(old) as database:
         database.execute("PRAGMA user_version = 99")
-    for file, why in ((other, "no index of results"), (text, "not a database"), (old, "another version")):
+    for file, why in ((other, "not an index of results"), (text, "not a database"), (old, "another version")):
         before = file.read_bytes()
         for create in (True, False):
             with pytest.raises(SetupFault, match=why), SearchIndex(file, create=create):

@@ -332,7 +332,7 @@ def test_what_cannot_be_read_has_a_reason(tmp_path: Path) -> None:
     with pytest.raises(DocumentFault, match="password"):
         write_searchable_pdf(result, locked, tmp_path / "out.pdf")
     (tmp_path / "cut.json").write_bytes(result.read_bytes()[:300])
-    with pytest.raises(DocumentFault, match="no result"):
+    with pytest.raises(DocumentFault, match="not a result"):
         write_searchable_pdf(tmp_path / "cut.json", blank_pdf(tmp_path / "scan.pdf", 1), tmp_path / "out.pdf")
 
 

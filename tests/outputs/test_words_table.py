@@ -80,7 +80,7 @@ def test_a_broken_result_leaves_no_row_behind(tmp_path: Path) -> None:
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
     write_result(tmp_path / "in" / "a.pdf.ocr.json", PAGES)
-    with pytest.raises(SetupFault, match="other things in it"):
+    with pytest.raises(SetupFault, match="unrelated files"):
         write_words(read_ahead(find_results(str(tmp_path / "in"))), tmp_path / "in")
     assert names(tmp_path / "in") == ["a.pdf.ocr.json"]
     assert names(tmp_path) == ["in"]

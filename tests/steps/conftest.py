@@ -136,7 +136,7 @@ class World:
         if known not in _UNDISTURBED:
             context = self.context(destination="undisturbed")
             assert submit_document(context, document).kind == "open"
-            assert [each.kind for each in self.finish(context, document)] == ["done"]
+            assert [outcome.kind for outcome in self.finish(context, document)] == ["done"]
             self._billed_before = self.api.requests()
             _UNDISTURBED[known] = self.result(document, "undisturbed")
         return _UNDISTURBED[known]
@@ -158,7 +158,7 @@ class World:
 
     def billed_pages(self) -> list[int]:
         """The pages of each submission that was billed."""
-        return [each["pages"] for each in self.bill()]
+        return [submission["pages"] for submission in self.bill()]
 
     def listing(self, prefix: str = "") -> list[str]:
         """What lies in the bucket. Claims of request ids stay for ever, and are left out unless they are asked for."""

@@ -45,7 +45,7 @@ def passes(world: World, context: RunContext, document: Document) -> None:
         assert time.monotonic() < deadline, world.open(document)
         world.clock.advance(context.options.lease_seconds + 1)
         survey = jobs.survey()
-        for identity in survey.ready + [each for each in survey.due if poll_job(context, each)]:
+        for identity in survey.ready + [job_id for job_id in survey.due if poll_job(context, job_id)]:
             collect_job(context, identity)
         if not list(context.ledger.entries("open")):
             return

@@ -47,7 +47,7 @@ def test_credentials_that_run_out_stop_a_submitter_and_the_next_one_finishes(
     document = world.put(BODY)
     run_out(flaky, calls)
     began = world.clock.now()
-    with pytest.raises(CredentialsRefused, match=r"ExpiredToken.*renew them, and start again"):
+    with pytest.raises(CredentialsRefused, match=r"ExpiredToken.*renew them and start again"):
         submit_document(world.context(objects=flaky.objects(), **options), document)
     assert world.clock.now() == began, "nobody waits for what cannot come"
     passes(world, world.context(**options), document)

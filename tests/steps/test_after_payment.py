@@ -48,7 +48,7 @@ def spent(fault: BaseException) -> Outcome:
 
 def test_an_answer_that_the_disk_has_no_room_for_is_counted_and_ends_the_run(world: World) -> None:
     document, context = world.put(WORDY), world.context(mode="sync", page_budget=3)
-    with files_of_at_most(2 * document.size), pytest.raises(SetupFault, match=r"cannot write into .*bulk-ocr") as ended:
+    with files_of_at_most(2 * document.size), pytest.raises(SetupFault, match=r"cannot write to .*bulk-ocr") as ended:
         submit_document(context, document)
     assert len(world.bill()) == 1, "nothing more was paid for"
     assert spent(ended.value).possible_duplicates == 1
@@ -79,7 +79,7 @@ def test_without_room_for_an_answer_nothing_is_sent(
     try:
         monkeypatch.setenv("TMPDIR", str(small))
         monkeypatch.setattr("tempfile.tempdir", None)
-        with pytest.raises(SetupFault, match=r"has room for 0 MB.*nothing was sent"):
+        with pytest.raises(SetupFault, match=r"has 0 MB free.*nothing was sent"):
             submit_document(world.context(mode="sync"), world.put(pdf(1)))
     finally:
         monkeypatch.undo()
@@ -140,7 +140,7 @@ def test_several_lost_answers_in_a_row_stop_the_run_and_fail_nobody(world: World
     world.api.fail(POST | {"action": "reset_after", "times": -1})
     documents = [world.put(pdf(2, str(number)), f"in/{number}.pdf") for number in range(4)]
     assert submit_document(context, documents[0]).kind == "later"
-    with pytest.raises(NotUnderstood, match="6 submissions in a row") as ended:
+    with pytest.raises(NotUnderstood, match="6 consecutive submissions") as ended:
         submit_document(context, documents[1])
     assert spent(ended.value).possible_duplicates == 3
     for document in documents[2:]:
@@ -169,7 +169,7 @@ def test_results_whose_keys_meet_do_not_write_over_one_another(world: World) -> 
     other = world.context(model="ocr-1.google")
     outcome = submit_document(other, document)
     assert outcome.kind == "failed"
-    assert "where that of" in outcome.message
+    assert "that key is taken by" in outcome.message
     assert world.s3.get_object(Bucket=world.bucket, Key=key)["Body"].read() == paid
     assert world.billed_pages() == [1], "found out before anything is paid for"
 
@@ -216,4 +216,4 @@ def test_a_failure_that_cannot_be_recorded_now_is_left_for_later(world: World, f
     flaky.fail(Rule("refuse", "_jobs/failed/", "PUT", times=-1))
     outcome = submit_document(world.context(objects=flaky.objects()), document)
     assert outcome.kind == "later"
-    assert "could not be put on record" in outcome.message
+    assert "could not be recorded" in outcome.message

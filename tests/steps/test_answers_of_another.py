@@ -23,7 +23,7 @@ def test_an_id_that_another_job_owns_is_an_answer_lost(world: World) -> None:
     assert submit_document(context, documents[0]).kind == "open"
     later = submit_document(context, documents[1])
     assert (later.kind, later.possible_duplicates) == ("later", 3)
-    assert "which is another document's" in later.message
+    assert "which belongs to another document" in later.message
     world.api.set(request_ids="uuid")
     assert submit_document(context, documents[2]).kind == "open"
     for document in documents:
@@ -83,7 +83,7 @@ def test_one_id_given_to_two_parts_of_a_document_is_an_answer_lost(world: World)
     document, context = world.put(pdf(15)), world.context(limits=TEN_PAGES)
     first = submit_document(context, document)
     assert (first.kind, first.possible_duplicates) == ("later", 3)
-    assert "which holds pages 1-10 of the document already" in first.message
+    assert "which already covers pages 1-10 of this document" in first.message
     world.api.set(request_ids="uuid")
     assert world.finish(context, document)[-1].kind == "done"
     assert world.texts(document) == [f"page {number} of a test" for number in range(1, 16)]

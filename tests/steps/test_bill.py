@@ -51,10 +51,10 @@ def test_the_sum_is_the_bill_whatever_went_wrong(world: World, context: RunConte
     context.close()
 
     found, bill = counted(context), world.bill()
-    assert sum(each["pages"] for each in bill) == 30 + 25 + 3 * 12 + 2 * 40
+    assert sum(submission["pages"] for submission in bill) == 30 + 25 + 3 * 12 + 2 * 40
     assert found.possible_pages == 24, "the two answers that were lost"
-    assert found.pages + found.possible_pages == sum(each["pages"] for each in bill)
+    assert found.pages + found.possible_pages == sum(submission["pages"] for submission in bill)
     assert found.requests + 2 == len(bill)
-    assert found.cost + found.possible_cost == pytest.approx(PRICE * sum(each["pages"] for each in bill))
+    assert found.cost + found.possible_cost == pytest.approx(PRICE * sum(submission["pages"] for submission in bill))
     assert found.billed_pages == 30 + 12, "what the published answers say"
     assert found.unpriced_pages == 0

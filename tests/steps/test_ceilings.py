@@ -183,7 +183,7 @@ def test_documents_longer_than_a_ceiling_are_set_aside(world: World) -> None:
     context = world.context(max_pages_per_document=3)
     book = submit_document(context, world.put(pdf(4, "a book"), "in/book.pdf"))
     assert (book.kind, world.bill()) == ("aside", [])
-    assert "4 pages, more than the 3 of --max-pages-per-document" in book.message
+    assert "4 pages, more than --max-pages-per-document 3" in book.message
     assert submit_document(context, world.put(pdf(3))).kind == "open"
 
 

@@ -40,7 +40,7 @@ def test_a_finished_job_is_published_recorded_and_closed(world: World) -> None:
     record = world.done(document)
     assert (record.pages, record.finished_at, record.flow_run) == (25, world.clock.now(), context.flow_run)
     assert (record.job.document, record.job.result, record.job.lease) == (document, uri, None)
-    assert [(each.id, each.status) for each in record.job.requests] == [(world.bill()[0]["id"], "finished")]
+    assert [(request.id, request.status) for request in record.job.requests] == [(world.bill()[0]["id"], "finished")]
     assert world.listing("out/") == [f"out/_jobs/done/{identity}.json", "out/a.pdf.ocr.json"]
     assert collect_job(context, identity).kind == "skipped"
 
@@ -103,11 +103,11 @@ def test_a_batch_that_did_not_come_is_sent_again_alone(world: World, mishap: str
     context = world.context()
     document = submitted(world, context)
     outcomes = world.finish(context, document)
-    assert [(each.kind, each.pages_sent) for each in outcomes] == [("open", 10), ("done", 0)]
+    assert [(outcome.kind, outcome.pages_sent) for outcome in outcomes] == [("open", 10), ("done", 0)]
     assert world.billed_pages() == [25, 10]
     assert world.result(document) == expected
     job = world.done(document).job
-    assert ([str(each.pages) for each in job.requests], job.rounds) == (["1-25", "11-20"], 2)
+    assert ([str(request.pages) for request in job.requests], job.rounds) == (["1-25", "11-20"], 2)
     assert job.possible_duplicates == 0
 
 
@@ -165,7 +165,7 @@ def test_urls_that_expired_on_the_way_are_asked_for_again(world: World) -> None:
     world.recognised(context, document)
     world.api.fail(DOWNLOAD | {"action": "status", "status": 403, "times": 3})
     outcomes = world.finish(context, document)
-    assert [each.kind for each in outcomes] == ["done"]
+    assert [outcome.kind for outcome in outcomes] == ["done"]
     assert world.billed_pages() == [25]
 
 
@@ -177,7 +177,7 @@ def test_urls_that_are_always_too_old_leave_the_job_open_and_cost_nothing(world:
     assert collect_job(context, identity).kind == "later"
     assert world.open(document).lease is None
     world.api.set(url_seconds=900)
-    assert [each.kind for each in world.finish(context, document)] == ["done"]
+    assert [outcome.kind for outcome in world.finish(context, document)] == ["done"]
     assert world.billed_pages() == [25]
 
 
@@ -228,7 +228,7 @@ def test_pages_that_never_come_end_the_document_with_a_reason_that_names_them(wo
     assert "recognition failed" in outcome.message
     record = world.failed(document)
     assert (record.stage, record.retry_helps) == ("recognise", True)
-    assert [str(each) for each in record.missing] == ["1-10"]
+    assert [str(pages) for pages in record.missing] == ["1-10"]
     assert len(record.job.requests) == 2
     assert "out/a.pdf.ocr.json" not in world.listing()
     assert world.billed_pages() == [25, 20]
@@ -245,7 +245,7 @@ def test_a_document_replaced_before_its_missing_pages_were_sent_is_not_mixed(wor
         world.s3.delete_object(Bucket=world.bucket, Key=document.key)
     assert world.finish(context, document)[-1].kind == "failed"
     assert "changed or vanished" in world.failed(document).reason
-    assert [str(each) for each in world.failed(document).missing] == ["11-20"]
+    assert [str(pages) for pages in world.failed(document).missing] == ["11-20"]
     assert "out/a.pdf.ocr.json" not in world.listing()
     assert world.billed_pages() == [25]
 
@@ -255,8 +255,8 @@ def test_an_api_that_counts_other_pages_than_were_sent_publishes_nothing(world: 
     document = submitted(world, context, pdf(3))
     identity = world.recognised(context, document)
     answer = {"id": 0, "status": "completed", "start_page": 1, "end_page": 2, "download_url": "http://127.0.0.1:9/"}
-    told = {"status": "completed", "total_pages": 2, "completed_pages": 2, "batches": [answer]}
-    world.api.fail({"action": "status", "status": 200, "path": "/requests/", "body": told})
+    status_fields = {"status": "completed", "total_pages": 2, "completed_pages": 2, "batches": [answer]}
+    world.api.fail({"action": "status", "status": 200, "path": "/requests/", "body": status_fields})
     assert collect_job(context, identity).kind == "failed"
     assert "counts 2 pages" in world.failed(document).reason
     assert "out/a.pdf.ocr.json" not in world.listing()

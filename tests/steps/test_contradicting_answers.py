@@ -27,8 +27,14 @@ def says(request_id: str, total: int | None, *ranges: tuple[int, int], urls: lis
     ]
     for batch, url in zip(batches, urls or [], strict=False):
         batch["download_url"] = url
-    told = {"id": request_id, "status": "completed", "total_pages": total, "completed_pages": 1, "batches": batches}
-    return {"action": "status", "status": 200, "times": -1, "path": f"/requests/{request_id}$", "body": told}
+    status_fields = {
+        "id": request_id,
+        "status": "completed",
+        "total_pages": total,
+        "completed_pages": 1,
+        "batches": batches,
+    }
+    return {"action": "status", "status": 200, "times": -1, "path": f"/requests/{request_id}$", "body": status_fields}
 
 
 def uncounted(world: World, context: RunContext, pages: int = 3) -> Document:
@@ -115,7 +121,7 @@ def test_two_requests_of_which_one_tells_the_page_count_are_believed(world: Worl
 
 
 CONTRADICTIONS: dict[str, tuple[int | None, list[tuple[int, int]], str]] = {
-    "another page count than was sent": (11, [(1, 10), (11, 11)], "counts 11 pages in request .*, and 12 were sent"),
+    "another page count than was sent": (11, [(1, 10), (11, 11)], "counts 11 pages in request .*, but 12 were sent"),
     "pages beyond the document": (None, [(1, 10), (11, 13)], "returned pages 11-13 of a document of 12"),
     "overlapping batches": (None, [(1, 10), (5, 12)], "returned overlapping batches around page 5"),
 }
@@ -138,7 +144,7 @@ def test_a_document_failed_by_a_wrong_answer_is_sent_anew_when_it_is_put_back(
     assert world.billed_pages() == [12], "nothing is paid again before somebody asks for it"
 
     assert context.ledger.put_back(failed)
-    assert [each.kind for each in world.finish(context, document)] == ["open", "done"]
+    assert [outcome.kind for outcome in world.finish(context, document)] == ["open", "done"]
     assert world.texts(document) == [f"page {number} of a test" for number in range(1, 13)]
     assert world.billed_pages() == [12, 12]
     assert len(world.done(document).job.requests) == 2, "the first stays on record"

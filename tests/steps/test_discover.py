@@ -25,7 +25,7 @@ def found(context: RunContext, folder: Path) -> list[Found]:
 
 def keys(context: RunContext, folder: Path) -> list[str]:
     """The keys of the documents discovered."""
-    return [each.document.key for each in found(context, folder)]
+    return [candidate.document.key for candidate in found(context, folder)]
 
 
 def test_documents_are_new_open_done_or_failed(world: World, tmp_path: Path) -> None:
@@ -35,26 +35,28 @@ def test_documents_are_new_open_done_or_failed(world: World, tmp_path: Path) -> 
     for name in ("done", "open", "failed"):
         submit_document(context, documents[name])
     world.finish(context, documents["done"])
-    states: dict[str, State | None] = {each.document.key: each.state for each in found(context, tmp_path)}
+    states: dict[str, State | None] = {
+        candidate.document.key: candidate.state for candidate in found(context, tmp_path)
+    }
     assert states == {"in/done.pdf": "done", "in/failed.pdf": "failed", "in/new.pdf": None, "in/open.pdf": "open"}
 
 
 def test_a_document_is_found_exactly_as_it_is_claimed(world: World, tmp_path: Path) -> None:
     document = world.put(pdf(1), "in/a b+c%20ü.pdf")
-    [each] = found(world.context(), tmp_path)
-    assert (each.document.key, each.document.etag) == (document.key, document.etag)
-    assert each.job_id == job_id(document, "ocr")
-    assert submit_document(world.context(), each.document).kind == "open"
+    [candidate] = found(world.context(), tmp_path)
+    assert (candidate.document.key, candidate.document.etag) == (document.key, document.etag)
+    assert candidate.job_id == job_id(document, "ocr")
+    assert submit_document(world.context(), candidate.document).kind == "open"
 
 
 def test_a_changed_document_is_new_and_another_model_makes_another_job(world: World, tmp_path: Path) -> None:
     context = world.context()
     submit_document(context, world.put(pdf(1)))
     world.put(pdf(2))
-    assert [each.state for each in found(context, tmp_path)] == [None]
+    assert [candidate.state for candidate in found(context, tmp_path)] == [None]
     world.put(pdf(1))
-    assert [each.state for each in found(context, tmp_path)] == ["open"]
-    assert [each.state for each in found(world.context(model="ocr-250904"), tmp_path)] == [None]
+    assert [candidate.state for candidate in found(context, tmp_path)] == ["open"]
+    assert [candidate.state for candidate in found(world.context(model="ocr-250904"), tmp_path)] == [None]
 
 
 def test_folder_markers_are_no_documents(world: World, tmp_path: Path) -> None:
@@ -151,10 +153,10 @@ def test_one_document_can_be_the_source(world: World, tmp_path: Path) -> None:
     document = world.put(pdf(2), "in/sub/a.pdf")
     world.put(pdf(2), "in/sub/a.pdf.bak")
     context = world.context(source="in/sub/a.pdf")
-    [each] = found(context, tmp_path)
-    assert (each.document.key, each.document.etag) == (document.key, document.etag)
-    submit_document(context, each.document)
-    world.finish(context, each.document)
+    [candidate] = found(context, tmp_path)
+    assert (candidate.document.key, candidate.document.etag) == (document.key, document.etag)
+    submit_document(context, candidate.document)
+    world.finish(context, candidate.document)
     assert world.done(document).job.result == f"s3://{world.bucket}/out/a.pdf.ocr.json"
     assert "out/a.pdf.ocr.json" in world.listing()
 
@@ -191,13 +193,13 @@ def test_the_source_is_listed_as_it_is_needed_not_as_a_whole(world: World, flaky
         assert flaky.calls("GET", "list-type=2") == 0
         assert next(documents).document.key == "in/0.pdf"
         world.s3.delete_object(Bucket=world.bucket, Key="in/2.pdf")
-        assert [each.document.key for each in documents] == ["in/1.pdf", "in/2.pdf"], "one call gave all three"
+        assert [document.document.key for document in documents] == ["in/1.pdf", "in/2.pdf"], "one call gave all three"
     assert flaky.calls("GET", "list-type=2") == 1
 
 
 def test_searchable_pdfs_are_no_documents_and_documents_that_are_called_alike_are(world: World, tmp_path: Path) -> None:
-    ours = {"bulk-ocr-job": "1", "pages": "1"}
+    own_metadata = {"bulk-ocr-job": "1", "pages": "1"}
     for key in ("in/a.pdf.ocr.pdf", "in/scan.ocr.pdf"):
-        world.s3.put_object(Bucket=world.bucket, Key=key, Body=pdf(1), Metadata=ours)
+        world.s3.put_object(Bucket=world.bucket, Key=key, Body=pdf(1), Metadata=own_metadata)
     world.put(pdf(1), "in/theirs.ocr.pdf")
     assert keys(world.context(), tmp_path) == ["in/theirs.ocr.pdf"]

@@ -78,4 +78,4 @@ def test_pages_sent_again_are_paid_again_and_a_lost_answer_is_told_apart(world: 
     assert sorted(world.billed_pages()) == [10, 25, 25]
     assert (cost(done.job).accepted, cost(done.job).possible) == (0.35, 0.25)
     assert done.cost == 0.35
-    assert [(each.pages, each.run, each.price_per_page) for each in done.job.lost] == [(25, context.run, 0.01)]
+    assert [(lost.pages, lost.run, lost.price_per_page) for lost in done.job.lost] == [(25, context.run, 0.01)]

@@ -86,10 +86,10 @@ def test_a_batch_whose_url_is_gone_from_the_fresh_answer_is_sent_again_alone(wor
         for number, batch in enumerate(answer.batches)
         if batch.start_page != 11
     ]
-    told = {"status": "completed", "total_pages": 25, "completed_pages": 25, "batches": listed}
+    status_fields = {"status": "completed", "total_pages": 25, "completed_pages": 25, "batches": listed}
     world.api.fail(
         DOWNLOAD | {"action": "status", "status": 403, "skip": 1},
-        STATUS | {"action": "status", "status": 200, "body": told, "skip": 1},
+        STATUS | {"action": "status", "status": 200, "body": status_fields, "skip": 1},
     )
     outcome = collect_job(context, identity)
     assert (outcome.kind, outcome.pages_sent) == ("open", 10)

@@ -53,7 +53,7 @@ class OneByOne:
 
     def drop(self, stage: Stage) -> list[Item]:
         dropped = [item for waiting, item in self._waiting if waiting == stage]
-        self._waiting = deque(each for each in self._waiting if each[0] != stage)
+        self._waiting = deque(task for task in self._waiting if task[0] != stage)
         return dropped
 
     @property
@@ -260,5 +260,5 @@ def test_a_cancelled_backfill_does_not_wait_for_pages_that_it_does_not_send(worl
 
     run.dispatcher.begin = cancel
     assert run.to_the_end() == Census(done=1, open=1)
-    assert [each.id for each in world.open(documents[0]).requests] != []
+    assert [request.id for request in world.open(documents[0]).requests] != []
     assert world.billed_pages() == [2, 2]

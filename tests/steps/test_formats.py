@@ -69,7 +69,7 @@ def test_what_an_estimate_was_wrong_by_is_put_right_in_report_and_budget(world: 
     first = submit_document(context, document)
     assert first.pages_sent == 1
     rest = world.finish(context, document)
-    assert first.pages_sent + sum(each.pages_sent for each in rest) == 23 == sum(world.billed_pages())
+    assert first.pages_sent + sum(outcome.pages_sent for outcome in rest) == 23 == sum(world.billed_pages())
     with pytest.raises(CeilingReached):
         context.budget.reserve("another", 8)
     assert context.budget.reserve("another", 7) is not None
@@ -94,7 +94,7 @@ def test_an_office_document_of_which_pages_are_missing_is_sent_whole_again(world
 def test_a_name_that_contradicts_the_content_or_is_too_long_is_made_safe_for_the_upload(world: World) -> None:
     finished(world, world.context(), "in/really a picture.pdf", png("x y"))
     finished(world, world.context(), "in/" + "n" * 950 + ".docx", text_pdf(["a"]))
-    assert [each["file_name"] for each in world.bill()] == ["really_a_picture.png", "n" * 100 + ".pdf"]
+    assert [submission["file_name"] for submission in world.bill()] == ["really_a_picture.png", "n" * 100 + ".pdf"]
 
 
 def restricted(content: bytes) -> bytes:
@@ -111,7 +111,7 @@ def test_how_an_unusual_document_was_sent_is_on_record(
 ) -> None:
     context = world.context(limits=Limits(pages=longest))
     document = finished(world, context, "in/a.pdf", b"\n" + restricted(text_pdf(LONG)))
-    note = "what comes before the PDF (1 bytes) is not sent; a copy without its owner password is sent"
+    note = "the 1 bytes before the PDF header are not sent; a copy without its owner password is sent"
     assert world.done(document).job.note == note
     assert f"{document.uri}: {note}" in caplog.messages
     assert world.texts(document) == LONG
@@ -128,9 +128,9 @@ def test_a_restricted_pdf_fails_where_that_is_asked_for(world: World) -> None:
 
 LIMITS: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("a.pdf", b"", {}, "the document is empty (0 bytes): upload it again"),
-    ("a.docx", docx(["a"]), {"megabytes": 0.001}, "the API takes 0.001 MB: compress it, or convert it to PDF"),
-    ("a.png", png("a"), {"megabytes": 0.001}, "the API takes 0.001 MB: compress it"),
-    ("a.heic", heic("a"), {"pixels": 100}, "page 1 has 240,000 pixels, and the API takes 100: scale it down"),
+    ("a.docx", docx(["a"]), {"megabytes": 0.001}, "the API accepts 0.001 MB: compress it, or convert it to PDF"),
+    ("a.png", png("a"), {"megabytes": 0.001}, "the API accepts 0.001 MB: compress it"),
+    ("a.heic", heic("a"), {"pixels": 100}, "page 1 has 240,000 pixels, but the API accepts 100: scale it down"),
     ("a.pdf", text_pdf(["a"]), {"pixels": 100}, "page 1, rendered at 150 DPI, has 2,174,"),
     ("a.doc", docx(["a"])[:90], {}, "unsupported format: the content of 'in/a.doc' is"),
     ("a.xlsx", xlsx(["a"])[:2000], {}, "the XLSX is broken (File is not a zip file): repair or replace it"),

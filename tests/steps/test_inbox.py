@@ -55,12 +55,12 @@ def test_exactly_the_documents_that_are_told_of_are_submitted(
 ) -> None:
     world.s3.put_object(Bucket=world.bucket, Key="elsewhere/a.pdf", Body=pdf(1))
     keys = ("in/a b+c%2B.pdf", "in/ü/📄\n.pdf", "in/../x//y.pdf")
-    told = [world.put(pdf(1, f"{number}"), key) for number, key in enumerate(keys)]
+    announced = [world.put(pdf(1, f"{number}"), key) for number, key in enumerate(keys)]
     locked = world.put(encrypted_pdf(), "in/locked.pdf")
     queue.until(queue.visible, 5)
     inbox, _ = listen(world.context(objects=flaky.objects()), queue, tmp_path)
     assert (inbox.settled, inbox.left, queue.waiting()) == (5, 0, 0)
-    for document in told:
+    for document in announced:
         assert world.open(document).requests
     assert world.failed(locked).code == "encrypted"
     assert world.billed_pages() == [1, 1, 1]
@@ -131,8 +131,8 @@ def test_rubbish_and_other_places_are_left_with_words_to_act_on_and_keep_nobody(
         inbox, _ = listen(world.context(), queue, tmp_path)
     assert world.open(document).requests
     assert (inbox.settled, inbox.left) == (2, 3)
-    assert "it is no JSON: 'hello \\u202e'" in caplog.text
-    assert "let nothing but S3 send to this queue" in caplog.text
+    assert "it is not JSON: 'hello \\u202e'" in caplog.text
+    assert "let only S3 send to this queue" in caplog.text
     assert "it tells of 'in/a.pdf' in bucket 'another-bucket', outside of" in caplog.text
     assert "Each place needs a queue of its own" in caplog.text
     queue.until(queue.visible, 3)

@@ -53,9 +53,9 @@ def test_lost_answers_are_capped_over_all_passes_and_the_document_ends_failed(wo
     identity = job_id(document, "ocr")
     while world.context().ledger.read(identity) is not None:  # each pass a run of its own: none loses many in a row
         outcomes.append(collect_job(world.context(), identity))
-    assert [each.kind for each in outcomes] == ["later", "later", "later", "failed"]
+    assert [outcome.kind for outcome in outcomes] == ["later", "later", "later", "failed"]
     assert len(world.bill()) == 9
-    assert sum(each.possible_duplicates for each in outcomes) == 9
+    assert sum(outcome.possible_duplicates for outcome in outcomes) == 9
     assert world.failed(document).job.possible_duplicates == 9
 
 
@@ -119,7 +119,7 @@ def test_a_slow_worker_whose_job_was_taken_over_does_not_lose_its_request(world:
     outcome = submit_document(slow, document)
     assert (outcome.kind, outcome.requests, outcome.possible_duplicates) == ("skipped", 1, 0), "counted already"
     job = world.open(document)
-    assert {each.id for each in job.requests} == {each["id"] for each in world.bill()}
+    assert {request.id for request in job.requests} == {submission["id"] for submission in world.bill()}
     assert len(job.requests) == 2
     assert (job.possible_duplicates, job.pages_lost) == (1, 0)
     assert job.lease is None
@@ -176,7 +176,7 @@ def test_a_request_that_could_not_be_recorded_is_counted_and_not_forgotten(
     assert submit_document(other, document).kind == "skipped"
     world.clock.advance(other.options.lease_seconds + 1)
     outcomes = world.finish(other, document)
-    assert sum(each.possible_duplicates for each in outcomes) == 1
+    assert sum(outcome.possible_duplicates for outcome in outcomes) == 1
     assert world.done(document).job.possible_duplicates == 1
 
 
@@ -199,7 +199,7 @@ def test_a_receipt_written_twice_stands_once(world: World, flaky: FlakyS3) -> No
     flaky.fail(Rule("hang_up", "_jobs/open/", "PUT", skip=2))
     flaky.fail(Rule("refuse", "_jobs/open/", "GET"))
     assert submit_document(context, document).kind == "open"
-    assert [str(each.pages) for each in world.open(document).requests] == ["1-10", "11-20", "21-25"]
+    assert [str(request.pages) for request in world.open(document).requests] == ["1-10", "11-20", "21-25"]
     assert world.billed_pages() == [10, 10, 5]
     assert world.open(document).possible_duplicates == 0
 
@@ -210,7 +210,7 @@ def test_a_receipt_that_was_written_and_overtaken_unseen_stands_once(world: Worl
     flaky.fail(Rule("hang_up", "_jobs/open/", "PUT", skip=2, after=lambda: take_over(world, document, other)))
     flaky.fail(Rule("refuse", "_jobs/open/", "GET"))
     assert submit_document(world.context(objects=flaky.objects()), document).requests == 1
-    assert [each.id for each in world.open(document).requests] == [world.bill()[0]["id"]]
+    assert [request.id for request in world.open(document).requests] == [world.bill()[0]["id"]]
     world.api.set(queue_seconds=0)
     world.finish(other, document)
     assert world.billed_pages() == [2]

@@ -28,7 +28,7 @@ def stood(job: Job) -> list[tuple[str, str]]:
 
 
 def modes(world: World) -> list[str]:
-    return [each["mode"] for each in world.bill()]
+    return [submission["mode"] for submission in world.bill()]
 
 
 def test_a_synchronous_request_is_one_that_is_finished_at_once(world: World) -> None:
@@ -51,7 +51,7 @@ def test_a_document_beyond_the_synchronous_limit_is_sent_in_parts(world: World) 
     world.api.set(limits={"sync_pages": 10})
     assert submit_document(context, document).requests == 3
     assert stood(world.open(document)) == [("1-10", "answered"), ("11-20", "answered"), ("21-25", "answered")]
-    assert [each.kind for each in world.finish(context, document)] == ["done"]
+    assert [outcome.kind for outcome in world.finish(context, document)] == ["done"]
     assert world.result(document) == expected
 
 
@@ -95,14 +95,14 @@ def test_an_account_without_jobs_is_found_out_once_and_served_at_once(
     context = world.context(limits=TEN_AT_ONCE)
     with caplog.at_level(logging.WARNING, "tasks"):
         assert [submit_document(context, document).kind for document in documents] == ["open"] * 3
-    assert [record.getMessage() for record in caplog.records if "takes no OCR jobs" in record.getMessage()] == [
-        f"this account takes no OCR jobs, so the run goes on with synchronous requests: {context.async_refused()}"
+    assert [record.getMessage() for record in caplog.records if "has no async access" in record.getMessage()] == [
+        f"this account has no async access, so the run falls back to synchronous requests: {context.async_refused()}"
     ]
     assert world.api.calls()[ASYNC] == before + 1
     for document in documents:
         world.finish(context, document)
     assert [world.result(document) for document in documents] == expected
-    assert [(each["mode"], each["pages"]) for each in world.bill()] == [
+    assert [(submission["mode"], submission["pages"]) for submission in world.bill()] == [
         ("sync", 10), ("sync", 10), ("sync", 5), ("sync", 3), ("sync", 2),
     ]  # fmt: skip
     assert all(world.done(document).job.possible_duplicates == 0 for document in documents)
@@ -159,7 +159,7 @@ def test_a_synchronous_answer_that_lacks_pages_leaves_them_missing(world: World,
     assert (stood(job), job.kept) == ([("1-3", "answered")], ())
     assert job.requests[0].note
     outcomes = world.finish(context, document)
-    assert [(each.kind, each.pages_sent) for each in outcomes] == [("open", 3), ("done", 0)]
+    assert [(outcome.kind, outcome.pages_sent) for outcome in outcomes] == [("open", 3), ("done", 0)]
     assert world.done(document).job.rounds == 2
 
 
@@ -232,5 +232,5 @@ def test_a_strangers_text_in_the_way_is_found_before_anything_is_paid(world: Wor
     world.s3.put_object(Bucket=world.bucket, Key="out/a.pdf.ocr.txt", Body=b"my own notes")
     outcome = submit_document(world.context(text=True), world.put(pdf(2)))
     assert outcome.kind == "failed"
-    assert "out/a.pdf.ocr.txt, where that of something that is no result" in outcome.message
+    assert "out/a.pdf.ocr.txt, but that key is taken by an object that this program did not write" in outcome.message
     assert world.bill() == []

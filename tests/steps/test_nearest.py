@@ -92,8 +92,8 @@ def test_a_bracket_that_is_never_closed_is_pointed_out(store: FolderObjects) -> 
 def test_whatever_else_leaves_nothing_is_named(store: FolderObjects) -> None:
     assert "by --exclude '**' --min-bytes '7'" in asked(store, "scans", exclude=["**"], min_bytes=7)
     assert "by --only-supported" in asked(store, "scans", only_supported=True)
-    assert "only folders, and what this program has written" in asked(store, "results")
-    assert "only folders, and what this program has written" in asked(store, "marker")
+    assert "only folders, and files that this program has written" in asked(store, "results")
+    assert "only folders, and files that this program has written" in asked(store, "marker")
     assert "the manifest names no document" in asked(store, "scans", manifest="list.csv")
 
 
@@ -114,7 +114,7 @@ def test_a_destination_without_a_ledger_is_answered_with_one_that_has_one(
     place = Location.parse(f"s3://{BUCKET}/{destination}")
     why = why_no_ledger(store, place)
     assert why == (
-        f"there is no ledger at {place}: no run has had it for its destination. Did you mean s3://{BUCKET}/{meant}?"
+        f"there is no ledger at {place}: no run has used this destination. Did you mean s3://{BUCKET}/{meant}?"
     )
     assert why_no_ledger(store, Location.parse(f"s3://{BUCKET}/{meant}")) is None
 
@@ -126,7 +126,7 @@ def test_where_there_is_nothing_nothing_is_suggested(tmp_path: Path) -> None:
     store.put(BUCKET, "in/a.pdf", b"", {}, "application/pdf")
     assert asked(store, "ni").endswith(f"Did you mean s3://{BUCKET}/in?"), "however short"
     place = Location.parse(f"s3://{BUCKET}")
-    assert why_no_ledger(store, place) == f"there is no ledger at {place}: no run has had it for its destination"
+    assert why_no_ledger(store, place) == f"there is no ledger at {place}: no run has used this destination"
 
 
 @given(st.text(max_size=20), st.lists(st.text(max_size=20), max_size=5))

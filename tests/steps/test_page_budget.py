@@ -74,7 +74,7 @@ def test_a_repeat_that_would_overdraw_the_budget_is_not_sent(world: World, mode:
     world.api.fail(ANY_POST | {"action": "reset_after"})
     outcome = submit_document(context, document)
     assert (outcome.kind, outcome.requests, outcome.possible_duplicates) == ("later", 0, 1)
-    assert "the page budget has no room to repeat it" in outcome.message
+    assert "the page budget has no room to send it again" in outcome.message
     assert world.billed_pages() == [3]
     assert_left(world, context, 2)
     world.finish(world.context(), document)
@@ -115,7 +115,7 @@ def test_a_request_that_took_too_long_is_not_repeated_beyond_the_budget(world: W
     context = world.context(mode="sync" if jobs else "async", page_budget=3)
     outcome = submit_document(context, world.put(pdf(2)))
     assert (outcome.kind, outcome.possible_duplicates, outcome.requests) == ("later", 1, 0)
-    assert "the page budget has no room to repeat it" in outcome.message
+    assert "the page budget has no room to send it again" in outcome.message
     assert world.bill() == []
     assert_left(world, context, 1)
 
@@ -133,7 +133,9 @@ def test_pages_that_only_the_api_can_count_are_charged_and_reported_as_it_counts
         assert_left(world, context, 7)
     rest = world.finish(context, document)
     assert first.pages_sent + sum(outcome.pages_sent for outcome in rest) == 23
-    assert [each["pages"] for each in world.bill() if each["sha256"] == sha(claiming(claimed, LONG))] == [23]
+    assert [
+        submission["pages"] for submission in world.bill() if submission["sha256"] == sha(claiming(claimed, LONG))
+    ] == [23]
     assert world.texts(document) == LONG
     if mode == "async":
         assert_left(world, context, 7)
@@ -150,7 +152,7 @@ def test_pages_that_were_reckoned_too_high_are_given_back_to_the_day_they_were_s
     [key] = world.listing("out/_jobs/budgets/day-")
     assert key == f"out/_jobs/budgets/day-{sent:%Y-%m-%d}.json"
     charged = Charged.model_validate_json(world.s3.get_object(Bucket=world.bucket, Key=key)["Body"].read())
-    assert charged == Charged(sent=3, cost=3 * 1500)
+    assert charged.model_copy(update={"charges": ()}) == Charged(sent=3, cost=3 * 1500)
 
 
 def test_a_lost_answer_about_uncounted_pages_is_charged_by_the_estimate(world: World) -> None:
@@ -195,7 +197,7 @@ def test_an_uncounted_document_too_long_to_be_answered_at_once_goes_on_as_a_job(
     document = world.put(docx(LONG), "in/a.docx")
     world.api.set(limits={"sync_pages": 10})
     outcomes = [submit_document(context, document), *world.finish(context, document)]
-    assert [each["mode"] for each in world.bill()] == ["async"]
+    assert [submission["mode"] for submission in world.bill()] == ["async"]
     assert sum(outcome.pages_sent for outcome in outcomes) == 23
     assert world.done(document).job.possible_duplicates == 0
     assert world.texts(document) == LONG

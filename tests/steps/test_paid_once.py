@@ -123,7 +123,7 @@ def test_another_runs_estimate_is_not_this_runs_to_correct(world: World) -> None
     document = world.put(docx(LONG), "in/a.docx")
     submit_document(world.context(), document)
     other = world.context(page_budget=5)
-    assert sum(each.pages_sent for each in world.finish(other, document)) == 0
+    assert sum(outcome.pages_sent for outcome in world.finish(other, document)) == 0
     assert other.budget.reserve("another", 5) is not None
     with pytest.raises(CeilingReached):
         other.budget.reserve("one more", 1)
@@ -136,7 +136,7 @@ def test_a_second_round_of_an_office_document_is_reckoned_by_what_the_api_counte
     first = submit_document(context, document)
     rest = world.finish(context, document)
     assert world.billed_pages() == [23, 23]
-    assert first.pages_sent + sum(each.pages_sent for each in rest) == 46
+    assert first.pages_sent + sum(outcome.pages_sent for outcome in rest) == 46
     assert context.budget.reserve("another", 54) is not None
     with pytest.raises(CeilingReached):
         context.budget.reserve("one more", 1)
@@ -149,7 +149,7 @@ def test_a_refusal_of_jobs_out_of_the_blue_is_taken_for_an_accident(world: World
     assert submit_document(context, world.put(pdf(2), "in/2.pdf")).kind == "later"
     assert submit_document(context, world.put(pdf(3), "in/3.pdf")).kind == "open"
     assert context.async_refused() is None
-    assert {each["mode"] for each in world.bill()} == {"async"}
+    assert {submission["mode"] for submission in world.bill()} == {"async"}
 
 
 def test_an_office_document_that_is_too_long_to_be_answered_at_once_goes_as_a_job(world: World) -> None:
@@ -157,7 +157,7 @@ def test_an_office_document_that_is_too_long_to_be_answered_at_once_goes_as_a_jo
     document, context = world.put(docx(LONG), "in/a.docx"), world.context(mode="sync", limits=Limits(sync_pages=10))
     assert submit_document(context, document).kind == "open"
     world.finish(context, document)
-    assert [(each["mode"], each["pages"]) for each in world.bill()] == [("async", 23)]
+    assert [(submission["mode"], submission["pages"]) for submission in world.bill()] == [("async", 23)]
 
 
 def test_an_old_jobs_model_that_is_gone_fails_that_job_alone(world: World) -> None:

@@ -134,8 +134,8 @@ def test_a_request_that_expired_at_the_api_is_lost_and_its_pages_are_sent_again(
     assert world.open(document).requests[0].status == "open"
     world.clock.advance(1000)  # a quarter of an hour of such answers is
     outcomes = world.finish(context, document)
-    assert [each.kind for each in outcomes] == ["open", "done"]
-    assert [each.status for each in world.done(document).job.requests] == ["resent", "finished"]
+    assert [outcome.kind for outcome in outcomes] == ["open", "done"]
+    assert [request.status for request in world.done(document).job.requests] == ["resent", "finished"]
     assert world.done(document).job.requests[0].note
     assert world.billed_pages() == [2, 2]
 
@@ -151,7 +151,7 @@ def test_a_request_that_never_ends_is_given_up_after_the_hours_set_and_not_befor
     assert poll_job(context, identity)
     world.finish(context, document)
     requests = world.done(document).job.requests
-    assert [each.status for each in requests] == ["resent", "finished"]
+    assert [request.status for request in requests] == ["resent", "finished"]
     assert "96 hours" in requests[0].note
 
 
@@ -203,7 +203,7 @@ def test_a_refused_key_stops_polling_and_collecting_and_leaves_the_job_as_it_is(
         with pytest.raises(AccountFault, match="401"):
             step(context, identity)
     job = world.open(document)
-    assert (job.lease, [each.status for each in job.requests]) == (None, ["open"])
+    assert (job.lease, [request.status for request in job.requests]) == (None, ["open"])
     world.api.reset()
     world.finish(world.context(), document)
     assert world.billed_pages() == [2]
@@ -230,7 +230,7 @@ def test_two_pollers_do_not_undo_each_other(world: World, flaky: FlakyS3) -> Non
     flaky.fail(Rule("pass", "_jobs/open/", "PUT", before=lambda: poll_job(second, identity)))
     assert not poll_job(first, identity)
     job = world.open(document)
-    assert [each.status for each in job.requests] == ["open"]
+    assert [request.status for request in job.requests] == ["open"]
     assert job.flow_run == second.flow_run
 
 

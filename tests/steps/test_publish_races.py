@@ -88,7 +88,7 @@ def test_a_place_that_others_keep_writing_leaves_the_job_open_and_costs_nothing(
     flaky.fail(Rule("pass", RESULT, "PUT", times=-1, before=writer(world, RESULT)))
     outcome = collect_job(context, world.recognised(context, new))
     assert outcome.kind == "later"
-    assert "others keep writing the result" in outcome.message
+    assert "other workers keep writing the result" in outcome.message
     assert world.texts(old) == ["page 1 of old"]
     flaky.rules.clear()
     assert world.finish(context, new)[-1].kind == "done"

@@ -109,8 +109,8 @@ def test_a_context_from_the_environment_goes_to_the_address_and_with_the_key_tha
 def test_of_many_recent_answers_the_latest_are_kept_and_each_is_taken_once(world: World) -> None:
     """They hold download URLs and live in memory: as many as a pass collects, not as many as there are jobs."""
     answers = world.context().answers
-    told = [RequestStatus(status="completed", total_pages=number) for number in range(2000)]
-    for number, answer in enumerate(told):
+    statuses = [RequestStatus(status="completed", total_pages=number) for number in range(2000)]
+    for number, answer in enumerate(statuses):
         answers.keep(f"request {number}", answer)
     taken = [answers.take(f"request {number}") for number in range(2000)]
     kept = [answer.total_pages for answer in taken if answer is not None]

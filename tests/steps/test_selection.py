@@ -44,12 +44,15 @@ def found(context: RunContext, folder: Path, missing: Missing | None = None) -> 
     """The documents discovered, against a fresh look at the ledger."""
     with KnownJobs(folder) as known:
         known.load(context.ledger)
-        return [each.document for each in discover(context, known, missing)]
+        return [candidate.document for candidate in discover(context, known, missing)]
 
 
 def whole_seconds(documents: list[Document]) -> list[Document]:
     """Only a listing tells fractions of a second, and not on every store."""
-    return [each.model_copy(update={"last_modified": each.last_modified.replace(microsecond=0)}) for each in documents]
+    return [
+        document.model_copy(update={"last_modified": document.last_modified.replace(microsecond=0)})
+        for document in documents
+    ]
 
 
 def keys(context: RunContext, folder: Path, missing: Missing | None = None) -> list[str]:
@@ -198,7 +201,7 @@ def test_only_the_folders_that_are_meant_are_listed(world: World, flaky: FlakyS3
         world.put(b"x", key)
     context = selecting(world.context(objects=flaky.objects()), include=["2024/**", "2023/*.pdf"])
     with KnownJobs(tmp_path) as known:
-        taken = [each.document.key for each in discover(context, known)]
+        taken = [candidate.document.key for candidate in discover(context, known)]
     assert taken == ["in/2023/a.pdf", "in/2024/01/b.pdf", "in/2024/a.pdf"]
     assert flaky.calls("GET", "list-type=2") == 2
     assert flaky.calls("GET", "prefix=in/2023/(&|$)") == flaky.calls("GET", "prefix=in/2024/(&|$)") == 1
@@ -211,7 +214,7 @@ def test_named_documents_cost_a_look_each_and_no_listing(world: World, flaky: Fl
     given = [*names, "in/notes.txt", "elsewhere/a.pdf", names[0]]
     context = selecting(world.context(objects=flaky.objects()), key=given, only_supported=True)
     with KnownJobs(tmp_path) as known:
-        assert [each.document.key for each in discover(context, known)] == names
+        assert [candidate.document.key for candidate in discover(context, known)] == names
     assert (flaky.calls("HEAD", ""), flaky.calls("GET", "list-type=2")) == (5, 0)
 
 

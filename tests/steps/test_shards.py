@@ -18,7 +18,7 @@ SHARDS = 3
 
 def _discovered(context: RunContext, folder: Path) -> set[str]:
     with KnownJobs(folder) as known:
-        return {each.document.key for each in discover(context, known)}
+        return {candidate.document.key for candidate in discover(context, known)}
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_document_that_changes_into_another_shard_is_left_to_that_one(world: W
             break
     outcome = submit_document(shards[number], listed)
     assert (outcome.kind, outcome.moved, outcome.requests) == ("later", True, 0)
-    assert "shard of another run" in outcome.message
+    assert "another run's shard" in outcome.message
     its_own = next(context for context in shards if context.is_ours(context.job_id(changed)))
     assert submit_document(its_own, changed).kind == "open"
     assert len(world.bill()) == 1
@@ -77,7 +77,7 @@ def test_what_is_the_accounts_is_shared_out() -> None:
     share = whole.of_one_shard(3)
     assert (share.requests_per_second, share.pages_per_minute, share.page_budget, share.window) == (1, 300, 33, 3)
     assert whole.of_one_shard(1) == whole
-    with pytest.raises(ValueError, match="a budget of 2 pages cannot be shared out to 3"):
+    with pytest.raises(ValueError, match="a budget of 2 pages cannot be divided among 3"):
         Options(page_budget=2).of_one_shard(3)
 
 
@@ -85,8 +85,8 @@ def test_what_is_the_accounts_is_shared_out() -> None:
     ("given", "told"),
     [
         ({"shard": 4, "shards": 3}, "there is no shard 4 of 3"),
-        ({"processes": 2}, "threads work in one process"),
-        ({"cluster": "tcp://127.0.0.1:1"}, "threads work in one process"),
+        ({"processes": 2}, "threads run in one process"),
+        ({"cluster": "tcp://127.0.0.1:1"}, "threads run in one process"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(given: dict[str, object], told: str) -> None:

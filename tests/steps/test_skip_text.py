@@ -32,7 +32,7 @@ def joined(*bodies: bytes) -> bytes:
 def recognised(world: World, body: bytes, key: str = "in/a.pdf", **options: Any) -> tuple[Document, dict[str, Any]]:
     document, context = world.put(body, key), world.context(skip_text=True, **options)
     submit_document(context, document)
-    (done,) = [each for each in world.finish(context, document) if each.kind == "done"]
+    (done,) = [outcome for outcome in world.finish(context, document) if outcome.kind == "done"]
     key = done.result.removeprefix(f"s3://{world.bucket}/")
     return document, json.loads(world.s3.get_object(Bucket=world.bucket, Key=key)["Body"].read())
 
@@ -85,7 +85,7 @@ def test_a_document_of_text_alone_is_not_sent_at_all(world: World) -> None:
 def test_it_is_another_job_and_another_result(world: World) -> None:
     document, _ = recognised(world, joined(TEXT, SCAN))
     plain, trusting = world.context(), world.context(skip_text=True, trust_ocr_layers=True)
-    assert len({each.job_id(document) for each in (plain, trusting, world.context(skip_text=True))}) == 3
+    assert len({context.job_id(document) for context in (plain, trusting, world.context(skip_text=True))}) == 3
     submit_document(plain, document)
     assert world.finish(plain, document)[-1].kind == "done"
     assert world.billed_pages() == [1, 2]

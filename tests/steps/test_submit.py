@@ -58,7 +58,7 @@ def test_a_job_is_claimed_then_says_that_it_posts_then_posts_then_has_its_reques
     assert (job.document, job.model, job.pages, job.rounds) == (document, "ocr", 3, 1)
     assert job.result == f"s3://{world.bucket}/out/a.pdf.ocr.json"
     assert (job.flow_run, job.claimed_at, job.lease) == (context.flow_run, world.clock.now(), None)
-    assert [(each.id, str(each.pages), each.status) for each in job.requests] == [
+    assert [(request.id, str(request.pages), request.status) for request in job.requests] == [
         (world.bill()[0]["id"], "1-3", "open")
     ]
 
@@ -160,7 +160,7 @@ def test_a_document_over_the_page_limit_goes_in_consecutive_parts(world: World, 
     assert (outcome.kind, outcome.requests, outcome.pages_sent) == ("open", 3, 25)
     job = world.open(document)
     assert ranges(job) == ["1-10", "11-20", "21-25"]
-    assert [each.id for each in job.requests] == [each["id"] for each in world.bill()]
+    assert [request.id for request in job.requests] == [submission["id"] for submission in world.bill()]
     assert world.billed_pages() == [10, 10, 5]
     assert job.rounds == 1
 
@@ -184,7 +184,7 @@ def test_a_document_over_the_size_limit_is_halved_until_it_fits(world: World) ->
     outcome = submit_document(world.context(limits=kilobytes(limit / 1000)), document)
     job = world.open(document)
     assert ranges(job) == ["1", "2-3", "4", "5-6"] or ranges(job) == ["1-2", "3", "4-5", "6"]
-    assert (outcome.pages_sent, world.billed_pages()) == (6, [len(each.pages or ()) for each in job.requests])
+    assert (outcome.pages_sent, world.billed_pages()) == (6, [len(request.pages or ()) for request in job.requests])
 
 
 def test_one_page_that_is_too_large_fails_the_document_and_is_named(world: World) -> None:
@@ -246,7 +246,7 @@ def test_an_account_that_is_refused_stops_everything_and_fails_nobody(world: Wor
 
 def test_credit_that_ends_between_two_parts_keeps_the_parts_that_were_paid(world: World) -> None:
     document = world.put(pdf(25))
-    world.api.set(credit_pages=sum(each["pages"] for each in world.api.billed()) + 10)
+    world.api.set(credit_pages=sum(submission["pages"] for submission in world.api.billed()) + 10)
     with pytest.raises(AccountFault):
         submit_document(world.context(limits=TEN_PAGES), document)
     assert ranges(world.open(document)) == ["1-10"]

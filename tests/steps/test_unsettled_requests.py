@@ -15,8 +15,8 @@ HOUR = 3600.0
 
 def says(world: World, *batches: dict[str, Any], status: str = "completed") -> None:
     """Make the API answer so from now on."""
-    told = {"status": status, "total_pages": 12, "completed_pages": 12, "batches": list(batches)}
-    world.api.fail(STATUS | {"action": "status", "status": 200, "times": -1, "body": told})
+    status_fields = {"status": status, "total_pages": 12, "completed_pages": 12, "batches": list(batches)}
+    world.api.fail(STATUS | {"action": "status", "status": 200, "times": -1, "body": status_fields})
 
 
 def batch(first: int, last: int, **told: Any) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def test_two_sources_do_not_write_over_each_others_results(world: World) -> None
     billed = world.billed_pages()
     outcome = submit_document(there, theirs)
     assert outcome.kind == "failed"
-    assert "give each source a destination of its own" in outcome.message
+    assert "use a separate destination for each source" in outcome.message
     assert world.failed(theirs).code == "result-taken"
     assert world.billed_pages() == billed
     assert world.texts(mine) == ["page 1 of mine"]

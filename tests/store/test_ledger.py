@@ -160,10 +160,10 @@ def test_a_closer_who_was_overtaken_leaves_the_job_open(ledger: Ledger) -> None:
 def test_a_record_that_another_wrote_is_superseded(ledger: Ledger) -> None:
     held = ledger.claim(leased("me"))
     assert held is not None
-    theirs = ledger.update(held, leased("other"))
+    other_held = ledger.update(held, leased("other"))
     with pytest.raises(Superseded):
         ledger.update(held, with_request(1, held.job))
-    assert ledger.read(held.job.id) == theirs
+    assert ledger.read(held.job.id) == other_held
 
 
 def test_a_record_that_was_closed_is_superseded_not_written_anew(ledger: Ledger) -> None:
@@ -190,7 +190,7 @@ def test_no_request_is_lost_when_many_record_theirs_at_once(ledger: Ledger) -> N
         list(pool.map(record, range(4)))
     stored = ledger.read(held.job.id)
     assert stored is not None
-    assert sorted(each.id for each in stored.job.requests) == sorted(f"r{number}" for number in range(1, 21))
+    assert sorted(request.id for request in stored.job.requests) == sorted(f"r{number}" for number in range(1, 21))
 
 
 def test_news_of_a_closed_job_have_nowhere_to_go(flaky: FlakyS3, ledger: Ledger, destination: Location) -> None:
@@ -228,7 +228,7 @@ def test_an_answer_lost_does_not_lose_the_job(
     lose()
     amended, _ = unsure.amend(held, adding(2))
     assert amended is not None
-    assert [each.id for each in amended.job.requests] == ["r1", "r2"]
+    assert [request.id for request in amended.job.requests] == ["r1", "r2"]
     assert ledger.read(held.job.id) == amended
     lose()
     unsure.close(amended)
@@ -252,7 +252,7 @@ def test_an_answer_lost_while_another_overtakes_is_a_defeat_and_loses_no_news(
         lambda current: Change(current if request(1) in current.requests else with_request(1, current)),
     )
     assert written is not None
-    assert [each.id for each in written.job.requests] == ["r1", "r9"]
+    assert [request.id for request in written.job.requests] == ["r1", "r9"]
 
 
 def test_a_store_that_is_down_is_not_taken_for_a_lost_race(flaky: FlakyS3, destination: Location) -> None:

@@ -52,7 +52,7 @@ def body(store: FolderObjects, key: str = "a") -> bytes | None:
 
 def files(place: Path) -> list[str]:
     """The results that take up room, whether anybody knows of them or not."""
-    return [each.name for each in place.iterdir() if each.is_file() and not each.name.startswith("objects.sqlite")]
+    return [path.name for path in place.iterdir() if path.is_file() and not path.name.startswith("objects.sqlite")]
 
 
 def test_an_object_is_created_once(store: FolderObjects) -> None:
@@ -175,10 +175,10 @@ def test_of_processes_exactly_one_wins_and_no_count_is_lost(store: FolderObjects
         )
         for _ in range(3)
     ]
-    for each in processes:
-        assert each.stdout is not None
-        assert each.stdout.readline() == "ready\n"
-    outputs = [each.communicate("go\n", timeout=PATIENCE)[0] for each in processes]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    outputs = [process.communicate("go\n", timeout=PATIENCE)[0] for process in processes]
     assert sum(map(int, outputs)) == 50
     assert body(store, "count") == b"150"
 
@@ -400,8 +400,8 @@ def test_locks_of_long_ago_are_cleared_away_unless_they_are_held(store: FolderOb
     ended = FolderObjects(place)
     ended.enlist("ended")
     ended.close()
-    for each in (place / "workers").iterdir():
-        os.utime(each, (0, 0))
+    for path in (place / "workers").iterdir():
+        os.utime(path, (0, 0))
     store.enlist("new")
     assert len(list((place / "workers").iterdir())) == 2
     assert not store.gone("long at work")
@@ -420,7 +420,7 @@ def test_the_ledger_keeps_its_promises_on_it(store: FolderObjects) -> None:
         return ledger.claim(new)
 
     with ThreadPoolExecutor(4) as pool:
-        claims = [each for each in pool.map(claim, range(4)) if each is not None]
+        claims = [held_job for held_job in pool.map(claim, range(4)) if held_job is not None]
     held = ledger.read(new.id)
     assert claims == [held]
     assert held is not None

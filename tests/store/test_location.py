@@ -59,7 +59,7 @@ def test_a_prefix_is_a_folder_and_never_the_beginning_of_another_name() -> None:
 @given(prefix=_prefix, first=_key, second=_key)
 def test_no_two_documents_share_a_result(prefix: str, first: str, second: str) -> None:
     source, destination = Location("in", f"{prefix}/" if prefix else ""), Location("out", "results/")
-    keys = [result_key(source, destination, source.key(each)) for each in (first, second)]
+    keys = [result_key(source, destination, source.key(name)) for name in (first, second)]
     assert (keys[0] == keys[1]) == (first == second)
 
 

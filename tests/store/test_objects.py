@@ -117,7 +117,7 @@ def test_of_many_who_replace_the_same_version_one_wins(objects: Objects, bucket:
 
     with ThreadPoolExecutor(8) as pool:
         etags = list(pool.map(replace, range(8)))
-    assert sum(each is not None for each in etags) == 1
+    assert sum(etag is not None for etag in etags) == 1
 
 
 @pytest.mark.parametrize("action", ["lose", "hang_up"])
@@ -223,7 +223,7 @@ def test_credentials_that_stay_old_when_they_are_renewed_are_the_set_up(s3_url: 
     renewed = RefreshableCredentials.create_from_metadata(old, lambda: old, "iam-role")
     session._credentials = renewed  # type: ignore[attr-defined]  # there is no public way to give it such
     account = AwsAccount(boto3.Session(botocore_session=session, region_name=REGION))
-    with pytest.raises(CredentialsRefused, match="ran out and cannot be renewed"):
+    with pytest.raises(CredentialsRefused, match="expired and cannot be renewed"):
         Objects(connect(s3_url, account=account)).get(bucket, "a")
 
 
@@ -305,8 +305,8 @@ def test_a_listing_that_breaks_off_is_an_error_not_an_end(flaky: FlakyS3, object
             ),
             "goes round in a circle",
         ),
-        (lambda _: b"<html><body>Sign in, please</body></html>", "none of S3's"),
-        (lambda page: re.sub(rb"<IsTruncated>.*?</IsTruncated>", b"", page), "none of S3's"),
+        (lambda _: b"<html><body>Sign in, please</body></html>", "not from S3"),
+        (lambda page: re.sub(rb"<IsTruncated>.*?</IsTruncated>", b"", page), "not from S3"),
     ],
     ids=["no token", "a token again", "another's page", "not said"],
 )

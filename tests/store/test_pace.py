@@ -175,7 +175,7 @@ def test_the_end_of_the_run_ends_a_fetch_whose_store_has_fallen_silent(
     with given_up:
         given_up.callback(other.close)
         store = store_of(answer)
-        with pytest.raises(Cancelled, match="the run is being ended"):
+        with pytest.raises(Cancelled, match="the run is shutting down"):
             objects(store.url, clock).fetch("b", "k", "e", tmp_path / "to")
     assert store.calls == 1
 

@@ -124,7 +124,7 @@ def test_a_delete_that_is_refused_names_its_own_permission() -> None:
     "url", ["documents", "arn:aws:sqs:eu-central-1:1:documents", "s3://bucket/x", "https://sqs/", "http://[x/y"]
 )
 def test_what_is_no_url_of_a_queue_is_told(url: str) -> None:
-    with pytest.raises(SetupFault, match="is no URL of a queue; write it as"):
+    with pytest.raises(SetupFault, match="is not a queue URL; write it as"):
         open_queue(url)
 
 

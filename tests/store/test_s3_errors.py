@@ -24,9 +24,9 @@ OF_ONE_OBJECT = [
     (403, "AccessDenied", KMS, "allow kms:Decrypt on the KMS key"),
     (403, "AccessDenied", DENY, "a policy denies it explicitly"),
     (403, "InvalidObjectState", "The operation is not valid for the object's storage class", "restore it"),
-    (400, "KMS.DisabledException", "the key is disabled", "see to its KMS key"),
-    (400, "InvalidRequest", "The object was stored using a form of Server Side Encryption", "does not give out"),
-    (405, "MethodNotAllowed", "The specified method is not allowed", "does not give out"),
+    (400, "KMS.DisabledException", "the key is disabled", "fix its KMS key"),
+    (400, "InvalidRequest", "The object was stored using a form of Server Side Encryption", "will not release"),
+    (405, "MethodNotAllowed", "The specified method is not allowed", "will not release"),
 ]
 
 
@@ -86,7 +86,7 @@ def test_a_ledger_that_may_not_be_written_is_the_set_up_in_the_stores_words(
     [
         ({"x-amz-bucket-region": "eu-west-3"}, "is in region eu-west-3 .*: set AWS_DEFAULT_REGION=eu-west-3"),
         ({}, "is in another region .*: set AWS_DEFAULT_REGION to the bucket's region"),
-        ({"Location": "https://portal.example/login"}, "refers to https://portal.example/login"),
+        ({"Location": "https://portal.example/login"}, "redirects to https://portal.example/login"),
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
@@ -137,8 +137,8 @@ class Proxy(Serving):
 @pytest.mark.parametrize(
     ("status", "advice"),
     [
-        (407, r"wants to know who asks \(407\): write user and password into HTTPS_PROXY"),
-        (403, r"does not let these calls through \(403\): have the store's host allowed"),
+        (407, r"requires authentication \(407\): put user and password into HTTPS_PROXY"),
+        (403, r"blocks these calls \(403\): have the store's host allowed"),
     ],
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])

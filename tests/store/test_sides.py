@@ -129,10 +129,10 @@ def test_a_bucket_that_wants_a_checksum_says_how_to_give_one(flaky: FlakyS3, buc
 @pytest.mark.parametrize(
     ("fields", "complaint"),
     [
-        ({"kms_key": "alias/x"}, "goes with the encryption"),
-        ({"encryption": "AES256", "bucket_key": True}, "goes with the encryption"),
-        ({"storage_class": "GLACIER"}, "cannot be read at once"),
-        ({"storage_class": "DEEP_ARCHIVE"}, "cannot be read at once"),
+        ({"kms_key": "alias/x"}, "needs the encryption"),
+        ({"encryption": "AES256", "bucket_key": True}, "needs the encryption"),
+        ({"storage_class": "GLACIER"}, "cannot be read immediately"),
+        ({"storage_class": "DEEP_ARCHIVE"}, "cannot be read immediately"),
         ({"storage_class": "no class"}, "pattern"),
         ({"expected_owner": "12"}, "pattern"),
         ({"checksum": "crc64"}, "md5"),
@@ -174,7 +174,7 @@ def test_each_account_reads_and_writes_its_own_side(
     reading, writing = two
     run = settings(bucket, other, source={"requester_pays": True}, destination={"checksum": "md5"})
     accounts = accounts_of(run, Access(aws=account(writing), source_aws=account(reading)))
-    assert [each.origin for each in accounts] == [reading.url, writing.url]
+    assert [account.origin for account in accounts] == [reading.url, writing.url]
     store = store_of(run, accounts, FakeClock())
     every_call(store, bucket, tmp_path)
     every_call(store, other, tmp_path)
@@ -207,8 +207,8 @@ def test_a_profile_is_one_sides_alone(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-environment")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
     reading, writing = accounts_of(settings(bucket, "other", source={"profile": "archive"}), Access())
-    found = [each.session.get_credentials() for each in (reading, writing)]
-    assert [each and each.access_key for each in found] == ["of-the-archive", "of-the-environment"]
+    found = [side.session.get_credentials() for side in (reading, writing)]
+    assert [credentials and credentials.access_key for credentials in found] == ["of-the-archive", "of-the-environment"]
     assert reading.found_in() == "profile archive, which leads to the credentials file"
     with pytest.raises(SetupFault, match="missing"):
         accounts_of(settings(bucket, "other", destination={"profile": "missing"}), Access())
@@ -231,7 +231,7 @@ def test_one_bucket_is_used_one_way(given: dict[str, Any], good: bool) -> None:
     if good:
         accounts_of(run, Access())
     else:
-        with pytest.raises(SetupFault, match="source and destination are in one bucket"):
+        with pytest.raises(SetupFault, match="source and destination are in the same bucket"):
             accounts_of(run, Access())
     accounts_of(settings("one", "other", **given), Access())
 

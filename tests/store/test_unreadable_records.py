@@ -12,7 +12,7 @@ from tasks.store.objects import Objects
 from tests.store.conftest import job
 
 NEWER = "was written by a newer version of this program .*update the program here"
-DAMAGED = "cannot be read .*it is of another version of this program, or was edited"
+DAMAGED = "cannot be read .*it was written by another version of this program, or edited"
 
 
 def changed(**fields: Any) -> bytes:

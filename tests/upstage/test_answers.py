@@ -159,8 +159,8 @@ def test_no_json_breaks_the_reading_of_a_status(answer: Any) -> None:
     except Passes:
         return
     assert isinstance(status.status, str)
-    for each in status.batches:
-        assert not each.completed or (each.download_url and 1 <= each.start_page <= each.end_page)
+    for batch in status.batches:
+        assert not batch.completed or (batch.download_url and 1 <= batch.start_page <= batch.end_page)
 
 
 @given(st.binary())

@@ -85,6 +85,48 @@ def test_corrections_may_exceed_the_ceiling_and_then_nothing_more_is_sent() -> N
     assert budget.reserve("a", 1) is not None
 
 
+class LosesAnswers(InMemory):
+    """Carries out each write and says that it did not; before it is asked again, another process writes."""
+
+    losing = False
+
+    def write_budget(self, name: str, body: bytes, etag: str | None) -> bool:
+        written = super().write_budget(name, body, etag)
+        if self.losing:
+            self.losing = False
+            Budget(0, name, self).charge(1)
+            return False
+        return written
+
+
+def test_a_charge_whose_answer_was_lost_is_applied_once_whoever_writes_in_between() -> None:
+    store = LosesAnswers()
+    budget = Budget(100, "b", store)
+    with reserve(budget, "a", 10) as reservation:
+        reservation.sent(10)
+    store.losing = True
+    budget.charge(7)
+    assert charged(store).sent == 18, "10 of the reservation, 7 charged once, 1 by the other process"
+    store.losing = True
+    budget.charge(-7)
+    assert charged(store).sent == 12
+    for number in range(200):
+        budget.charge(1 if number % 2 else -1)
+    assert len(charged(store).charges) == 64, "bounded, however many charges there are"
+
+
+def test_reservations_and_their_ends_whose_answers_were_lost_count_once() -> None:
+    store = LosesAnswers()
+    budget = Budget(100, "b", store)
+    store.losing = True
+    with reserve(budget, "a", 10) as reservation:
+        reservation.sent(6)
+        reservation.lost(2)
+    store.losing = True
+    budget.close()
+    assert (charged(store).sent, charged(store).lost, charged(store).reserved) == (6 + 2, 2, {})
+
+
 def test_many_processes_never_exceed_the_ceiling() -> None:
     store, lock = InMemory(), threading.Lock()
 

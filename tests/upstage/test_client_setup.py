@@ -23,15 +23,15 @@ from tests.upstage.conftest import connect
         ("https://api.upstage.ai", "key", "lacks the version .*https://api.upstage.ai/v1"),
         ("https://api.upstage.ai/", "key", "lacks the version"),
         ("https://api.upstage.ai/document-digitization", "key", "lacks the version"),
-        ("https://api.upstage.ai/v1\nX-Injected: 1", "key", "no web address"),
-        ("https://api.up stage.ai/v1", "key", "no web address"),
-        ("https://api.upstage.ai\\@evil.example/v1", "key", "no web address"),
+        ("https://api.upstage.ai/v1\nX-Injected: 1", "key", "not a web address"),
+        ("https://api.up stage.ai/v1", "key", "not a web address"),
+        ("https://api.upstage.ai\\@evil.example/v1", "key", "not a web address"),
         ("https://user:word@api.upstage.ai/v1", "key", "more than an address"),
         ("https://api.upstage.ai/v1?x=1", "key", "more than an address"),
         ("https://api.upstage.ai/v1#x", "key", "more than an address"),
-        ("http://8.8.8.8/v1", "key", "sent in clear. Use https"),
-        ("http://[2001:4860:4860::8888]/v1", "key", "sent in clear"),
-        ("http://134744072/v1", "key", "sent in clear"),
+        ("http://8.8.8.8/v1", "key", "sent unencrypted. Use https"),
+        ("http://[2001:4860:4860::8888]/v1", "key", "sent unencrypted"),
+        ("http://134744072/v1", "key", "sent unencrypted"),
         ("https://api.upstage.ai/v1", "", "set UPSTAGE_API_KEY"),
         ("https://api.upstage.ai/v1", " \n", "set UPSTAGE_API_KEY"),
         ("https://api.upstage.ai/v1", "up_\nX-Injected: 1", "copy it again"),
@@ -72,7 +72,7 @@ def connect_by_name(base_url: str, names: Names) -> UpstageClient:
 
 @pytest.mark.parametrize("host", ["gateway.example", "both.example", "api.upstage.ai"])
 def test_the_key_goes_over_the_internet_encrypted_or_not_at_all(host: str) -> None:
-    with pytest.raises(SetupFault, match=f"{host} is not in a private network: the API key would be sent in clear"):
+    with pytest.raises(SetupFault, match=f"{host} is not in a private network: the API key would be sent unencrypted"):
         connect_by_name(f"http://{host}/v1", Names())
     connect_by_name(f"https://{host}/v1", Names(known=False))
 
@@ -95,10 +95,10 @@ def test_within_the_machine_and_a_private_network_http_will_do(base_url: str) ->
 def test_a_host_that_cannot_be_looked_up_yet_is_judged_before_anything_is_sent(host: str) -> None:
     names = Names(known=False)
     client = connect_by_name(f"http://{host}/v1", names)
-    with pytest.raises(Passes, match="cannot be looked up"):
+    with pytest.raises(Passes, match="cannot be resolved"):
         client.probe()
     names.known = True
-    with pytest.raises(SetupFault, match="sent in clear"):
+    with pytest.raises(SetupFault, match="sent unencrypted"):
         client.probe()
 
 
@@ -111,7 +111,7 @@ def test_an_address_copied_with_blanks_and_slashes_still_works(
 
 
 def test_an_address_without_version_that_leads_nowhere_is_named(api: StandInControl, clock: FakeClock) -> None:
-    with pytest.raises(SetupFault, match=r"404.*names no version, as in https://api\.upstage\.ai/v1"):
+    with pytest.raises(SetupFault, match=r"404.*has no version, as in https://api\.upstage\.ai/v1"):
         connect(api.url, api.key, clock).probe()
     # With one, the API may just not list requests.
     api.fail({"action": "status", "status": 404, "path": "/requests$"})

@@ -315,7 +315,7 @@ def test_a_long_wait_that_the_api_asks_for_ends_with_the_run(trial: Trial, call:
         connection.sendall(b"HTTP/1.1 429 Slow\r\nConnection: close\r\nContent-Length: 0\r\n%s\r\n\r\n" % header)
 
     with Peer(script) as peer, ThreadPoolExecutor(3) as pool:
-        callers = [pool.submit(each) for each in [trial.calls(peer.url)[call]] * 3]
+        callers = [pool.submit(blocked) for blocked in [trial.calls(peer.url)[call]] * 3]
         assert not wait(callers, 0.1).done
         trial.clock.end()
         for caller in callers:

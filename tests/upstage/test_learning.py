@@ -37,9 +37,9 @@ class Window:
     def headers(self, now: float, kind: str, *, refused: bool) -> dict[str, str]:
         """What an answer tells of it: seconds to its end, and what is left."""
         ends = (int(now / self.seconds) + 1) * self.seconds - now
-        told = {"Limit": self.limit, "Remaining": max(0, self.limit - self.used), "Reset": ends}
-        told |= {"Retry-After": ends} if refused else {}
-        return {f"{_NAME}-{name}-{kind}": str(value) for name, value in told.items()}
+        fields = {"Limit": self.limit, "Remaining": max(0, self.limit - self.used), "Reset": ends}
+        fields |= {"Retry-After": ends} if refused else {}
+        return {f"{_NAME}-{name}-{kind}": str(value) for name, value in fields.items()}
 
 
 class Account:
@@ -163,3 +163,25 @@ def test_polls_are_learned_apart_from_submissions() -> None:
     throttle.heed({f"{_NAME}-Limit-Requests": "10"})
     throttle.refused({}, None, submitting=False)
     assert throttle.learned["polls"] < throttle.learned["submissions"] == pytest.approx(9.8)
+
+
+def _heard(throttle: Throttle, reset: float) -> float:
+    """What submissions a second are learned from an answer that tells a limit of 12, and when its window ends."""
+    throttle.heed({f"{_NAME}-Limit-Requests": "12", f"{_NAME}-Reset-Requests": f"{reset:g}"})
+    return throttle.learned["submissions"]
+
+
+def test_a_window_that_seems_some_seconds_long_is_still_a_seconds() -> None:
+    """The Date of a busy server is some seconds old, and the window's end is reckoned from it."""
+    throttle = Throttle("auto", "auto", FakeClock())
+    assert _heard(throttle, 3) == _heard(throttle, 0.5) == pytest.approx(12 * 0.98)
+
+
+def test_a_limit_by_the_minute_is_one_to_its_last_second_and_only_as_long_as_it_is_told() -> None:
+    clock = FakeClock()
+    throttle = Throttle("auto", "auto", clock)
+    assert _heard(throttle, 40) == pytest.approx(12 * 0.98 / 60)
+    clock.advance(39)
+    assert _heard(throttle, 1) == pytest.approx(12 * 0.98 / 60)
+    clock.advance(600)
+    assert _heard(throttle, 1) == pytest.approx(12 * 0.98)

@@ -64,8 +64,8 @@ def test_the_vendors_headers_are_read_in_every_spelling(prefix: str) -> None:
         f"{prefix}-Remaining-Pages": "a few",
         "Content-Type": "application/json",
     }
-    told = allowances(headers, NOW)
-    assert told == {"requests": Allowance(10, 0, 20, 15), "pages": Allowance(limit=300)}
+    found_allowances = allowances(headers, NOW)
+    assert found_allowances == {"requests": Allowance(10, 0, 20, 15), "pages": Allowance(limit=300)}
 
 
 def test_without_retry_after_the_vendors_own_header_says_how_long_to_wait() -> None:

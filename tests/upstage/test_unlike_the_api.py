@@ -61,9 +61,9 @@ def test_what_comes_instead_of_an_answer_to_a_document_is_a_lost_answer_and_is_q
     hostile: HostileApi, client: UpstageClient, upload: Upload, tmp_path: Path, body: Body, said: str
 ) -> None:
     hostile.override = {"/": body}
-    with pytest.raises(AnswerLost, match=rf"a\.pdf was sent, and .*: .*{said}"):
+    with pytest.raises(AnswerLost, match=rf"a\.pdf was sent, but .*: .*{said}"):
         client.submit(upload)
-    with pytest.raises(AnswerLost, match=rf"a\.pdf was sent, and .*: .*{said}"):
+    with pytest.raises(AnswerLost, match=rf"a\.pdf was sent, but .*: .*{said}"):
         client.recognise(upload, tmp_path / "answer")
     assert hostile.calls(SYNC) == 2
 
@@ -194,7 +194,7 @@ def test_a_disk_without_room_for_what_came_is_the_set_ups_fault_and_names_the_fo
 ) -> None:
     full = Path("/dev/full")
     hostile.override = {"/": Body([b'{"pages": []}'])}
-    said = r"cannot write into /dev \(No space left on device\): make room"
+    said = r"cannot write to /dev \(No space left on device\): free some space"
     with pytest.raises(SetupFault, match=said):
         client.recognise(upload, full)
     with pytest.raises(SetupFault, match=said):

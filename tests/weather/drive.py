@@ -224,7 +224,7 @@ def play(scenario: Scenario, ground: Ground, undisturbed: Calm) -> Measured:
         scenario.arrange(weather)
         drive = _Drive(weather, scenario)
         drive.to_the_end()
-        failed = [weather.world.failed(each) for each in weather.documents if _has_failed(weather, each)]
+        failed = [weather.world.failed(document) for document in weather.documents if _has_failed(weather, document)]
         beyond_need = 0
         if failed:
             beyond_need = _put_back(drive, failed)

@@ -214,8 +214,8 @@ def undelivered(request: dict[str, Any], weather: Weather) -> int:
     if request["id"] in weather.forgotten or request["hangs"] or request["batches"] is None:
         return int(request["pages"])
     bad = [b for b in request["batches"] if b["fate"] in ("failed", "dropped", "short") or b["status"] != "completed"]
-    came = sum(int(b["end_page"] - b["start_page"] + 1) for b in request["batches"] if b not in bad)
-    return int(request["pages"]) - came
+    delivered = sum(int(b["end_page"] - b["start_page"] + 1) for b in request["batches"] if b not in bad)
+    return int(request["pages"]) - delivered
 
 
 def by_document(weather: Weather) -> dict[str, Document]:

@@ -71,7 +71,7 @@ def _revoke_again_or_restore(weather: Weather) -> None:
 
 
 def _limit_credit(weather: Weather) -> None:
-    weather.api.set(credit_pages=sum(each["pages"] for each in weather.api.billed()) + 70)
+    weather.api.set(credit_pages=sum(submission["pages"] for submission in weather.api.billed()) + 70)
 
 
 def _short_lived_urls(weather: Weather) -> None:

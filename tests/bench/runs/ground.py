@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import psutil
 
-from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY, LocalStack, ServiceName
+from deployments.local.stack import REGION, S3_ACCESS_KEY, S3_SECRET_KEY, UPSTAGE_KEY, LocalStack, ServiceName
+from tasks.job.record import DoneJob
 from tests import prefect_api, sample_documents
+from tests.stand_in import StandInControl
 from tests.store.flaky_s3 import FlakyS3
 
 if TYPE_CHECKING:
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
 
 _WORDS = ("invoice", "amount", "total", "delivery", "street", "contract", "number", "signed", "account", "balance")
 _SETTLE_SECONDS = 4.0  # longer than the server waits for a batch to fill
-_UNLIMITED = ("--requests-per-second", "10000", "--pages-per-minute", "10000000")
+_LOOK_SECONDS = 0.5
+_QUIET: Mapping[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+_RATE = "--requests-per-second"
+_UNLIMITED = (_RATE, "10000", "--pages-per-minute", "10000000")
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,23 @@ class Measured:
         return self.documents / self.seconds
 
 
+@dataclass(frozen=True)
+class Killed:
+    """What became of documents after SIGKILL at a third of the way, and a second run.
+
+    Attributes:
+        entrant: what was killed.
+        documents: how many there were.
+        lost: documents without a result.
+        paid_twice: pages that were billed more often than once.
+    """
+
+    entrant: str
+    documents: int
+    lost: int
+    paid_twice: int
+
+
 class Ground:
     """A running stack, and buckets of documents on it.
 
@@ -67,6 +89,7 @@ class Ground:
         services: tuple[ServiceName, ...] = ("s3", "upstage", "prefect") if prefect else ("s3", "upstage")
         self.stack = LocalStack(folder, recogniser="text", services=services)
         self.stack.start()
+        self.control = StandInControl(self.stack.upstage_url, UPSTAGE_KEY)
         self.s3: S3Client = boto3.client(
             "s3",
             endpoint_url=self.stack.s3_url,
@@ -109,11 +132,76 @@ class Ground:
         statuses: Sequence[int] = (0,),
     ) -> Measured:
         """Measure `bulk-ocr run`, without rate limits unless options say otherwise."""
-        command = [
-            *(sys.executable, "-m", "flows.cli", "run", f"s3://{bucket}/in", f"s3://{bucket}/out"),
-            *("--workers", str(workers), *_UNLIMITED, *options),
-        ]
-        return self._measure(command, bucket, "out/", {"AWS_ENDPOINT_URL_S3": s3_url} if s3_url else {}, statuses)
+        return self._measure(
+            _run(bucket, workers, *options), bucket, "out/", {"AWS_ENDPOINT_URL_S3": s3_url} if s3_url else {}, statuses
+        )
+
+    def peer(self, name: str, bucket: str, workers: int) -> Measured:
+        """Measure a peer of `tests.bench.runs.peers`."""
+        return self._measure(_peer(name, bucket, workers), bucket, "plain/")
+
+    def fleet(self, bucket: str, workers: int, processes: int) -> Measured:
+        """Measure several processes that run `bulk-ocr run` over the same documents at once."""
+        environment = self.stack.process_environment()
+        before, began = self._services(), time.monotonic()
+        started = [subprocess.Popen(_run(bucket, workers), env=environment, **_QUIET) for _ in range(processes)]
+        used = [os.wait4(process.pid, 0)[2] for process in started]
+        seconds, after = time.monotonic() - began, self._services()
+        return Measured(
+            documents=self.results(bucket, "out/"),
+            seconds=seconds,
+            client=sum(usage.ru_utime + usage.ru_stime for usage in used),
+            services={name: after[name] - before[name] for name in before},
+            peak=max(usage.ru_maxrss for usage in used) / 1024,
+        )
+
+    def killed(self, entrant: str, documents: int, pages: int, workers: int) -> Killed:
+        """Kill an entrant with SIGKILL when a third of the results are there, run it again, and count.
+
+        Args:
+            entrant: `bulk-ocr run`, or the name of a peer.
+            documents: how many.
+            pages: of each.
+            workers: of the entrant.
+        """
+        bucket = self.bucket(documents, pages)
+        ours = entrant == "bulk-ocr run"
+        command = _run(bucket, workers) if ours else _peer(entrant, bucket, workers)
+        prefix = "out/" if ours else "plain/"
+        billed = len(self.control.billed())
+        environment = self.stack.process_environment()
+        process = subprocess.Popen(command, env=environment, **_QUIET)
+        while process.poll() is None and self.results(bucket, prefix) < documents / 3:
+            time.sleep(_LOOK_SECONDS)  # between bounded looks; S3 tells nobody
+        process.kill()
+        process.wait()
+        subprocess.run(command, env=environment, **_QUIET, check=False)
+        sent = sum(each["pages"] for each in self.control.billed(since=billed))
+        return Killed(entrant, documents, documents - self.results(bucket, prefix), sent - documents * pages)
+
+    def done(self, bucket: str) -> list[DoneJob]:
+        """The records of the documents that are done."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="out/_jobs/done/")
+        keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
+        bodies = (self.s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys)
+        return [DoneJob.model_validate_json(body) for body in bodies]
+
+    def start_up(self, bucket: str) -> dict[str, tuple[float, float]]:
+        """Seconds, and processor seconds, of commands that have nothing to do."""
+        source, destination = f"s3://{bucket}/in", f"s3://{bucket}/out"
+        found: dict[str, tuple[float, float]] = {}
+        for name, arguments in {
+            "--help": ["--help"],
+            "status": ["status", destination],
+            "plan": ["plan", source, destination],
+            "collect, with nothing to do": ["collect", destination],
+        }.items():
+            began = time.monotonic()
+            command = [sys.executable, "-m", "flows.cli", *arguments]
+            process = subprocess.Popen(command, env=self.stack.process_environment(), **_QUIET)
+            usage = os.wait4(process.pid, 0)[2]
+            found[name] = time.monotonic() - began, usage.ru_utime + usage.ru_stime
+        return found
 
     def calls(self, bucket: str, workers: int, *, empty: bool = False) -> dict[str, int]:
         """The calls to S3 of a run, by method; counted by a proxy, which takes time of its own.
@@ -181,6 +269,17 @@ class Ground:
 
     def _services(self) -> dict[str, float]:
         return {name: _processor_seconds(pid) for name, pid in self.stack.processes.items()}
+
+
+def _run(bucket: str, workers: int, *options: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "flows.cli", "run", f"s3://{bucket}/in", f"s3://{bucket}/out"),
+        *("--workers", str(workers), *(() if _RATE in options else _UNLIMITED), *options),
+    ]
+
+
+def _peer(name: str, bucket: str, workers: int) -> list[str]:
+    return [sys.executable, "-m", f"tests.bench.runs.peers.{name}", bucket, str(workers)]
 
 
 def _processor_seconds(pid: int) -> float:

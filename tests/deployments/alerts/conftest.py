@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
 
 from deployments.local.stack import LocalStack
 from tests.deployments.alerts.inbox import Inbox
@@ -79,6 +81,20 @@ def block(server: LocalStack, inbox: Inbox) -> str:  # noqa: ARG001  # it needs 
 
 
 @pytest.fixture(scope="module")
+def callbacks() -> Iterator[Inbox]:
+    """Where the completion callback goes."""
+    with Inbox() as inbox:
+        yield inbox
+
+
+@pytest.fixture(scope="module")
+def webhook(server: LocalStack, callbacks: Inbox) -> str:  # noqa: ARG001  # it needs the server's settings
+    """The name of a block that calls the inbox of callbacks."""
+    Webhook(url=SecretStr(callbacks.url)).save("archive")
+    return "archive"
+
+
+@pytest.fixture(scope="module")
 def command(server: LocalStack) -> Command:
     """Runs `python -m deployments.alerts …` as a process."""
 
@@ -96,9 +112,9 @@ def command(server: LocalStack) -> Command:
 
 
 @pytest.fixture(scope="module")
-def alerts(command: Command, block: str, worker: subprocess.Popen[bytes]) -> str:  # noqa: ARG001  # the worker first
+def alerts(command: Command, block: str, webhook: str, worker: subprocess.Popen[bytes]) -> str:  # noqa: ARG001  # the worker first
     """The alerts, made by the command while a worker is there; what it printed."""
-    made = command("--block", block, *SHORT)
+    made = command("--block", block, "--callback", webhook, *SHORT)
     assert made.returncode == 0, made.stderr
     return made.stdout
 

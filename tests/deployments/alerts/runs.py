@@ -1,6 +1,7 @@
 """A worker's process, for the alerts to see: `python -m tests.deployments.alerts.runs`. Ends only by SIGKILL."""
 
 import os
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow, tags
@@ -8,7 +9,8 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from flows.collect import collect
 from flows.run.announce import final_state
-from flows.run.events import emit_events
+from flows.run.events import emit_backfill_event, emit_events
+from tasks.backfills.figures import Figures
 from tasks.report import RunReport
 
 FAILED = "s3://failed/ocr"
@@ -19,6 +21,7 @@ IDLE = "s3://idle/ocr"
 ENDED = "s3://ended/ocr"
 BY_HAND = "s3://by-hand/ocr"
 BROKEN = "s3://broken/ocr"
+FINISHED = "s3://finished/ocr"
 HANGING = "s3://hanging/ocr"
 
 ENDINGS: dict[str, dict[str, Any]] = {
@@ -47,6 +50,16 @@ def ending(
     return final_state(report)
 
 
+@flow(name="backfill")
+def finishing() -> None:
+    """Tells what a run tells that finishes a backfill; a failure's code may be anything."""
+    found = Figures(
+        name="scans", source="s3://scans/in", destination=FINISHED, at=datetime.now(UTC), state="finished",
+        planned=3, documents=3, done=2, failed=1, pages_sent=7, cost=0.0105, failures={'a "quoted" code': 1},
+    )  # fmt: skip
+    emit_backfill_event("finished", found)
+
+
 def main() -> None:
     """Runs that end in all ways, and one that hangs."""
     with tags("bulk-ocr"):
@@ -60,6 +73,7 @@ def main() -> None:
             for _ in range(2):
                 collect(BROKEN, return_state=True)  # without an API key
     collect(BY_HAND, return_state=True)
+    finishing()
     os.environ["UPSTAGE_API_KEY"] = "up_test"
     with tags("bulk-ocr"):
         collect(HANGING)  # the S3 server of the test never answers

@@ -23,7 +23,7 @@ from tests.deployments.alerts.conftest import SHORT, Command, kill
 from tests.deployments.alerts.inbox import Inbox
 from tests.waiting import until
 
-ALERTS = 10
+ALERTS = 11  # with the completion callback
 
 
 def _run(client: SyncPrefectClient, destination: str) -> FlowRun | None:
@@ -48,7 +48,7 @@ def test_the_command_makes_the_alerts_and_a_second_time_changes_nothing(
     before = _automations(client)
     assert len(before) == ALERTS
 
-    again = command("--block", f"custom-webhook/{block}", *SHORT)
+    again = command("--block", f"custom-webhook/{block}", "--callback", "webhook/archive", *SHORT)
     assert again.returncode == 0, again.stderr
     assert [line.rpartition(": ")[2] for line in again.stdout.splitlines()] == ["as it was"] * ALERTS
     assert _automations(client) == before
@@ -69,18 +69,22 @@ def test_what_differs_is_updated_and_what_somebody_paused_stays_paused(
         assert said["run failed"] == said["no worker"] == "would be updated"
         assert said["documents failed"] == said["nothing ended"] == "as it was"
         unchanged = _automations(client)
-        assert {name: each.trigger for name, each in unchanged.items()} == {n: e.trigger for n, e in before.items()}
+        assert {name: alert.trigger for name, alert in unchanged.items()} == {
+            name: alert.trigger for name, alert in before.items()
+        }
 
         assert main(block=block, thresholds=other) == 0
         updated = _automations(client)
-        assert {name: each.id for name, each in updated.items()} == {name: each.id for name, each in before.items()}
+        assert {name: alert.id for name, alert in updated.items()} == {name: alert.id for name, alert in before.items()}
         assert not updated["bulk-ocr: run silent"].enabled
         assert updated["bulk-ocr: run silent"].trigger != before["bulk-ocr: run silent"].trigger
     finally:
         client.resume_automation(paused)
         assert main(block=block, thresholds=Thresholds(silent_seconds=10, idle_seconds=10, worker_seconds=10)) == 0
     after = _automations(client)
-    assert {name: each.trigger for name, each in after.items()} == {name: each.trigger for name, each in before.items()}
+    assert {name: alert.trigger for name, alert in after.items()} == {
+        name: alert.trigger for name, alert in before.items()
+    }
 
 
 def test_without_a_block_nothing_is_made_and_the_command_says_which_there_are(
@@ -90,6 +94,8 @@ def test_without_a_block_nothing_is_made_and_the_command_says_which_there_are(
     assert f"custom-webhook/{block}" in capsys.readouterr().err
     assert main(block="nobody") == 2
     assert "no notification block named 'nobody'" in capsys.readouterr().err
+    assert main(block=block, callback="nobody") == 2
+    assert "no block 'Webhook' named 'nobody'" in capsys.readouterr().err
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         assert main(block=block) == 2
     assert "The Prefect server at http://127.0.0.1:9/api" in capsys.readouterr().err
@@ -118,7 +124,11 @@ def test_thresholds_have_bounds(wrong: dict[str, Any]) -> None:
 
 
 def test_each_alert_arrives_once(
-    worker: subprocess.Popen[bytes], request: pytest.FixtureRequest, client: SyncPrefectClient, inbox: Inbox
+    worker: subprocess.Popen[bytes],
+    request: pytest.FixtureRequest,
+    client: SyncPrefectClient,
+    inbox: Inbox,
+    callbacks: Inbox,
 ) -> None:
     # A worker dies, and a run whose process is killed: nobody is left to tell of it. One after the other, since
     # SQLite has one writer, and what its server cannot write it drops.
@@ -152,6 +162,10 @@ def test_each_alert_arrives_once(
     assert "No sign of life for 10 s" in bodies[f"collect {these.HANGING}: Crashed"]
     assert f"flow-run/{hanging.id}" in bodies[f"collect {these.HANGING}: Crashed"], "a link to the run"
 
+    called = callbacks.first()
+    assert (called["backfill"], called["destination"], called["state"]) == ("scans", these.FINISHED, "finished")
+    assert (called["done"], called["total"], called["failures"]) == (2, 3, {'a "quoted" code': 1})
+
     # What was said twice came before the last of these: a second notification would be here.
     assert Counter(inbox.subjects()) == Counter(f"bulk-ocr: {subject}" for subject in bodies)
     assert client.read_flow_run(hanging.id).state_name == "Crashed"
@@ -165,7 +179,7 @@ def test_the_page_names_every_alert_every_setting_and_their_bounds() -> None:
         assert f"\n| {automation.name.removeprefix('bulk-ocr: ')} | " in page
     for name, field in Thresholds.model_fields.items():
         row = f"| `--{name.replace('_', '-')}` | {field.default[0] if name == 'work_pool' else field.default} |"
-        if limits := {type(each).__name__: each for each in field.metadata if type(each).__name__ in ("Ge", "Le")}:
+        if limits := {type(bound).__name__: bound for bound in field.metadata if type(bound).__name__ in ("Ge", "Le")}:
             row += f" {limits['Ge'].ge} to {limits['Le'].le} |"
         assert row in page
     known = get_current_settings().to_environment_variables(exclude_unset=False)

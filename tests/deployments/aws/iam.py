@@ -135,15 +135,18 @@ def _applies(statement: dict[str, Any], need: Need) -> bool:
         for name, patterns in wanted.items():
             if name not in context or not any(_like(pattern, context[name]) for pattern in as_list(patterns)):
                 return False
-    return any(_like(each.lower(), need.action.lower()) for each in as_list(statement["Action"])) and any(
-        _like(each, need.resource) for each in as_list(statement["Resource"])
+    return any(_like(action.lower(), need.action.lower()) for action in as_list(statement["Action"])) and any(
+        _like(resource, need.resource) for resource in as_list(statement["Resource"])
     )
 
 
 def _like(pattern: str, text: str) -> bool:
     assert "${" not in pattern, "policy variables are not understood here"
     parts = {"*": ".*", "?": "."}
-    return re.fullmatch("".join(parts.get(each, re.escape(each)) for each in pattern), text, re.DOTALL) is not None
+    return (
+        re.fullmatch("".join(parts.get(character, re.escape(character)) for character in pattern), text, re.DOTALL)
+        is not None
+    )
 
 
 def as_list(value: str | list[str]) -> list[str]:
@@ -181,12 +184,12 @@ def _take_out(statement: dict[str, Any], where: tuple[str, ...], part: str) -> N
     inside = statement
     for name in where[:-1]:
         inside = inside[name]
-    inside[where[-1]] = [each for each in as_list(inside[where[-1]]) if each != part]
+    inside[where[-1]] = [value for value in as_list(inside[where[-1]]) if value != part]
 
 
 def changed(policies: list[Policy], sid: str, change: Callable[[dict[str, Any]], object]) -> list[Policy]:
     """The policies with one statement changed."""
     other = copy.deepcopy(policies)
-    (statement,) = (each for policy in other for each in policy["Statement"] if each["Sid"] == sid)
+    (statement,) = (candidate for policy in other for candidate in policy["Statement"] if candidate["Sid"] == sid)
     change(statement)
     return other

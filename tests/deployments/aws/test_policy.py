@@ -21,6 +21,8 @@ from flows.cli.check import check_setup
 from flows.cli.failures import put_back, read_failures
 from flows.cli.plan import make_plan
 from flows.cli.status import read_status
+from tasks.backfills.record import new_backfill
+from tasks.catalogue.catalogue import open_catalogue
 from tasks.clock import Clock
 from tasks.context import RunContext
 from tasks.job.record import Document
@@ -30,6 +32,7 @@ from tasks.steps.discover import Missing, discover
 from tasks.steps.inbox import Inbox
 from tasks.steps.poll import OpenJobs
 from tasks.steps.submit import submit_document
+from tasks.store.location import Location
 from tasks.store.objects import Objects
 from tasks.store.queue import Queue
 from tasks.tally import KnownJobs
@@ -98,7 +101,7 @@ class Account:
         with KnownJobs(self.folder) as known:
             known.load(context.ledger)
             found = discover(context, known, Missing())
-            return [each.document for each in found if each.state is None]
+            return [candidate.document for candidate in found if candidate.state is None]
 
     def run(self, context: RunContext, **selection: Any) -> list[str]:
         """Submit what is new and work until it is done or failed. Gives how each ended."""
@@ -160,6 +163,8 @@ def work(account: Account) -> None:
     inventory(account)
     assert len(account.discovered(account.context(), inventory=f"{lists}/manifest.json")) == 1
 
+    operated(account)
+
     # Told by a queue: what is new, what is done, what is open, and what is gone.
     world.put(pdf(1, "told"), "in/told.pdf")
     world.put(pdf(1, "gone"), "in/gone.pdf")
@@ -170,11 +175,32 @@ def work(account: Account) -> None:
     assert inbox.settled > 3
 
 
+def operated(account: Account) -> None:
+    """A named backfill, PDFs beside results, a document done again, and the catalogue that knows of all."""
+    world, place = account.world, Location(account.destination, "out/")
+    context = account.context()
+    backfills, at = context.backfills, context.clock.now()
+    backfills.make(new_backfill(context.settings, "all", at))
+    backfills.change("all", lambda backfill: backfill.model_copy(update={"state": "running", "changed_at": at}))
+    assert backfills.names() == ["all"]
+    world.put(pdf(1, "with a PDF beside it"), "in/layered.pdf")
+    assert account.run(account.context(pdf=True), include=["layered.pdf"]) == ["done"]
+    for _ in range(2):  # what the first one saves in small files the second puts together
+        with open_catalogue(Objects(account.client), place) as catalogue:
+            assert catalogue.unsaved == ""
+    entry = next(context.ledger.entries("done"))
+    done = context.ledger.done(entry.id)
+    assert done is not None
+    assert context.ledger.open_again(done, entry)
+    with open_catalogue(Objects(account.client), place) as catalogue:
+        assert catalogue.unsaved == ""
+
+
 def check(account: Account) -> None:
     """The command `check`, as far as it is about S3 and SQS."""
     settings = account.settings()
     report = check_setup(str(settings.source), settings.destination, DEFAULTS, account.queue.url)
-    assert {each.part for each in report.checks if each.ok} >= {"source", "destination", "clock", "queue"}, report
+    assert {check.part for check in report.checks if check.ok} >= {"source", "destination", "clock", "queue"}, report
 
 
 def inventory(account: Account) -> None:
@@ -272,7 +298,10 @@ def test_the_work_is_all_there(account: Account, calls: list[Call]) -> None:
     records = [
         call.key.split("/") for call in calls if call.key.startswith("out/_jobs/") and not call.key.endswith("/")
     ]
-    assert {"open", "done", "failed", "pages", "content"} <= {parts[2] for parts in records}
+    assert {"open", "done", "failed", "pages", "content", "backfills", "catalogue", "earlier"} <= {
+        parts[2] for parts in records
+    }
+    assert any(call.key == "out/layered.pdf.ocr.pdf" and call.operation == "PutObject" for call in calls)
     assert account.world.api.billed()
 
 
@@ -303,16 +332,16 @@ def test_a_policy_without_one_of_its_actions_is_found_out(
 
 def test_those_are_all_actions_that_there_are(written: list[Policy]) -> None:
     statements = [statement for policy in written for statement in policy["Statement"]]
-    assert [(each["Sid"], action) for each in statements for action in as_list(each["Action"])] == TAKEN
+    assert [(statement["Sid"], action) for statement in statements for action in as_list(statement["Action"])] == TAKEN
 
 
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        (lambda each: each["Action"].append("s3:DeleteObject"), "Action s3:DeleteObject"),
-        (lambda each: each["Action"].append("s3:*"), "Action"),
-        (lambda each: each.update(Resource=["*", *as_list(each["Resource"])]), "Resource"),
-        (lambda each: each["Action"].append("s3:PutObjectAcl"), "Action s3:PutObjectAcl"),
+        (lambda statement: statement["Action"].append("s3:DeleteObject"), "Action s3:DeleteObject"),
+        (lambda statement: statement["Action"].append("s3:*"), "Action"),
+        (lambda statement: statement.update(Resource=["*", *as_list(statement["Resource"])]), "Resource"),
+        (lambda statement: statement["Action"].append("s3:PutObjectAcl"), "Action s3:PutObjectAcl"),
     ],
     ids=["another action", "all actions", "all resources", "an unknown action"],
 )
@@ -320,7 +349,7 @@ def test_a_policy_that_gives_more_is_found_out(
     written: list[Policy], wanted: set[Need], change: Callable[[dict[str, Any]], object], found: str
 ) -> None:
     more = changed(written, "WriteDestination", change)
-    assert any(found in each for each in superfluous(more, wanted))
+    assert any(found in part for part in superfluous(more, wanted))
 
 
 def test_a_call_that_nobody_translated_is_no_call_without_needs() -> None:
@@ -332,7 +361,7 @@ def test_without_the_permission_to_list_a_missing_key_would_be_a_refusal(
     written: list[Policy], calls: list[Call]
 ) -> None:
     missing = next(call for call in calls if call.status == 404 and call.key.startswith("out/_jobs/done/"))
-    less = changed(written, "ListDestination", lambda each: each.update(Resource="arn:aws:s3:::another"))
+    less = changed(written, "ListDestination", lambda statement: statement.update(Resource="arn:aws:s3:::another"))
     assert not refused(written, needs(missing))
     assert {need.action for need in refused(less, needs(missing))} == {"s3:ListBucket"}
 

@@ -135,7 +135,7 @@ def test_what_is_used_is_declared_and_what_is_declared_is_used(files: Files, mod
 def test_a_reference_that_leads_nowhere_is_found(name: str, old: str, new: str, found: str) -> None:
     assert old in ROOT[name]
     broken = problems({**ROOT, name: ROOT[name].replace(old, new)}, POLICY_OUTPUTS)
-    assert any(each.startswith(found) for each in broken), broken
+    assert any(problem.startswith(found) for problem in broken), broken
 
 
 @pytest.mark.parametrize("files", [ROOT, POLICY], ids=["root", "policy"])
@@ -176,12 +176,12 @@ def test_templates_allow_nothing_everywhere() -> None:
 
 
 def test_the_worker_may_pass_two_roles_and_run_one_definition_in_one_cluster() -> None:
-    ((_, document),) = (each for each in blocks(ROOT, "data") if each[0] == ("aws_iam_policy_document", "worker"))
-    statements = {each["sid"].strip('"'): each for each in document["statement"]}
+    ((_, document),) = (block for block in blocks(ROOT, "data") if block[0] == ("aws_iam_policy_document", "worker"))
+    statements = {statement["sid"].strip('"'): statement for statement in document["statement"]}
     given = {
-        action.strip('"'): [re.sub(r"^\$\{(.*)\}$", r"\1", place.strip('"')) for place in each["resources"]]
-        for each in statements.values()
-        for action in each["actions"]
+        action.strip('"'): [re.sub(r"^\$\{(.*)\}$", r"\1", place.strip('"')) for place in statement["resources"]]
+        for statement in statements.values()
+        for action in statement["actions"]
     }
     cluster, queue = ["local.cluster_tasks"], ["aws_sqs_queue.task_states.arn"]
     assert given == {

@@ -28,8 +28,8 @@ def _demo(folder: Path) -> str:
 
 def test_the_demo_recognises_its_samples_and_sends_nothing_twice(tmp_path: Path) -> None:
     first = _demo(tmp_path)
-    assert "6 documents: 6 done, 0 failed, 0 were done before. 21 pages sent in 6 requests" in " ".join(first.split())
+    assert "8 documents: 8 done, 0 failed, 0 were done before. 23 pages sent in 8 requests" in " ".join(first.split())
     rows = [line.split()[-1] for line in first.splitlines() if re.search(r"\.ocr\.json\s+\d+\s+\d+", line)]
     assert rows == ["yes"] * len(rows), first
     second = _demo(tmp_path)
-    assert "0 done, 0 failed, 6 were done before. 0 pages sent in 0 requests" in " ".join(second.split())
+    assert "0 done, 0 failed, 8 were done before. 0 pages sent in 0 requests" in " ".join(second.split())

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from deployments.local.samples import Sample, make_samples
+from deployments.local.upstage.formats import Format
+from deployments.local.upstage.office import OFFICE
 from tests import sample_documents as documents
 
 
@@ -19,10 +21,19 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
     return make_samples(tmp_path_factory.mktemp("samples"))
 
 
+_OFFICE = {".docx": Format.DOCX, ".xlsx": Format.XLSX}
+
+
+def _texts(path: Path) -> list[str]:
+    return OFFICE[_OFFICE[path.suffix]](path)
+
+
 def _pages(path: Path) -> int:
     if path.suffix == ".pdf":
         with pikepdf.open(path) as pdf:
             return len(pdf.pages)
+    if path.suffix in _OFFICE:
+        return len(_texts(path))
     with Image.open(path) as image:
         return int(getattr(image, "n_frames", 1))
 
@@ -31,12 +42,12 @@ def test_every_document_has_the_pages_it_says(samples: list[Sample]) -> None:
     assert {sample.path.name: _pages(sample.path) for sample in samples} == {
         sample.path.name: sample.pages for sample in samples
     }
-    assert sorted(sample.pages for sample in samples) == [1, 1, 1, 3, 3, 12]
+    assert sorted(sample.pages for sample in samples) == [1, 1, 1, 1, 1, 3, 3, 12]
 
 
 def test_the_set_covers_formats_folders_and_difficult_names(samples: list[Sample]) -> None:
     paths = [sample.path for sample in samples]
-    assert {path.suffix for path in paths} == {".pdf", ".png", ".jpg", ".tif"}
+    assert {path.suffix for path in paths} == {".pdf", ".png", ".jpg", ".tif", ".docx", ".xlsx"}
     assert len({path.parent for path in paths}) > 2
     assert any(" " in path.name and not path.name.isascii() for path in paths)
 
@@ -44,6 +55,12 @@ def test_the_set_covers_formats_folders_and_difficult_names(samples: list[Sample
 def test_the_same_seed_gives_the_same_bytes(samples: list[Sample], tmp_path: Path) -> None:
     again = make_samples(tmp_path)
     assert [sample.path.read_bytes() for sample in again] == [sample.path.read_bytes() for sample in samples]
+
+
+def test_office_documents_hold_their_phrase_and_one_is_korean(samples: list[Sample]) -> None:
+    texts = {sample.path.suffix: _texts(sample.path)[0] for sample in samples if sample.path.suffix in _OFFICE}
+    assert texts[".docx"].startswith("회의록")
+    assert "Travel expenses" in texts[".xlsx"]
 
 
 def test_another_seed_gives_other_documents(samples: list[Sample], tmp_path: Path) -> None:

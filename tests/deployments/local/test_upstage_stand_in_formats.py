@@ -308,7 +308,7 @@ def test_builders_give_the_same_bytes_in_every_process() -> None:
         "import hashlib; from tests import sample_documents as d; one = ['a b', 'c'];"
         "made = [d.heic('a', 2), d.bmp('a'), d.encrypted_docx(), d.encrypted_hwp(), d.legacy_doc()];"
         "made += [make(one) for make in (d.docx, d.pptx, d.xlsx, d.hwp, d.hwpx)];"
-        "print([hashlib.sha256(each).hexdigest() for each in made])"
+        "print([hashlib.sha256(picture).hexdigest() for picture in made])"
     )
     prints = [
         subprocess.run(

@@ -103,7 +103,7 @@ def test_the_content_decides_under_any_name(tmp_path: Path, name: str, content: 
 def test_no_name_makes_other_content_sendable(tmp_path: Path, name: str, content: bytes) -> None:
     file = tmp_path / name
     file.write_bytes(content)
-    with pytest.raises(DocumentFault, match=r"is \w+, and BMP, DOCX, .*, TIFF, XLSX can be sent") as caught:
+    with pytest.raises(DocumentFault, match=r"is \w+; supported are BMP, DOCX, .*, TIFF, XLSX") as caught:
         format_of(file, "letters/lying.pdf")
     assert "letters/lying.pdf" in str(caught.value)
     assert str(tmp_path) not in str(caught.value)
@@ -113,7 +113,7 @@ def test_no_name_makes_other_content_sendable(tmp_path: Path, name: str, content
 def test_a_format_of_an_earlier_age_is_named(tmp_path: Path) -> None:
     file = tmp_path / "document"
     file.write_bytes(legacy_doc())
-    with pytest.raises(DocumentFault, match=r"the content of 'a\.docx' is DOC, and"):
+    with pytest.raises(DocumentFault, match=r"the content of 'a\.docx' is DOC; supported are"):
         format_of(file, "a.docx")
 
 
@@ -162,7 +162,7 @@ DOCX_OR_PDF, XLSX_OR_PDF, PPTX_OR_PDF = "save it as DOCX or PDF", "save it as XL
         (picture("WEBP"), "WEBP", "convert it to PNG or PDF"),
         (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf", "AVIF", "convert it to PNG or PDF"),
         (b"<html><body>404</body></html>", "HTML", "convert it to PDF"),
-        (archive([Member(b"a.pdf", b"%PDF-1.7")]), "ZIP", "unpack it, and upload the documents in it"),
+        (archive([Member(b"a.pdf", b"%PDF-1.7")]), "ZIP", "unpack it and upload its documents"),
         (archive([Member(b"Index/Document.iwa", b"x")]), "iWork", "convert it to PDF"),
     ],
 )
@@ -176,8 +176,8 @@ def test_what_cannot_be_sent_is_named_with_what_to_do(
         format_of(file, name)
     assert caught.value.code == "unsupported-format"
     assert str(caught.value) == (
-        f"unsupported format: the content of '{name}' is {seen}, and BMP, DOCX, HEIC, HWP, HWPX, JPEG, PDF, PNG, PPTX, "
-        f"TIFF, XLSX can be sent: {what_to_do}"
+        f"unsupported format: the content of '{name}' is {seen}; supported are BMP, DOCX, HEIC, HWP, HWPX, JPEG, PDF, "
+        f"PNG, PPTX, TIFF, XLSX: {what_to_do}"
     )
 
 

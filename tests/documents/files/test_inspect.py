@@ -46,7 +46,9 @@ def huge_png(width: int, height: int) -> bytes:
     """Nothing but the header of a picture: whoever decodes it fails."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     data = b"IDAT"
-    chunks = [struct.pack(">I", len(each) - 4) + each + struct.pack(">I", zlib.crc32(each)) for each in (header, data)]
+    chunks = [
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in (header, data)
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
@@ -79,7 +81,7 @@ def no_pages() -> bytes:
         (encrypted_pdf(), PDF, "encrypted with a password: remove"),
         (truncated_pdf(), PDF, "the PDF is broken"),
         (b"%PDF-1.7\n", PDF, "the PDF is broken"),
-        (no_pages(), PDF, "holds no pages"),
+        (no_pages(), PDF, "has no pages"),
         (png("a")[:20], PNG, "the PNG is broken"),
         (jpeg("a")[:20], JPEG, "the JPEG is broken"),
         (b"BMW owner's manual", BMP, "the BMP is broken"),
@@ -132,7 +134,7 @@ def test_where_only_the_api_can_count_there_is_an_estimate(
 
 def test_a_single_heic_picture_is_one_page(tmp_path: Path) -> None:
     assert inspect_document(written(tmp_path, heic("a")), "a.heic", LIMITS) == Inspected(HEIC, 1, 1)
-    with pytest.raises(DocumentFault, match=r"page 1 has \S+ pixels, and the API takes 10,000: scale it down"):
+    with pytest.raises(DocumentFault, match=r"page 1 has \S+ pixels, but the API accepts 10,000: scale it down"):
         inspect_document(written(tmp_path, heic("a")), "a.heic", InspectionLimits(10_000, 150))
 
 
@@ -155,7 +157,7 @@ def test_a_page_whose_size_cannot_be_read_is_left_to_the_api_or_refused(tmp_path
     with pikepdf.new() as pdf:
         page = pdf.add_blank_page()
         if isinstance(box, list):
-            page.MediaBox = [pikepdf.String(each) if isinstance(each, str) else each for each in box if each != 10**300]
+            page.MediaBox = [pikepdf.String(edge) if isinstance(edge, str) else edge for edge in box if edge != 10**300]
         else:
             del page.MediaBox
         pdf.save(tmp_path / "document")

@@ -82,7 +82,7 @@ def test_a_pdf_is_sent_without_what_comes_before_it(tmp_path: Path, junk: str, n
     found = inspected(content, tmp_path, name)
     length = len(JUNK[junk])
     assert (found.form, found.pages, found.begins_at) == (PDF, 3, length)
-    assert found.note == f"what comes before the PDF ({length:,} bytes) is not sent"
+    assert found.note == f"the {length:,} bytes before the PDF header are not sent"
     (part,) = sent(content, tmp_path)
     assert part.file.read_bytes() == PLAIN
     assert (tmp_path / "document").read_bytes() == content
@@ -135,7 +135,7 @@ def test_a_restricted_pdf_is_sent_as_a_copy_without_encryption(tmp_path: Path, h
 def test_a_restricted_pdf_is_refused_where_that_is_asked_for(tmp_path: Path) -> None:
     fault = fault_of(restricted(PLAIN), tmp_path, REFUSING)
     assert fault.code == "restricted"
-    assert "remove the password, or leave out --refuse-restricted" in str(fault)
+    assert "and --refuse-restricted is set: remove the password" in str(fault)
     assert inspected(PLAIN, tmp_path, limits=REFUSING).pages == 3
 
 
@@ -165,7 +165,7 @@ def test_objects_numbered_far_above_what_the_size_suggests(tmp_path: Path, featu
     found = inspected(content, tmp_path)
     expected = drawn_by_pdfium(tmp_path / "document")
     assert (found.pages, found.reader) == (len(expected), "pdfium")
-    assert found.note.startswith("qpdf cannot read it (unable to find /Root dictionary); its pages are those that")
+    assert found.note.startswith("qpdf cannot read it (unable to find /Root dictionary); pages are read with pdfium")
     (whole,) = sent(content, tmp_path)
     assert whole.file == tmp_path / "document"  # what only one of our libraries cannot read is sent as it is
     parts = sent(content, tmp_path, 2)
@@ -205,7 +205,7 @@ def test_a_page_that_qpdf_cannot_parse_is_not_dropped(tmp_path: Path) -> None:
         assert len(opened.pages) == 2
     found = inspected(content, tmp_path)
     assert (found.pages, found.reader) == (3, "pdfium")
-    assert found.note == "it is damaged; its pages are those that pdfium finds, which are more than qpdf finds"
+    assert found.note == "it is damaged; pages are read with pdfium, which finds more of them than qpdf"
     expected = drawn_by_pdfium(tmp_path / "document")
     assert len(set(expected)) == 3
     (whole,) = sent(content, tmp_path)
@@ -238,7 +238,7 @@ def test_what_qpdf_cannot_parse_on_a_page_is_not_dropped(tmp_path: Path) -> None
         (three_pages(count=10**6), 3, "1,000,000"),
         (three_pages({4: b"null"}), 2, "3"),
         (three_pages(kids=b"3 0 R 99 0 R 5 0 R"), 2, "3"),
-        (three_pages().replace(b"/Count 3", b"/Coumt 3"), 3, "nothing"),
+        (three_pages().replace(b"/Count 3", b"/Coumt 3"), 3, "no number of"),
     ],
 )
 def test_where_the_page_tree_is_wrong_a_copy_of_the_pages_is_sent(
@@ -246,7 +246,7 @@ def test_where_the_page_tree_is_wrong_a_copy_of_the_pages_is_sent(
 ) -> None:
     found = inspected(content, tmp_path)
     assert (found.pages, found.disputed) == (pages, True)
-    assert found.note.endswith(f"its page tree says {claim} of how many pages there are; a copy of the {pages} is sent")
+    assert found.note.endswith(f"its page tree claims {claim} pages; a copy of the {pages} actual pages is sent")
     (part,) = sent(content, tmp_path)
     for draw in (drawn_by_pdfium, drawn_by_poppler):
         shown = draw(part.file)
@@ -275,7 +275,7 @@ def test_a_dynamic_form_is_not_paid_for(tmp_path: Path, content: bytes) -> None:
     fault = fault_of(content, tmp_path)
     assert (fault.code, str(fault)) == (
         "dynamic-form",
-        "the PDF is a dynamic XFA form, whose pages only Adobe's programs lay out: print it to PDF, and upload that",
+        "the PDF is a dynamic XFA form, which only Adobe's programs can lay out: print it to PDF and upload that",
     )
 
 
@@ -307,7 +307,7 @@ def test_a_portfolio_is_not_paid_for(tmp_path: Path, collection: bytes) -> None:
     fault = fault_of(with_attachment(b"/Collection %s%s" % (collection, ATTACHED)), tmp_path)
     assert (fault.code, str(fault)) == (
         "portfolio",
-        "the PDF is a portfolio, a cover page with documents attached: upload these documents themselves",
+        "the PDF is a portfolio, a cover page with attached documents: upload the attached documents instead",
     )
 
 

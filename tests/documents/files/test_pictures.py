@@ -49,17 +49,17 @@ def test_a_usual_bmp_is_a_page(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("content", "depth"),
     [
-        (bmp(16, FIELDS, (0xF00, 0xF0, 0xF)), "16 bits with masks of its own"),
-        (bmp(16, ALPHA_FIELDS, (0xF00, 0xF0, 0xF, 0xF000)), "16 bits with masks of its own"),
-        (bmp(32, FIELDS, (0x3FF00000, 0xFFC00, 0x3FF)), "32 bits with masks of its own"),
-        (bmp(32, FIELDS, (0xE0, 0x1C, 0x3)), "32 bits with masks of its own"),
+        (bmp(16, FIELDS, (0xF00, 0xF0, 0xF)), "16 bits with custom masks"),
+        (bmp(16, ALPHA_FIELDS, (0xF00, 0xF0, 0xF, 0xF000)), "16 bits with custom masks"),
+        (bmp(32, FIELDS, (0x3FF00000, 0xFFC00, 0x3FF)), "32 bits with custom masks"),
+        (bmp(32, FIELDS, (0xE0, 0x1C, 0x3)), "32 bits with custom masks"),
         (bmp(2), "2 bits"),
         (bmp(64), "64 bits"),
         (bmp(0, 5), "PNG within BMP"),
     ],
 )
 def test_an_unusual_bmp_is_sent_with_a_note(tmp_path: Path, content: bytes, depth: str) -> None:
-    note = f"its pixels ({depth}) are of a kind that few programs read; it is sent as it is"
+    note = f"few programs can read its pixel format ({depth}); it is sent unchanged"
     assert inspected(content, "a.bmp", tmp_path) == Inspected(BMP, 1, 1, note)
 
 
@@ -82,7 +82,7 @@ def with_frame(content: bytes, marker: int, bits: int) -> bytes:
 @pytest.mark.parametrize(("marker", "bits"), [(0xC1, 12), (0xC3, 16), (0xC9, 12)])
 def test_a_jpeg_of_another_process_is_a_page(tmp_path: Path, marker: int, bits: int) -> None:
     found = inspected(with_frame(jpeg("a"), marker, bits), "a.jpg", tmp_path)
-    note = f"its pixels ({bits} bits, process {marker - 0xC0}) are of a kind that few programs read"
+    note = f"few programs can read its pixel format ({bits} bits, process {marker - 0xC0})"
     assert (found.form, found.pages, found.estimate) == (JPEG, 1, 1)
     assert found.note.startswith(note)
 

@@ -190,10 +190,10 @@ def test_parts_are_within_the_size_limit_and_cover_what_was_wanted(tmp_path: Pat
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (text_pdf(["a", "b"]), "page 1 alone is 0.0 MB, and the API takes 0.0002 MB: compress it"),
-        (tiff(["a", "b"]), "page 1 alone is 0.0 MB, and the API takes 0.0002 MB: compress it"),
-        (png("a"), "the PNG is 0.0 MB, and the API takes 0.0002 MB: compress it"),
-        (docx(["a"]), "the DOCX is 0.0 MB, and the API takes 0.0002 MB: compress it, or convert it to PDF"),
+        (text_pdf(["a", "b"]), "page 1 alone is 0.0 MB, but the API accepts 0.0002 MB: compress it"),
+        (tiff(["a", "b"]), "page 1 alone is 0.0 MB, but the API accepts 0.0002 MB: compress it"),
+        (png("a"), "the PNG is 0.0 MB, but the API accepts 0.0002 MB: compress it"),
+        (docx(["a"]), "the DOCX is 0.0 MB, but the API accepts 0.0002 MB: compress it, or convert it to PDF"),
     ],
 )
 def test_what_cannot_be_made_small_enough_says_which_page_and_what_to_do(

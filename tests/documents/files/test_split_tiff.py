@@ -52,7 +52,7 @@ def test_a_part_holds_the_right_frames_pixel_by_pixel(tmp_path: Path, maker: str
     file, part = tmp_path / "document", tmp_path / "part"
     file.write_bytes(Writer(order, big).write(frames))
     whole = described(file)
-    assert len({each[1][0] for each in whole}) == 5
+    assert len({frame[1][0] for frame in whole}) == 5
     for first, last in ((1, 1), (2, 4), (5, 5), (1, 5)):
         extract_pages(file, TIFF, PageRange(first=first, last=last), part)
         assert described(part) == whole[first - 1 : last]  # nothing is decoded on the way: the very bytes are there
@@ -75,8 +75,8 @@ def test_the_frames_are_those_that_were_written(tmp_path: Path, maker: str, orde
     extract_pages(file, TIFF, PageRange(first=2, last=3), part)
     expected = [noise(number, (200, 100)) for number in (1, 2)] if maker == "group4" else [noise(1), noise(2)]
     if maker == "group4":
-        expected = [each.convert("1", dither=Image.Dither.NONE) for each in expected]
-    assert [each[2] for each in pixels(part)] == [each.tobytes() for each in expected]
+        expected = [image.convert("1", dither=Image.Dither.NONE) for image in expected]
+    assert [frame[2] for frame in pixels(part)] == [frame.tobytes() for frame in expected]
 
 
 @pytest.mark.parametrize(("order", "big"), KINDS)
@@ -88,7 +88,7 @@ def test_frames_within_a_frame_come_along(tmp_path: Path, order: str, big: bool)
     content = part.read_bytes()
     start = struct.unpack_from(order + ("Q" if big else "L"), content, 8 if big else 4)[0]
     inner = [read_tags(content, place)[0] for place in read_tags(content, start)[0][INNER]]
-    assert [blocks(content, tags) for tags in inner] == [each.blocks for each in frames[1].inner]
+    assert [blocks(content, tags) for tags in inner] == [inner.blocks for inner in frames[1].inner]
 
 
 def test_parts_by_size_hold_every_frame_once(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_parts_by_size_hold_every_frame_once(tmp_path: Path) -> None:
     inspected = inspect_document(file, "a.tif", InspectionLimits(200_000_000, 150))
     most = file.stat().st_size // 7
     parts = divide(file, inspected, [PageRange(first=1, last=100)], 1000, most, tmp_path)
-    assert [each for part in parts for each in pixels(part.file)] == pixels(file)
+    assert [frame for part in parts for frame in pixels(part.file)] == pixels(file)
     assert all(part.file.stat().st_size <= most for part in parts)
     assert 7 <= len(parts) <= 16
 
@@ -130,7 +130,7 @@ def test_strips_that_overlap_do_not_fill_the_disk(tmp_path: Path) -> None:
         if tag in STRIPS:
             struct.pack_into("<HLL", content, at + 2, LONG, strips, lists + (tag == 279) * 4 * strips)
     (tmp_path / "document").write_bytes(content)
-    with pytest.raises(DocumentFault, match=r"the TIFF is broken \(its pages are of the same data, many times over\)"):
+    with pytest.raises(DocumentFault, match=r"the TIFF is broken \(its pages repeat the same data many times\)"):
         extract_pages(tmp_path / "document", TIFF, PageRange(first=1, last=1), tmp_path / "part")
     assert not (tmp_path / "part").exists() or (tmp_path / "part").stat().st_size < 1000
 

@@ -28,7 +28,7 @@ def layers_of(body: bytes, folder: Path, *, trusted: bool = False) -> list[dict[
     file.write_bytes(body)
     pages, usable = write_text_layers(file, to, trust_ocr_layers=trusted)
     found = [json.loads(line) for line in to.read_text(encoding="utf-8").splitlines()]
-    assert (len(found), sum("reason" not in each for each in found)) == (pages, usable)
+    assert (len(found), sum("reason" not in page for page in found)) == (pages, usable)
     return found
 
 
@@ -115,8 +115,8 @@ def test_pages_become_parts_of_the_document(tmp_path: Path) -> None:
     with pikepdf.Pdf.new() as pdf:
         bodies = [KINDS["plain text"].body] * 60 + [KINDS["scan"].body] + [KINDS["Korean"].body]
         opened = [pikepdf.open(io.BytesIO(body)) for body in bodies]
-        for each in opened:
-            pdf.pages.extend(each.pages)
+        for part in opened:
+            pdf.pages.extend(part.pages)
         pdf.save(file)
     inspected = inspect_document(file, file.name, InspectionLimits(1 << 40, 72))
     parts = list(find_text_pages(file, inspected, tmp_path, trust_ocr_layers=False))

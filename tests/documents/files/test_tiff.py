@@ -71,7 +71,7 @@ def raw(bits: Sequence[int], photometric: int = 2, kind: int = UNSIGNED, extra: 
 @pytest.mark.parametrize(("order", "big"), [("<", False), (">", False), ("<", True), (">", True)])
 def test_any_depth_is_counted_sent_and_divided(tmp_path: Path, frame: Frame, depth: str, order: str, big: bool) -> None:
     content = Writer(order, big).write([frame] * 3)
-    note = f"its pixels ({depth}) are of a kind that few programs read; it is sent as it is"
+    note = f"few programs can read its pixel format ({depth}); it is sent unchanged"
     found = inspected(content, tmp_path)
     assert found == Inspected(TIFF, 3, 3, note)
     assert divide(tmp_path / "document", found, [PageRange(first=1, last=3)], 9, 10**6, tmp_path)[0].file == (
@@ -101,7 +101,7 @@ def test_a_tag_that_points_nowhere_costs_no_frame(tmp_path: Path, place: int, da
     assert inspected(content, tmp_path).pages == 3
     for first, last in ((1, 3), (damaged + 1, damaged + 1)):
         part = part_of(content, first, last, tmp_path)
-        assert [each[2] for each in pixels(part)] == [noise(number).tobytes() for number in range(first - 1, last)]
+        assert [frame[2] for frame in pixels(part)] == [noise(number).tobytes() for number in range(first - 1, last)]
 
 
 @pytest.mark.parametrize("rows", [40, 7])
@@ -120,7 +120,7 @@ def test_wrong_lengths_of_strips_cost_no_pixel(tmp_path: Path, rows: int, change
         content = with_entry(sound, place, STRIP_LENGTHS, entry) + struct.pack(f"<{len(lengths)}L", *lengths)
     assert inspected(content, tmp_path).pages == 3
     part = part_of(content, 2, 2, tmp_path)
-    assert [each[2] for each in pixels(part)] == [noise(1).tobytes()]
+    assert [frame[2] for frame in pixels(part)] == [noise(1).tobytes()]
     if change in ("half", "nothing"):
         assert part.stat().st_size < len(sound)
 
@@ -135,7 +135,7 @@ def test_lengths_that_nobody_gives_reach_to_the_next_strip(tmp_path: Path) -> No
     content = with_entry(sound, directories(sound)[0], STRIP_LENGTHS, struct.pack("<HHLL", STRIP_LENGTHS, LONG, 1, 0))
     part = part_of(content, 1, 1, tmp_path)
     expected = noise(1, (200, 100)).convert("1", dither=Image.Dither.NONE)
-    assert [each[2] for each in pixels(part)] == [expected.tobytes()]
+    assert [frame[2] for frame in pixels(part)] == [expected.tobytes()]
 
 
 @pytest.mark.parametrize("cut", [1, 20, 200])

@@ -55,7 +55,7 @@ class Writer:
 
     def _frame(self, frame: Frame) -> tuple[int, int]:
         kind = LONG8 if self.big else LONG
-        inner = [self._frame(each)[0] for each in frame.inner]
+        inner = [self._frame(inner_frame)[0] for inner_frame in frame.inner]
         places, lengths = TILES if frame.tiled else STRIPS
         tags = dict(frame.tags)
         tags[places] = kind, [self._append(block) for block in frame.blocks]

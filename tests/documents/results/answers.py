@@ -36,7 +36,7 @@ def word(shape: str, number: int, text: str, confidence: float) -> Json:
 
 def page(shape: str, words: Sequence[tuple[str, float]], confidence: float, width: int) -> Json:
     text = " ".join(text for text, _ in words)
-    made: Json = {"id": "?", "text": text, "words": [word(shape, n, *each) for n, each in enumerate(words)]}
+    made: Json = {"id": "?", "text": text, "words": [word(shape, n, *drawn_word) for n, drawn_word in enumerate(words)]}
     return made | ({"width": width, "height": 256, "confidence": confidence} if shape == "older" else {"rotation": 0})
 
 
@@ -47,29 +47,29 @@ def batch(shape: str, pages: Sequence[Json], first: int, numbering: str) -> Json
     """
     number, words = NUMBERINGS[numbering], count()
     numbered = [
-        {**each, "id": number(first, place), "words": [{**word, "id": next(words)} for word in each["words"]]}
-        for place, each in enumerate(pages)
+        {**page, "id": number(first, place), "words": [{**word, "id": next(words)} for word in page["words"]]}
+        for place, page in enumerate(pages)
     ]
     if shape == "newer":
         usage = {"pages": len(pages), "tier": 2}
         return {"api": "2.0", "model": "ocr-250904", "pages": numbered, "usage": usage, "later": {"x": [1]}}
-    sizes = [{"page": place + 1, "width": each["width"], "height": 256} for place, each in enumerate(pages)]
+    sizes = [{"page": place + 1, "width": page["width"], "height": 256} for place, page in enumerate(pages)]
     return {
         "apiVersion": "1.1",
-        "confidence": min(each["confidence"] for each in pages),
+        "confidence": min(page["confidence"] for page in pages),
         "metadata": {"pages": sizes, "unit": "px"},
         "mimeType": "multipart/form-data",
         "modelVersion": "ocr-250904",
         "numBilledPages": len(pages),
         "pages": numbered,
         "stored": False,
-        "text": "".join(each["text"] for each in pages),
+        "text": "".join(page["text"] for page in pages),
         "later": None,
     }
 
 
 def partition(data: st.DataObject, total: int) -> list[PageRange]:
-    if data.draw(st.booleans(), label="ten pages each"):
+    if data.draw(st.booleans(), label="ten pages page"):
         cuts = [*range(1, total + 1, 10), total + 1]
     else:
         cuts = sorted(data.draw(st.sets(st.integers(1, total))) | {1, total + 1})

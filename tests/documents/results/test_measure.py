@@ -18,16 +18,16 @@ PAGES = [[("one", 0.95), ("two", 0.05)], [], [("three", 1.0), ("four", 0.6), ("f
 def measured(tmp_path: Path, *answers: dict[str, Any], pages: int = 3) -> Measured:
     """Merge answers of so many pages each."""
     ranges = [PageRange(first=1 + n * pages, last=(n + 1) * pages) for n in range(len(answers))]
-    shares = cover(len(answers) * pages, [Piece(str(n), each) for n, each in enumerate(ranges)]).shares
+    shares = cover(len(answers) * pages, [Piece(str(n), page_range) for n, page_range in enumerate(ranges)]).shares
     merged = merge(shares, lambda share: answers[int(share.piece.request)], tmp_path / "result")
     words = [word.confidence for page in read_pages(tmp_path / "result") for word in page.words]
     assert merged.measured.words == len(words)
-    told = [value for value in words if value is not None]
-    if told:
+    known_values = [value for value in words if value is not None]
+    if known_values:
         assert merged.measured.confidence is not None
-        assert merged.measured.confidence.minimum == min(told)
-        assert merged.measured.confidence.mean == pytest.approx(sum(told) / len(told))
-        assert sum(merged.measured.confidence.bins) == len(told)
+        assert merged.measured.confidence.minimum == min(known_values)
+        assert merged.measured.confidence.mean == pytest.approx(sum(known_values) / len(known_values))
+        assert sum(merged.measured.confidence.bins) == len(known_values)
     return merged.measured
 
 
@@ -59,15 +59,15 @@ def test_blank_pages_have_no_confidence_and_nonsense_is_none(tmp_path: Path) -> 
 
 
 def test_billed_pages_are_those_that_the_answers_tell_and_each_answer_once(tmp_path: Path) -> None:
-    def answer(pages: int, told: Any) -> dict[str, Any]:
-        return {"pages": [{"words": []} for _ in range(pages)], "usage": {"pages": told}}
+    def answer(pages: int, claimed: Any) -> dict[str, Any]:
+        return {"pages": [{"words": []} for _ in range(pages)], "usage": {"pages": claimed}}
 
     # Pages 4-6 were sent again; their first answer gives pages 1-3 and 7-9.
     again, first = Piece("again", PageRange(first=4, last=6)), Piece("first", PageRange(first=1, last=9))
     shares = cover(9, [again, first]).shares
     assert len(shares) == 3
-    for told, billed in ((9, 12), (0, 3), (99, 12), (None, None), (True, None), (-1, None)):
-        answers = {"first": answer(9, told), "again": answer(3, 3)}
+    for claimed, billed in ((9, 12), (0, 3), (99, 12), (None, None), (True, None), (-1, None)):
+        answers = {"first": answer(9, claimed), "again": answer(3, 3)}
         merged = merge(shares, lambda share, answers=answers: answers[share.piece.request], tmp_path / "result")  # type: ignore[misc]
         assert merged.measured.billed_pages == billed
     older = {"pages": [{"words": []}], "numBilledPages": 1}

@@ -29,7 +29,7 @@ def whole_documents(draw: st.DrawFn) -> tuple[str, list[Json]]:
     pages = st.builds(page, st.just(shape), words, ratios, st.integers(1, 5000))
     drawn = draw(st.lists(pages, min_size=1, max_size=30))
     # No two alike: pages that changed places have to show.
-    return shape, [{**each, "serial": number} for number, each in enumerate(drawn)]
+    return shape, [{**answer, "serial": number} for number, answer in enumerate(drawn)]
 
 
 def put_together(total: int, batches: Sequence[tuple[Piece, Json]]) -> bytes:
@@ -105,8 +105,8 @@ def test_a_confidence_that_is_none_does_not_spoil_the_result(absurd: Any) -> Non
     pages = [page("older", [], 0.5, 1) for _ in range(3)]
     first = batch("older", pages, 1, "restart") | {"confidence": 0.25}
     second = batch("older", pages[:1], 1, "restart") | {"confidence": 0.75}
-    for each in first["pages"][1:]:
-        each["confidence"] = absurd
+    for later_page in first["pages"][1:]:
+        later_page["confidence"] = absurd
     # The API's own words on its answers, as those on pages are incomplete.
     assert json.loads(merged_from([first, second]))["confidence"] == 0.25
     assert json.loads(merged_from([second, first]))["confidence"] == 0.25
@@ -129,12 +129,12 @@ def test_a_result_holds_every_page_in_order_with_totals_as_recorded_and_all_else
         return
     assert result == {
         **kept,
-        "confidence": min(each["confidence"] for each in pages),
+        "confidence": min(page["confidence"] for page in pages),
         "numBilledPages": len(pages),
-        "text": "".join(each["text"] for each in pages),
+        "text": "".join(page["text"] for page in pages),
         "metadata": {
             "unit": "px",
-            "pages": [{"page": n, "width": each["width"], "height": 256} for n, each in enumerate(pages, 1)],
+            "pages": [{"page": n, "width": page["width"], "height": 256} for n, page in enumerate(pages, 1)],
         },
     }
 
@@ -142,12 +142,14 @@ def test_a_result_holds_every_page_in_order_with_totals_as_recorded_and_all_else
 def test_three_pages_as_recorded_in_one_answer_are_what_three_answers_make() -> None:
     """The vendor's recording: confidence of the least certain page, texts without a break, words counted through."""
     words = [[(f"word{n}", 0.9)] * number for n, number in enumerate((284, 30, 50))]
-    pages = [page("older", each, sure, 1240) for each, sure in zip(words, (0.9873, 0.9363, 0.9789), strict=True)]
-    result = json.loads(merged_from([batch("older", [each], 1, "restart") for each in pages]))
+    pages = [
+        page("older", page_words, sure, 1240) for page_words, sure in zip(words, (0.9873, 0.9363, 0.9789), strict=True)
+    ]
+    result = json.loads(merged_from([batch("older", [page], 1, "restart") for page in pages]))
     assert result["confidence"] == 0.9363
-    assert [each["words"][0]["id"] for each in result["pages"]] == [0, 284, 314]
-    assert len(result["text"]) == sum(len(each["text"]) for each in result["pages"])
-    ids = [word["id"] for each in result["pages"] for word in each["words"]]
+    assert [page["words"][0]["id"] for page in result["pages"]] == [0, 284, 314]
+    assert len(result["text"]) == sum(len(page["text"]) for page in result["pages"])
+    ids = [word["id"] for page in result["pages"] for word in page["words"]]
     assert ids == list(range(284 + 30 + 50))
 
 
@@ -161,8 +163,8 @@ def test_what_one_answer_says_of_the_whole_document_is_kept_to_the_letter(shape:
         "usage": {"pages": 7},
         "metadata": {"pages": [{"page": 9}, "?"], "x": None},
     }
-    for number, each in enumerate(answer["pages"]):
-        each["words"] = [{**word, "id": f"w{number}"} for word in each["words"]]
+    for number, answer_page in enumerate(answer["pages"]):
+        answer_page["words"] = [{**word, "id": f"w{number}"} for word in answer_page["words"]]
     result = json.loads(merged_from([answer]))
     assert result == answer
     # The one thing that every result can be relied on for.
@@ -204,11 +206,11 @@ def test_pages_that_were_not_billed_stay_so_in_a_longer_result() -> None:
 
 def test_lone_surrogates_and_every_script_survive_as_plain_ascii() -> None:
     pages = [page("older", [(text, 0.5)], 0.5, 1) for text in (LONE, "Größe", "日本語", '"\\\x00\n', "🙂")]
-    raw = merged_from([batch("older", [each], 1, "restart") for each in pages])
+    raw = merged_from([batch("older", [page], 1, "restart") for page in pages])
     assert raw.isascii()
     result = json.loads(raw)
-    assert [each["text"] for each in result["pages"]] == [LONE, "Größe", "日本語", '"\\\x00\n', "🙂"]
-    assert result["text"] == "".join(each["text"] for each in pages)
+    assert [page["text"] for page in result["pages"]] == [LONE, "Größe", "日本語", '"\\\x00\n', "🙂"]
+    assert result["text"] == "".join(page["text"] for page in pages)
 
 
 def test_words_are_counted(tmp_path: Path) -> None:
@@ -224,7 +226,7 @@ def test_a_missing_page_is_never_papered_over(tmp_path: Path) -> None:
     pages = [page("older", [], 1, 1)] * 10
     for present in ([(2, 10)], [(1, 4), (6, 10)], [(1, 6), (6, 10)], [(6, 10), (1, 5)]):
         ranges = [PageRange(first=first, last=last) for first, last in present]
-        shares = [Share(Piece("r", each), each) for each in ranges]
+        shares = [Share(Piece("r", page_range), page_range) for page_range in ranges]
 
         def load(share: Share) -> Json:
             return batch("older", pages[: len(share.piece.pages)], 1, "restart")
@@ -238,7 +240,7 @@ def test_a_missing_page_is_never_papered_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shapes", [("older", "newer"), ("newer", "older")])
 def test_pixels_and_ratios_are_never_mixed_in_one_result(shapes: tuple[str, str]) -> None:
     answers = [batch(shape, [page(shape, [("a", 1)], 1, 1)], 1, "restart") for shape in shapes]
-    with pytest.raises(DocumentFault, match="cannot be one result") as caught:
+    with pytest.raises(DocumentFault, match="cannot be merged") as caught:
         merged_from(answers)
     assert caught.value.retry_helps
 
@@ -250,7 +252,7 @@ def test_blank_pages_that_tell_no_shape_fit_with_either() -> None:
         assert len(json.loads(merged_from([answer, blank]))["pages"]) == 2
         assert len(json.loads(merged_from([blank, answer]))["pages"]) == 2
     both = [batch(shape, [page(shape, [("a", 1)], 1, 1)], 1, "restart") for shape in ("older", "newer")]
-    with pytest.raises(DocumentFault, match="cannot be one result"):
+    with pytest.raises(DocumentFault, match="cannot be merged"):
         merged_from([blank, *both])
 
 
@@ -370,15 +372,15 @@ def test_no_answer_of_the_api_leads_to_anything_but_valid_json_or_a_fault(answer
     except Fault:
         return
     result = json.loads(raw, parse_constant=refuse)
-    assert [each["id"] for each in result["pages"]] == list(range(sum(len(each["pages"]) for each in answers)))
+    assert [page["id"] for page in result["pages"]] == list(range(sum(len(answer["pages"]) for answer in answers)))
     if len(answers) == 1:
         [answer] = answers
-        assert result == {**answer, "pages": [{**each, "id": n} for n, each in enumerate(answer["pages"])]}
+        assert result == {**answer, "pages": [{**page, "id": n} for n, page in enumerate(answer["pages"])]}
     # What could be merged can be read, in the same way.
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "result.json")
         file.write_bytes(raw)
         read = list(read_pages(file))
     assert len(read) == len(result["pages"])
-    words = [word for each in result["pages"] for word in each.get("words") or [] if isinstance(word, dict)]
-    assert sum(len(each.words) for each in read) == len(words)
+    words = [word for page in result["pages"] for word in page.get("words") or [] if isinstance(word, dict)]
+    assert sum(len(page.words) for page in read) == len(words)

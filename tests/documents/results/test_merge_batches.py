@@ -19,7 +19,7 @@ def read(tmp_path: Path, body: str, pages: int | None) -> Json:
 def test_a_batch_whose_page_count_nobody_knows_is_read(tmp_path: Path, form: str) -> None:
     body = json.dumps(FORMS[form]([[("a", 1)], [], [("b", 1)]]))
     assert page_count(read(tmp_path, body, None)) == page_count(read(tmp_path, body, 3)) == 3
-    with pytest.raises(BatchIncomplete, match="holds 3 pages instead of 4"):
+    with pytest.raises(BatchIncomplete, match="has 3 pages instead of 4"):
         read(tmp_path, body, 4)
 
 
@@ -54,9 +54,9 @@ def test_what_has_no_known_form_is_no_batch(tmp_path: Path, body: str) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ('{"images": []}', "holds no page"),
-        ('{"responses": []}', "holds no page"),
-        ('{"pages": []}', "holds no page"),
+        ('{"images": []}', "has no pages"),
+        ('{"responses": []}', "has no pages"),
+        ('{"pages": []}', "has no pages"),
         ('{"images": [{"fields": 7}]}', "no list of fields"),
         (
             '{"images": [{}, {"inferResult": "ERROR"}]}',
@@ -66,13 +66,13 @@ def test_what_has_no_known_form_is_no_batch(tmp_path: Path, body: str) -> None:
         ('{"images": [{"inferResult": {"a": 1}}]}', "was not recognised"),
         ('{"responses": [{"error": {"code": 3, "message": "bad image"}}]}', "was not recognised: .*bad image"),
         ('{"fullTextAnnotation": {}, "error": {"code": 3}}', "was not recognised"),
-        ('{"responses": [{"fullTextAnnotation": 7}]}', "fullTextAnnotation of a batch is no object"),
+        ('{"responses": [{"fullTextAnnotation": 7}]}', "fullTextAnnotation of a batch is not an object"),
         ('{"responses": [{"fullTextAnnotation": {"pages": 7}}]}', "no list of pages"),
         ('{"responses": [{"fullTextAnnotation": {"pages": [7]}}]}', "no list of pages"),
         ('{"fullTextAnnotation": {"pages": [7]}}', "no list of pages"),
-        ('{"fullTextAnnotation": {"text": 7}}', "the text of a batch is no text"),
-        ('{"responses": [{"textAnnotations": 7}]}', "textAnnotations of a batch are no list"),
-        ('{"fullTextAnnotation": {}, "textAnnotations": 7}', "textAnnotations of a batch are no list"),
+        ('{"fullTextAnnotation": {"text": 7}}', "the text of a batch is not a string"),
+        ('{"responses": [{"textAnnotations": 7}]}', "textAnnotations of a batch are not a list"),
+        ('{"fullTextAnnotation": {}, "textAnnotations": 7}', "textAnnotations of a batch are not a list"),
     ],
 )
 def test_an_answer_without_its_pages_is_incomplete(tmp_path: Path, body: str, words: str) -> None:

@@ -232,7 +232,7 @@ def test_what_is_no_result_is_said_to_be_none(tmp_path: Path, body: str) -> None
     file = tmp_path / "result"
     file.write_bytes(body.encode(errors="surrogateescape"))
     with pytest.raises(
-        DocumentFault, match=r"the file is no result of the API: .* Recognise the document again"
+        DocumentFault, match=r"the file is not a result of the API: .* Recognise the document again"
     ) as caught:
         write_text(file, tmp_path / "text")
     assert caught.value.code == "no-result"

@@ -133,7 +133,7 @@ def test_numbers_are_those_of_the_document_and_all_else_is_kept() -> None:
     }
     halves = responses([words], numbering="one"), responses([[], words[:1], words])
     made = in_a_row(*halves).result
-    assert [each.get("context", {}).get("pageNumber") for each in made.pop("responses")] == [1, 2, None, 4]
+    assert [response.get("context", {}).get("pageNumber") for response in made.pop("responses")] == [1, 2, None, 4]
     assert made == {"inputConfig": {"mimeType": "m"}, "totalPages": 4, "numBilledPages": 4}
 
 
@@ -187,7 +187,7 @@ def test_batches_whose_text_ends_within_a_line_are_divided_by_one() -> None:
 
     result = in_a_row(batch("a"), batch("b\n"), batch("c")).result
     assert result["fullTextAnnotation"]["text"] == "a\nb\nc"
-    assert [each["description"] for each in result["textAnnotations"]] == ["a\nb\nc", "a", "b\n", "c"]
+    assert [annotation["description"] for annotation in result["textAnnotations"]] == ["a\nb\nc", "a", "b\n", "c"]
 
 
 def test_a_part_of_a_batch_is_cut_out_where_its_text_can_be_made_from_its_pages() -> None:
@@ -195,10 +195,10 @@ def test_a_part_of_a_batch_is_cut_out_where_its_text_can_be_made_from_its_pages(
     for text in (True, False):
         answer = document(pages)
         rest = document(pages[3:])
-        for each in (answer, rest):
-            del each["textAnnotations"]
+        for word_list in (answer, rest):
+            del word_list["textAnnotations"]
             if not text:
-                del each["fullTextAnnotation"]["text"]
+                del word_list["fullTextAnnotation"]["text"]
         batches = [
             (Piece("b", PageRange(first=4, last=4)), rest),
             (Piece("a", PageRange(first=1, last=4)), answer),
@@ -222,14 +222,20 @@ def annotated(*entries: Any, **annotation: Any) -> Json:
         ([FULL, annotated("a", pages=[A_WORD], text="a")], "the first of the textAnnotations for pages 2 is not their"),
         ([annotated({"description": "b"}, pages=[A_WORD], text="a"), FULL], "first of the textAnnotations for pages 1"),
         ([annotated({"description": "a"}, pages=[A_WORD]), FULL], "first of the textAnnotations for pages 1"),
-        ([FULL, annotated(pages=[A_WORD], text="a")], "textAnnotations and words on pages, the answer for pages 2"),
-        ([FULL, annotated({"description": "a"}, pages=[A_WORD])], "of text, textAnnotations and words on pages"),
-        ([annotated(pages=[A_WORD]), annotated(pages=[A_WORD], text="a")], "the answer for pages 2 holds others"),
-        ([annotated(pages=[A_WORD], text="a"), annotated(pages=[{}], text="a")], "the answer for pages 2 holds others"),
-        ([FULL, annotated(text="a")], "the answer for pages 2 holds text, but no page"),
-        ([annotated(pages=[{}], text="a"), annotated(pages=[{}], text="b")], "nobody knows the text of a page"),
-        ([annotated(pages=[{}, {}], text="a")], "nobody knows the text of a page"),
-        ([{"responses": [annotated(pages=[{}, {}], text="a")]}], "nobody knows the text of a page"),
+        ([FULL, annotated(pages=[A_WORD], text="a")], "the answer for pages 2 has different members"),
+        ([FULL, annotated({"description": "a"}, pages=[A_WORD])], "text, textAnnotations, words on pages"),
+        (
+            [annotated(pages=[A_WORD]), annotated(pages=[A_WORD], text="a")],
+            "the answer for pages 2 has different members",
+        ),
+        (
+            [annotated(pages=[A_WORD], text="a"), annotated(pages=[{}], text="a")],
+            "the answer for pages 2 has different members",
+        ),
+        ([FULL, annotated(text="a")], "the answer for pages 2 has text but no pages"),
+        ([annotated(pages=[{}], text="a"), annotated(pages=[{}], text="b")], "the text of a single page is unknown"),
+        ([annotated(pages=[{}, {}], text="a")], "the text of a single page is unknown"),
+        ([{"responses": [annotated(pages=[{}, {}], text="a")]}], "the text of a single page is unknown"),
     ],
 )
 def test_what_cannot_be_merged_without_guessing_is_refused(answers: list[Json], words: str) -> None:
@@ -237,23 +243,23 @@ def test_what_cannot_be_merged_without_guessing_is_refused(answers: list[Json], 
         in_a_row(*answers)
     assert caught.value.code == "unmergeable"
     assert not caught.value.retry_helps
-    assert "leave out --schema" in str(caught.value)
+    assert "omit --schema" in str(caught.value)
 
 
 def test_text_that_cannot_be_divided_by_page_hinders_nobody_who_does_not_ask_for_it(tmp_path: Path) -> None:
     answer = annotated(pages=[{}, {}], text="a")
     assert in_a_row(answer, answer, with_text=False).result["fullTextAnnotation"]["text"] == "a\na"
     (tmp_path / "result").write_text(json.dumps(answer))
-    with pytest.raises(DocumentFault, match="nobody knows the text of a page"):
+    with pytest.raises(DocumentFault, match="the text of a single page is unknown"):
         write_text(tmp_path / "result", tmp_path / "text")
 
 
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (document([[("a", 1)]] * 3), "came together with other pages, whose words"),
-        (annotated(pages=[A_WORD] * 3, text="other"), "came together with other pages, whose text"),
-        ({"responses": [annotated(pages=[A_WORD] * 3)]}, "lie in one response with other pages"),
+        (document([[("a", 1)]] * 3), "arrived together with other pages, and their words"),
+        (annotated(pages=[A_WORD] * 3, text="other"), "arrived together with other pages, and their text"),
+        ({"responses": [annotated(pages=[A_WORD] * 3)]}, "share one response with other pages"),
     ],
 )
 @pytest.mark.parametrize("first", [True, False])
@@ -276,7 +282,7 @@ def test_whole_responses_of_several_pages_are_taken_as_they_came() -> None:
     lone = {**annotated(pages=[A_WORD]), "context": {"pageNumber": 1}}
     outcome = in_a_row({"responses": [several, lone]}, {"responses": [lone, several]})
     made = outcome.result["responses"]
-    assert [each["context"]["pageNumber"] for each in made] == [5, 3, 4, 5]
+    assert [response["context"]["pageNumber"] for response in made] == [5, 3, 4, 5]
     assert outcome.text == b"\f".join([b"a\n"] * 6)
 
 
@@ -289,15 +295,15 @@ def test_forms_are_never_mixed_in_one_result(before: str, after: str) -> None:
         merged = in_a_row(*answers).merged
         assert (merged.pages, merged.words) == (2, 2)
         return
-    with pytest.raises(DocumentFault, match=r"pages 2 came in the .* and the pages before in the .* one") as caught:
+    with pytest.raises(DocumentFault, match=r"pages 2 arrived in the .*, earlier pages in the .* one") as caught:
         in_a_row(*answers)
     assert caught.value.code == "wrong-answer"
-    with pytest.raises(DocumentFault, match="cannot be one result"):
+    with pytest.raises(DocumentFault, match="cannot be merged"):
         in_a_row({"pages": [{}]}, clova([[]]))
 
 
 def sometimes(**members: st.SearchStrategy[Any]) -> st.SearchStrategy[Json]:
-    return st.fixed_dictionaries({}, optional={key: each | anything for key, each in members.items()})
+    return st.fixed_dictionaries({}, optional={key: strategy | anything for key, strategy in members.items()})
 
 
 vertices = sometimes(vertices=st.lists(sometimes(x=ratios)))
@@ -380,6 +386,6 @@ def peak(work: Callable[[], object]) -> int:
 def without_boxes(value: Any) -> Any:
     """What is measured is whether words stay in memory, and measuring each box takes long."""
     if isinstance(value, dict):
-        kept = {key: each for key, each in value.items() if not key.lower().startswith("bounding")}
-        return {key: without_boxes(each) for key, each in kept.items()}
-    return [without_boxes(each) for each in value] if isinstance(value, list) else value
+        kept = {key: member for key, member in value.items() if not key.lower().startswith("bounding")}
+        return {key: without_boxes(member) for key, member in kept.items()}
+    return [without_boxes(member) for member in value] if isinstance(value, list) else value

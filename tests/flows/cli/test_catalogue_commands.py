@@ -71,7 +71,7 @@ def test_the_history_of_one_document(command: Command, place: Place, environment
     assert changed["document"] == f"{place.source}/deep/a.pdf"
     (job,) = changed["jobs"]
     assert (job["state"], job["is_current"], job["cost"]) == ("done", False, 0.01)
-    assert "the next run takes its new version" in job["next"]
+    assert "the next run treats the new version" in job["next"]
     ui = environment["PREFECT_API_URL"].removesuffix("/api")
     assert job["requests"][0]["run_url"] == f"{ui}/runs/flow-run/{job['run']}"
     assert call(environment["PREFECT_API_URL"].removesuffix("/api"), "GET", f"flow_runs/{job['run']}", None)
@@ -89,7 +89,7 @@ def test_the_history_of_one_document(command: Command, place: Place, environment
     wrong = command("show", "deep/b.pdf", "--at", place.destination)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert f"Did you mean {place.source}/deep/a.pdf?" in wrong.stderr
-    assert "Name it with --at" in command("show", f"{place.source}/deep/a.pdf").stderr
+    assert "give it with --at" in command("show", f"{place.source}/deep/a.pdf").stderr
     nowhere = command("documents", f"{place.destination}t")
     assert f"Did you mean {place.destination}?" in nowhere.stderr
 
@@ -113,7 +113,7 @@ def test_status_takes_names_of_places_and_says_what_is_waited_for(
     waiting = command("status", "in", **named)
     assert waiting.returncode == 1, "unfinished"
     assert "1 at the API" in waiting.stdout
-    assert "nobody is at work: go on with 'bulk-ocr collect" in waiting.stdout
+    assert "no worker is running: run 'bulk-ocr collect" in waiting.stdout
     assert "0 pages published; 1 pages paid for" in waiting.stdout
     everywhere = command("status", "--json", **named)
     assert everywhere.returncode == 1

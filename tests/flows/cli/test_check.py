@@ -22,7 +22,7 @@ from tests.stand_in import StandInControl
 
 
 def checks(process: Any) -> dict[str, tuple[bool, str]]:
-    return {each["part"]: (each["ok"], each["words"]) for each in report_of(process)["checks"]}
+    return {check["part"]: (check["ok"], check["words"]) for check in report_of(process)["checks"]}
 
 
 def test_a_good_setup_is_proved_part_by_part_and_left_as_it_was(
@@ -57,7 +57,7 @@ def test_each_part_that_is_wrong_says_so_and_the_others_are_still_looked_at(
         "credentials": True, "source": False, "destination": True, "clock": True, "API": False, "Prefect": False,
     }  # fmt: skip
     assert "there is no bucket 'no-such-bucket-9'" in found["source"][1]
-    assert "the API key is refused; check UPSTAGE_API_KEY" in found["API"][1]
+    assert "the API key was rejected; check UPSTAGE_API_KEY" in found["API"][1]
     assert "no Prefect server answers at http://127.0.0.1:9/api" in found["Prefect"][1]
 
     alone = {"PREFECT_API_URL": None, "PREFECT_HOME": str(tmp_path)}
@@ -66,7 +66,7 @@ def test_each_part_that_is_wrong_says_so_and_the_others_are_still_looked_at(
     assert shown.returncode == 2
     assert "no API key: set UPSTAGE_API_KEY" in shown.stdout
     assert "(not-there) could not be found. Check the AWS_* variables and your profile" in shown.stdout
-    assert shown.stdout.count("not looked at: there are no credentials for it") == 3
+    assert shown.stdout.count("not checked: there are no credentials for it") == 3
     assert "each run starts a temporary one" in shown.stdout
 
 
@@ -110,5 +110,5 @@ def test_a_queue_that_is_not_there_is_to_be_mended(command: Command, place: Plac
     assert process.returncode == 2
     assert checks(process)["queue"] == (
         False,
-        "'https://x' is no URL of a queue; write it as SQS shows it: https://sqs.REGION.amazonaws.com/ACCOUNT/NAME",
+        "'https://x' is not a queue URL; write it as SQS shows it: https://sqs.REGION.amazonaws.com/ACCOUNT/NAME",
     )

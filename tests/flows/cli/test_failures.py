@@ -20,8 +20,8 @@ def test_failures_are_grouped_and_put_back_by_reason_and_by_key(
 
     shown = command("failures", place.destination)
     assert shown.returncode == 1
-    assert "unsupported-format: 2 (putting it back unchanged does not help)" in shown.stdout
-    assert "missing-pages: 1 (putting it back can help)" in shown.stdout
+    assert "unsupported-format: 2 (a retry without a change does not help)" in shown.stdout
+    assert "missing-pages: 1 (a retry can help)" in shown.stdout
     assert "hole.pdf: pages 11-20 did not come back after 1 submissions" in shown.stdout
     groups = {group["code"]: group for group in report_of(command("failures", place.destination, "--json"))["groups"]}
     assert groups["missing-pages"]["documents"][0]["pages_kept"] == 15

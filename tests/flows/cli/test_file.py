@@ -53,9 +53,9 @@ def test_every_format_is_recognised_into_the_temporary_folder_and_the_path_is_al
         machine.put(name, body)
     status, out, complaints = machine.run(*FORMATS)
     results = [machine.temporary / f"{Path(name).stem}.ocr.json" for name in FORMATS]
-    assert (status, out.splitlines(), complaints) == (0, [str(each) for each in results], "")
-    assert [len(texts(each)) for each in results] == [pages for _, pages in FORMATS.values()]
-    assert {each.stat().st_mode & 0o777 for each in results} == {0o600}, "others may look into the temporary folder"
+    assert (status, out.splitlines(), complaints) == (0, [str(result) for result in results], "")
+    assert [len(texts(result)) for result in results] == [pages for _, pages in FORMATS.values()]
+    assert {result.stat().st_mode & 0o777 for result in results} == {0o600}, "others may look into the temporary folder"
 
 
 def test_neither_prefect_nor_a_bucket_is_needed(machine: Machine) -> None:
@@ -84,7 +84,7 @@ def test_an_account_without_jobs_gets_long_documents_in_parts(machine: Machine, 
     machine.put("long.pdf", pdf("in parts", 101))
     status, out, complaints = machine.run("long.pdf")
     assert (status, len(texts(Path(out.strip())))) == (0, 101)
-    assert complaints.startswith("bulk-ocr: this account takes no OCR jobs")
+    assert complaints.startswith("bulk-ocr: this account has no async access")
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_any_name_will_do(machine: Machine, name: str | bytes) -> None:
 
 def test_a_result_goes_where_it_is_wanted(machine: Machine, tmp_path: Path) -> None:
     machine.put("a.pdf", pdf("wanted elsewhere"))
-    there = tmp_path / "out"
+    output_folder = tmp_path / "out"
     assert machine.delivered("a.pdf", "-o", tmp_path / "new" / "name.json") == tmp_path / "new" / "name.json"
-    assert machine.delivered("a.pdf", "--output", f"{there}/") == there / "a.pdf.ocr.json"
-    assert machine.delivered("a.pdf", "-o", there) == there / "a.pdf.ocr.json"
+    assert machine.delivered("a.pdf", "--output", f"{output_folder}/") == output_folder / "a.pdf.ocr.json"
+    assert machine.delivered("a.pdf", "-o", output_folder) == output_folder / "a.pdf.ocr.json"
     assert machine.delivered("a.pdf", "-o", "../relative.json") == tmp_path / "relative.json"
-    assert list(there.iterdir()) == [there / "a.pdf.ocr.json"], "and nothing beside it"
+    assert list(output_folder.iterdir()) == [output_folder / "a.pdf.ocr.json"], "and nothing beside it"
 
 
 def test_standard_input_is_a_document(machine: Machine) -> None:
@@ -134,13 +134,13 @@ def test_a_folder_comes_out_in_order_with_what_failed_named_and_the_rest_done(ma
     names = ["a.pdf", "a.png", "b/a.pdf"]
     assert (status, out.splitlines()) == (1, [str(tmp_path / "out" / f"{name}.ocr.json") for name in names])
     assert complaints.splitlines() == [
-        "bulk-ocr: left out of folders, as no documents by their names: 1 (scans/notes.txt)",
+        "bulk-ocr: skipped in folders because of unsupported extensions: 1 (scans/notes.txt)",
         "bulk-ocr: scans/broken.pdf failed: the PDF is encrypted with a password: remove the password first",
     ]
     status, out, _ = machine.run("scans", "-o", tmp_path / "out", "--json")
     report = json.loads(out)
     assert (status, report["done"], report["failed"], report["left_out"]) == (1, 3, 1, ["scans/notes.txt"])
-    assert [each["document"] for each in report["documents"]] == [
+    assert [document["document"] for document in report["documents"]] == [
         "scans/a.pdf", "scans/a.png", "scans/broken.pdf", "scans/b/a.pdf",
     ]  # fmt: skip
 
@@ -164,7 +164,7 @@ def test_text_and_words_are_printed(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "no file was named"),
+        ([], "no file was given"),
         (["nothing.pdf"], "no file 'nothing.pdf'"),
         (["a.pdf", "--txt"], "no file or option '--txt'"),
         (["a.pdf", "nothing.pdf"], "no file 'nothing.pdf'"),
@@ -173,15 +173,15 @@ def test_text_and_words_are_printed(machine: Machine) -> None:
         (["a" * 247 + ".pdf"], "name of the result of .* too long"),
         (["empty"], "no document in empty"),
         (["/dev/null"], "neither a file nor a folder"),
-        (["a.pdf", "-o", "/dev/null"], "no ordinary file"),
+        (["a.pdf", "-o", "/dev/null"], "not a regular file"),
         (["a.pdf", "-o", "/proc/nowhere/a"], "cannot be written to /proc/nowhere"),
-        (["a.pdf", "-o", "a.pdf"], "written over"),
+        (["a.pdf", "-o", "a.pdf"], "would overwrite"),
         (["a.pdf", "b/a.pdf"], "would both be .*a.ocr.json.*--output"),
-        (["a.pdf", "b/a.pdf", "-o", "b/a.pdf"], "is a file, and several results need a folder"),
+        (["a.pdf", "b/a.pdf", "-o", "b/a.pdf"], "is a file, but several results need a folder"),
         (["a.pdf", "--text", "--json"], "exclude one another"),
         (["a.pdf", "--workers", "0"], "--workers"),
     ],
-    ids=lambda given: " ".join(each[:20] for each in given) if isinstance(given, list) else "",
+    ids=lambda given: " ".join(argument[:20] for argument in given) if isinstance(given, list) else "",
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
     machine: Machine,
@@ -221,7 +221,7 @@ def test_what_was_finished_before_the_account_was_refused_is_printed(machine: Ma
     api.set(credit_pages=0)
     machine.put("b.pdf", pdf("refused"))
     status, out, complaints = machine.run("a.pdf", "b.pdf", "--json")
-    assert (status, [each["document"] for each in json.loads(out)["documents"]]) == (3, ["a.pdf"])
+    assert (status, [document["document"] for document in json.loads(out)["documents"]]) == (3, ["a.pdf"])
     assert complaints
 
 
@@ -286,12 +286,12 @@ def test_a_reader_that_leaves_ends_nothing(machine: Machine, tmp_path: Path) -> 
 
 def test_progress_on_a_terminal_leaves_standard_output_alone(machine: Machine) -> None:
     machine.put("a.pdf", pdf("watched"))
-    ours, theirs = pty.openpty()
-    process = machine.start("a.pdf", stderr=theirs)
-    os.close(theirs)
+    controller, terminal = pty.openpty()
+    process = machine.start("a.pdf", stderr=terminal)
+    os.close(terminal)
     out, _ = process.communicate(timeout=PATIENCE)
-    shown = os.read(ours, 1 << 16).decode()
-    os.close(ours)
+    shown = os.read(controller, 1 << 16).decode()
+    os.close(controller)
     assert out == f"{machine.temporary / 'a.ocr.json'}\n"
     assert "documents" in shown
     assert "a.ocr.json" not in shown
@@ -327,7 +327,7 @@ def test_a_file_that_changes_while_it_is_read_is_taken_as_it_is_then(
     if kind == "done":
         assert texts(output) == ["saved 0 1"]
     else:
-        assert "changes while it is read" in result.reason
+        assert "keeps changing while it is read" in result.reason
         assert not output.exists()
 
 

@@ -23,6 +23,9 @@ STEPS: dict[str, tuple[dict[str, Any], tuple[str, ...], int]] = {
 }
 
 
+ENDED = "anything that may be paid for twice is counted when the command is rerun"
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_a_command_that_is_killed_goes_on_at_once_and_pays_nothing_twice(
     machine: Machine, gateway: FlakyS3, api: StandInControl, step: str
@@ -56,7 +59,7 @@ def test_interrupted_it_says_what_holds_and_goes_on(machine: Machine, gateway: F
     process = machine.start("a.pdf", "--mode", "async")
     out, complaints = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (130, "")
-    assert "the same command goes on" in complaints
+    assert "rerun the command to resume" in complaints
     api.set(queue_seconds=0)
     assert len(texts(machine.delivered("a.pdf"))) == 25
     assert len(api.billed(hashlib.sha256(body).hexdigest())) == 1
@@ -73,7 +76,7 @@ def test_interrupted_an_answer_under_way_is_waited_for_and_kept(
     assert process.stderr is not None
     assert at_the_api.wait(PATIENCE)
     process.send_signal(signal.SIGINT)
-    assert "waited for" in process.stderr.readline()
+    assert "waiting for answers" in process.stderr.readline()
     answer.set()
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
@@ -92,12 +95,14 @@ def test_interrupted_twice_it_does_not_wait(machine: Machine, gateway: FlakyS3) 
     process.send_signal(signal.SIGINT)
     process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=PATIENCE)
+    _, interrupted = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     answer.set()
     status, _, complaints = machine.run("a.pdf")
     assert status == 0
-    assert "may be paid for twice" in complaints
+    # Where the upload's last bytes were just on their way, the interrupted command has counted it; else the next one.
+    counted = f"{interrupted.replace(ENDED, '')}{complaints}"
+    assert "may be paid for twice" in counted
 
 
 def test_two_commands_on_the_same_document_send_it_once(
@@ -117,6 +122,6 @@ def test_two_commands_on_the_same_document_send_it_once(
     gateway.fail(Rule("pass", method="POST", before=another))
     result = machine.delivered("a.pdf")
     out, _ = seconds[0].communicate(timeout=PATIENCE)
-    assert "another command works on it" in said[0]
+    assert "another command is working on it" in said[0]
     assert Path(out.strip()).read_bytes() == result.read_bytes()
     assert len(api.billed(hashlib.sha256(body).hexdigest())) == 1

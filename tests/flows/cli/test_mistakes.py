@@ -17,10 +17,10 @@ def test_a_source_that_holds_nothing_is_told_with_the_one_that_was_meant(command
     wrong, meant = f"s3://{place.bucket}/inn", f". Did you mean {place.source}?"
     for name in ("run", "submit", "plan"):
         options = () if name == "plan" else FAST
-        told = command(name, wrong, place.destination, *options)
-        assert told.returncode == 2, name
+        process = command(name, wrong, place.destination, *options)
+        assert process.returncode == 2, name
         # A slow machine says how far it is before.
-        assert told.stderr.splitlines()[-1] == f"bulk-ocr: there is nothing at {wrong}{meant}"
+        assert process.stderr.splitlines()[-1] == f"bulk-ocr: there is nothing at {wrong}{meant}"
         allowed = command(name, wrong, place.destination, *options, "--allow-empty", "--json")
         assert allowed.returncode == 1, name
         report = report_of(allowed)
@@ -42,9 +42,9 @@ def test_a_selection_that_takes_nothing_is_told(
 ) -> None:
     place.put({"a.pdf": documents.text_pdf(["not selected"])})
     for name in ("run", "plan"):
-        told = command(name, place.source, place.destination, *flags, *(() if name == "plan" else FAST))
-        assert told.returncode == 2
-        assert words in told.stderr.splitlines()[-1]
+        process = command(name, place.source, place.destination, *flags, *(() if name == "plan" else FAST))
+        assert process.returncode == 2
+        assert words in process.stderr.splitlines()[-1]
     assert place.keys() == set()
 
 
@@ -62,10 +62,10 @@ def test_a_destination_without_a_ledger_is_told_with_the_one_that_was_meant(comm
     assert command("run", place.source, place.destination, *FAST).returncode == 1
     wrong = f"s3://{place.bucket}/uot"
     for arguments in (("status",), ("failures", "--json"), ("retry",)):
-        told = command(*arguments, wrong)
-        assert (told.returncode, told.stdout) == (2, "")
-        assert told.stderr == (
-            f"bulk-ocr: there is no ledger at {wrong}: no run has had it for its destination. Did you mean "
+        process = command(*arguments, wrong)
+        assert (process.returncode, process.stdout) == (2, "")
+        assert process.stderr == (
+            f"bulk-ocr: there is no ledger at {wrong}: no run has used this destination. Did you mean "
             f"{place.destination}?\n"
         )
 
@@ -81,25 +81,25 @@ def test_putting_back_what_did_not_fail_is_told_and_a_key_may_leave_the_source_o
         (("--reason", "encrypted-pdf"), "none has the reason 'encrypted-pdf'"),
         (("--reason", "encryptd"), "Did you mean encrypted?"),
         (("--key", "b.txt"), "none has the key 'b.txt'"),
-        (("--key", "a/b.txt", "--key", "a/c.txt"), "none has the key 'a/c.txt'; nothing is put back"),
+        (("--key", "a/b.txt", "--key", "a/c.txt"), "none has the key 'a/c.txt'; nothing was put back"),
         (("--key", "a/c.txt"), "Did you mean a/b.txt?"),
-        (("--key", "c.txt", "--reason", "encrypted"), "has both one of these reasons and one of these keys"),
+        (("--key", "c.txt", "--reason", "encrypted"), "matches both --reason and --key"),
     ):
-        told = command(*retry, *flags)
-        assert (told.returncode, told.stdout, told.stderr.count("\n")) == (2, "", 1)
-        assert words in told.stderr
+        process = command(*retry, *flags)
+        assert (process.returncode, process.stdout, process.stderr.count("\n")) == (2, "", 1)
+        assert words in process.stderr
     assert len(place.records("failed")) == 3, "nothing was put back"
     for key in ("a/b.txt", "in/c.txt", f"{place.source}/locked.pdf"):
         assert report_of(command(*retry, "--key", key, "--json"))["put_back"] == 1
 
 
 def test_a_budget_of_a_plan_is_told(command: Command, place: Place) -> None:
-    told = command("plan", place.source, place.destination, "--page-budget", "5")
-    assert (told.returncode, told.stdout) == (2, "")
-    assert "--page-budget bounds what a run sends, and a plan sends nothing" in told.stderr
+    process = command("plan", place.source, place.destination, "--page-budget", "5")
+    assert (process.returncode, process.stdout) == (2, "")
+    assert "--page-budget bounds what a run sends, and a plan sends nothing" in process.stderr
 
 
-@pytest.mark.parametrize(("end", "words"), [("/v1\n", "white space around the URL left out"), ("", "no version")])
+@pytest.mark.parametrize(("end", "words"), [("/v1\n", "white space around the URL removed"), ("", "no version")])
 def test_a_base_url_that_is_not_quite_right_is_named(
     command: Command, place: Place, api: StandInControl, end: str, words: str
 ) -> None:

@@ -50,7 +50,7 @@ def test_no_name_and_no_word_of_the_api_is_obeyed(command: Command, place: Place
         assert obeyed(process.stdout) == []
         report = report_of(process)
         if "groups" in report:
-            names = {each["document"] for group in report["groups"] for each in group["documents"]}
+            names = {document["document"] for group in report["groups"] for document in group["documents"]}
             assert names == {f"{place.source}/{EVIL}{end}" for end in (".pdf", ".txt")}, (
                 "a program gets them as they are"
             )
@@ -61,12 +61,12 @@ def test_texts_and_names_are_printable_on_a_terminal_and_as_they_are_in_a_pipe(m
     machine.put(name, documents.text_pdf(["to read\nin lines"]))
     expected = machine.temporary / f"{Path(name).stem}.ocr.json"
     assert machine.run(name)[1] == f"{expected}\n"
-    ours, theirs = pty.openpty()
-    process = machine.start(name, name, "--text", stdout=theirs)
-    os.close(theirs)
+    controller, terminal = pty.openpty()
+    process = machine.start(name, name, "--text", stdout=terminal)
+    os.close(terminal)
     _, complaints = process.communicate(timeout=PATIENCE)
-    shown = os.read(ours, 1 << 16).decode().replace("\r\n", "\n")
-    os.close(ours)
+    shown = os.read(controller, 1 << 16).decode().replace("\r\n", "\n")
+    os.close(controller)
     assert (process.returncode, obeyed(shown), obeyed(complaints)) == (0, [], [])
     assert "to read\nin lines\n" in shown
 

@@ -79,13 +79,13 @@ def test_mistakes_are_told_with_the_way_out(folder: Path, capsys: pytest.Capture
     (folder / "empty").mkdir()
     (folder / "document.pdf").write_bytes(b"%PDF-")
     for arguments, complaint in (
-        (("search", "x"), "there is no index results.db: make one with 'bulk-ocr index DESTINATION results.db'"),
+        (("search", "x"), "there is no index results.db: create it with 'bulk-ocr index DESTINATION results.db'"),
         (("index", "nowhere"), "there is no file or folder 'nowhere'"),
         (("index", "document.pdf"), "there is no result beside 'document.pdf'"),
-        (("export", "--to", "text"), "no result was named"),
-        (("export", "in", "--to", "alto"), "alto has one document a file, and there are several: name a folder"),
+        (("export", "--to", "text"), "no result was given"),
+        (("export", "in", "--to", "alto"), "alto takes one document a file, but there are several: name a folder"),
         (("export", "empty", "--to", "text"), "there is no result at empty"),
-        (("export", "in", "--to", "text", "--json"), "name an --output"),
+        (("export", "in", "--to", "text", "--json"), "give an --output"),
     ):
         assert run(*arguments) == 2, arguments
         assert complaint in capsys.readouterr().err

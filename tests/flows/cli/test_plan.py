@@ -144,7 +144,7 @@ def test_named_documents_that_are_missing_fail_the_run_and_the_others_are_done(c
         (["--include", "{1..100000}"], "--include: the braces of '{1..100000}' stand for more than 500 patterns"),
         (["--modified-after", "yesterday"], "--modified-after: Input should be a valid datetime"),
         (["--max-bytes", "-1"], "--max-bytes: Input should be greater than or equal to 0"),
-        (["--inventory", "manifest.json"], "--inventory: 'manifest.json' is no address of an object"),
+        (["--inventory", "manifest.json"], "--inventory: 'manifest.json' is not an object's address"),
         (["--manifest", "nowhere.csv"], "the manifest nowhere.csv cannot be read here: No such file"),
         (["--sample", "0"], "--sample"),
         (["--price", "-1"], "--price"),
@@ -313,17 +313,22 @@ def test_a_plan_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     for words in (
         "1,250 documents at s3://b/in: 1,200 new, 50 done, 0 open, 0 failed before",
-        "12 documents that were named are not there, not in the source, or refused:",
+        "12 named documents do not exist, are not in the source, or are unreadable:",
         "  s3://b/in/[0].pdf", "  … and 2 more", "about 100", "would fail, locked: 12", "  [red]: why",
         "  … and 11 more", "1 documents could not be read", "ESTIMATE from 100 documents chosen at random",
         "pages to pay for: about 37,200; requests: at least 1,300", "price: $55.80 at $0.0015 a page. Nothing was sent",
     ):  # fmt: skip
         assert words in shown, words
     assert json.loads(plan.model_dump_json())["price"] == 55.8
-    assert [money(each) for each in (0, 0.0015, 12.345, 1_500_000)] == ["$0.00", "$0.0015", "$12.35", "$1,500,000.00"]
+    assert [money(dollars) for dollars in (0, 0.0015, 12.345, 1_500_000)] == [
+        "$0.00",
+        "$0.0015",
+        "$12.35",
+        "$1,500,000.00",
+    ]
 
 
-@pytest.mark.parametrize(("flow", "more"), [(submit, []), (backfill, ["name", "order", "limit"])])
+@pytest.mark.parametrize(("flow", "more"), [(submit, ["name"]), (backfill, ["name", "order", "limit", "retry_failed"])])
 def test_the_form_in_the_ui_explains_the_selection(flow: Any, more: list[str]) -> None:
     schema = parameter_schema(flow.fn)
     assert list(schema.properties) == ["source", "destination", "options", "selection", "credentials", *more]

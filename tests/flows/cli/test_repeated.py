@@ -83,5 +83,5 @@ def test_mistakes_are_told_as_with_few(app: App) -> None:
         call(app, ["run", "s3://in", *flags([*KEYS, *KEYS])])
     with pytest.raises(SetupFault, match="name them in a file with --manifest"):
         call(app, ["run", "s3://in", *flags([f"{'x' * 100}{key}" for key in KEYS])])
-    with pytest.raises(SetupFault, match="no address of an object"):
+    with pytest.raises(SetupFault, match="not an object's address"):
         call(app, ["run", "s3://in", *flags([*KEYS[:200], "s3://nowhere"])])

@@ -88,7 +88,7 @@ def test_mistakes_are_told_with_the_way_out(
         (("view", "nowhere"), "there is no file or folder 'nowhere'"),
         (("view", "empty"), "there is no result at empty"),
         (("view", "in", "-o", "x.html"), "--output and --document are for one result"),
-        (("view", "broken.ocr.json"), "the file is no result of the API"),
+        (("view", "broken.ocr.json"), "the file is not a result of the API"),
         (("view", "in/a.pdf.ocr.json", "--document", "x.pdf"), "there is no document 'x.pdf'"),
         (("view", "in/a.pdf", "-o", "none/x.html"), "cannot be written"),
     ):

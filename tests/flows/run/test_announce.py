@@ -3,7 +3,8 @@
 import httpx
 import pytest
 
-from flows.run.announce import Server, final_state
+from flows.run.announce import final_state
+from flows.run.prefect_server import PrefectServer
 from tasks.report import RunReport
 from tests.fakes import FakeClock
 
@@ -26,7 +27,7 @@ class Calls:
 
 @pytest.mark.parametrize("seconds", [0.01, 5.0])
 def test_a_slow_server_costs_a_twentieth_of_the_time(clock: FakeClock, seconds: float) -> None:
-    server, call = Server(clock), Calls(clock, seconds)
+    server, call = PrefectServer(clock), Calls(clock, seconds)
     while clock.monotonic() < 10_000:
         server.tell(call)
         clock.advance(seconds)
@@ -40,7 +41,7 @@ def test_a_slow_server_costs_a_twentieth_of_the_time(clock: FakeClock, seconds: 
 def test_a_server_that_is_gone_is_left_alone_for_five_minutes(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server, call = Server(clock), Calls(clock, 60)
+    server, call = PrefectServer(clock), Calls(clock, 60)
     call.failing = True
     for _ in range(250):
         server.tell(call, once=True)

@@ -65,15 +65,15 @@ def test_a_million_documents_make_little_more_than_a_thousand_task_runs_a_stage(
 
 @pytest.mark.parametrize("rate", [1, 2, 10, 40])
 def test_items_that_come_one_by_one_make_a_twentieth_of_a_task_run_each_over_all_stages(rate: float) -> None:
-    stage, now, came, task_runs = lane(), 0.0, 0, 0
+    stage, now, arrived_items, task_runs = lane(), 0.0, 0, 0
     for document in documents(100_000):
-        now = came / rate
-        came += 1
+        now = arrived_items / rate
+        arrived_items += 1
         stage.add(document, now)
         if chunk := stage.take(now, at_once=False):
             stage.ended(len(chunk))
             task_runs += 1
-    assert 3 * task_runs / came <= 0.055 if rate > 1 else task_runs < came / 20
+    assert 3 * task_runs / arrived_items <= 0.055 if rate > 1 else task_runs < arrived_items / 20
 
 
 def test_a_lane_takes_no_more_than_it_can_start_soon() -> None:
@@ -159,7 +159,7 @@ def results(dispatched: Dispatcher, stage: Stage, items: Sequence[Item]) -> list
 
 
 def test_each_document_of_a_small_run_has_a_task_run_named_after_it() -> None:
-    dispatched, runner = dispatcher(lambda arguments: StepResult(left=[each.key for each in arguments["work"].items]))
+    dispatched, runner = dispatcher(lambda arguments: StepResult(left=[item.key for item in arguments["work"].items]))
     assert [result.left for result in results(dispatched, "submit", documents(3))] == [["0.pdf"], ["1.pdf"], ["2.pdf"]]
     assert runner.labels == ["0.pdf", "1.pdf", "2.pdf"]
 

@@ -42,7 +42,7 @@ def test_processes_of_a_cluster_do_as_threads_do(
     assert ran.returncode == 1, ran.stderr
     assert (report["done"], report["failed"], report["requests"]) == (DOCUMENTS, 1, DOCUMENTS)
     assert "broken.pdf" in report["failures"][0]["document"]
-    assert sorted(each["sha256"] for each in api.billed(*hashes)) == sorted(hashes)
+    assert sorted(submission["sha256"] for submission in api.billed(*hashes)) == sorted(hashes)
     assert set(place.results()) == {f"{number}.pdf.ocr.json" for number in range(DOCUMENTS)}
     # What the steps said in the other processes is in the run's log.
     flow_run = next(record["flow_run"] for record in place.records("done"))
@@ -99,8 +99,8 @@ def test_ctrl_c_lets_what_the_processes_are_sending_end(environment: dict[str, s
     )
     until(lambda: place.keys("out/_jobs/open/"), "a claim")
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the processes that were started, too
-    _, said = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, "the same command goes on from here" in said) == (130, True), said
+    _, complaints = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, "rerun the command to resume" in complaints) == (130, True), complaints
     jobs = place.records("open")
     assert jobs
     assert all(job["requests"] and job["lease"] is None for job in jobs)

@@ -125,8 +125,8 @@ def trial(tmp_path: Path) -> Iterator[Callable[..., Trial]]:
         return made[-1]
 
     yield make
-    for each in made:
-        each.known.__exit__(None, None, None)
+    for built in made:
+        built.known.__exit__(None, None, None)
 
 
 def test_an_account_that_is_refused_ends_the_run_with_jobs_still_open(trial: Callable[..., Trial]) -> None:
@@ -144,7 +144,7 @@ def test_a_lease_of_a_step_at_work_is_not_taken_for_one_left_behind(trial: Calla
     with run.context.jobs_at_work.begin(held.job.id):
         survey = jobs.survey()
         assert (survey.open, survey.due, survey.ready) == ([], [], [])
-    assert [each.job.id for each in jobs.survey().ready] == [held.job.id], "a step that ended left it behind"
+    assert [job_id.job.id for job_id in jobs.survey().ready] == [held.job.id], "a step that ended left it behind"
 
 
 def test_what_is_done_makes_room_and_the_run_ends_when_nothing_is_left(trial: Callable[..., Trial]) -> None:

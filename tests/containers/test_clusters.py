@@ -1,0 +1,52 @@
+"""Clusters over a network: of three processes in containers one is killed and one is cut off for a while."""
+
+import json
+
+import pytest
+
+from tests import sample_documents as documents
+from tests.containers.clusters import DASK, RAY, Kind, cluster, cut, make_image, mend
+from tests.containers.site import Site
+from tests.flows.conftest import FAST, Place
+from tests.waiting import until
+
+_DOCUMENTS, _BUDGET, _PROCESSES = 24, 20, 3
+_LEASE = ("--lease-seconds", "15")
+
+
+@pytest.mark.parametrize("kind", [DASK, RAY], ids=lambda kind: kind.name)
+def test_a_killed_and_a_cut_off_process_lose_and_double_nothing(services: Site, kind: Kind) -> None:
+    engine, api, s3 = services.engine, services.api(), services.s3()
+    make_image(engine, kind)
+    s3.create_bucket(Bucket=kind.name)
+    place = Place(kind.name, s3)
+    texts = {f"{number:02}.pdf": [kind.name, str(number)] for number in range(_DOCUMENTS)}
+    place.put({name: documents.text_pdf([" ".join(words)]) for name, words in texts.items()})
+    before = api.requests()
+    api.fail({"action": "delay", "method": "POST", "path": "document-digitization", "times": -1, "seconds": 1})
+    command = ["bulk-ocr", "run", place.source, place.destination, *FAST, *_LEASE]
+    with cluster(services, kind, _PROCESSES) as running:
+        try:
+            with running.run(*command, *running.arguments, "--page-budget", str(_BUDGET)) as run:
+                until(lambda: place.records("open"), "a claim")
+                engine.podman("kill", "--signal", "KILL", running.processes[0])
+                cut(engine, running.processes[1])
+                until(lambda: api.requests() - before >= _BUDGET // 2, "half the budget")
+                mend(engine, running.processes[1])
+                engine.podman("wait", run)
+                ended = engine.inspect(run)["State"]["ExitCode"]
+                logs = engine.tried("logs", run)
+        finally:
+            api.reset()
+        # The budget is used up, or some documents wait for the leases of the processes that are gone.
+        assert ended in (1, 4), logs.stderr[-3000:]
+        assert api.requests() - before <= _BUDGET
+        with running.run(*command) as run:
+            engine.podman("wait", run)
+            assert engine.inspect(run)["State"]["ExitCode"] == 0, engine.tried("logs", run).stderr[-3000:]
+    records, results = place.records("done"), place.results()
+    assert len(records) == _DOCUMENTS
+    found = {key.removesuffix(".ocr.json"): json.loads(body)["pages"][0]["text"] for key, body in results.items()}
+    assert {name: text.split() for name, text in found.items()} == texts
+    counted = sum(record["job"]["possible_duplicates"] for record in records)
+    assert api.requests() - before - _DOCUMENTS <= counted
