@@ -60,7 +60,7 @@ def run() -> str:
         failed=1,
         pages_sent=23,
         requests=8,
-        seconds=41.8,
+        seconds=198.9,
         failures=[
             FailedDocument(
                 document=f"{_SOURCE}/2023/broken.pdf",
