@@ -47,7 +47,7 @@ def test_a_server_that_is_gone_is_left_alone_for_five_minutes(
         server.tell(call, once=True)
         clock.advance(1)
     assert call.made == 1
-    assert caplog.text.count("Prefect's server cannot be told") == 1
+    assert caplog.text.count("Prefect's server did not take the run's progress") == 1
     call.failing = False
     clock.advance(300)
     server.tell(call, once=True)
