@@ -176,6 +176,16 @@ class _Emptiable:
     ] = False
 
 
+def _settings(arguments: "PlanArguments | SubmitArguments") -> RunSettings:
+    return RunSettings(
+        source=arguments.source,
+        destination=arguments.destination,
+        selection=arguments.selection,
+        options=arguments.options,
+        credentials=arguments.credentials,
+    )
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class LedgerArguments(_Printed, _WithResults, _Ledger):
@@ -213,13 +223,7 @@ class PlanArguments(_Printed, _WithStore, _SetForPlan, _Chosen, _Emptiable, _Pla
 
     def settings(self) -> RunSettings:
         """The settings of the run that is planned."""
-        return RunSettings(
-            source=self.source,
-            destination=self.destination,
-            selection=self.selection,
-            options=self.options,
-            credentials=self.credentials,
-        )
+        return _settings(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,13 +291,7 @@ class SubmitArguments(_Tried, ListenArguments):
 
     def settings(self) -> RunSettings:
         """The settings of the run."""
-        return RunSettings(
-            source=self.source,
-            destination=self.destination,
-            selection=self.selection,
-            options=self.options,
-            credentials=self.credentials,
-        )
+        return _settings(self)
 
 
 @Parameter(name="*")

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -215,7 +216,8 @@ def _wait(process: "subprocess.Popen[bytes]", port: int, seconds: float, words: 
             pass  # not yet
         finally:
             connection.close()
-        time.sleep(_LOOK_SECONDS)  # between bounded looks: another process tells nobody
+        with suppress(subprocess.TimeoutExpired):  # one that ends is seen at once
+            process.wait(_LOOK_SECONDS)
     return f"no answer within {seconds:g} s"
 
 

@@ -99,7 +99,8 @@ class Engine:
     def _present(self) -> int:
         try:
             return self.count(self.runner)
-        except Exception:  # noqa: BLE001  # a scheduler that is gone raises whatever it likes
+        except Exception as error:  # noqa: BLE001  # a scheduler that is gone raises whatever it likes
+            log.info("the processes of the cluster cannot be counted now: %s", error)
             return 0
 
 
@@ -138,15 +139,15 @@ def engine(settings: RunSettings) -> Iterator[Engine]:
         SetupFault: it is not installed, cannot be reached, has no processes, or more than there are rates for.
     """
     options = settings.options
-    runner: Any = _RUNNERS[options.engine](options)
+    kind = _KINDS[options.engine]
+    runner = kind.start(options)
     shared = RunSettings.model_validate({**dict(settings), "options": options.of_one_process(options.processes)})
     try:
         try:
             with _interrupts_kept_from_children():
                 runner.__enter__()
-                if options.engine == "dask":
-                    runner.client.run(prepare_process)
-                there = _COUNTS[options.engine](runner)
+                kind.prepare(runner)
+                there = kind.count(runner)
         except ModuleNotFoundError as error:
             raise SetupFault(
                 f"the processes of the cluster at {options.cluster} cannot load bulk-ocr: {error}. Install it there, "
@@ -165,20 +166,11 @@ def engine(settings: RunSettings) -> Iterator[Engine]:
                 f"account's rates were to be shared out over {options.processes}: give --processes {there}"
             )
         try:
-            yield Engine(runner, shared, options.processes, _COUNTS[options.engine])
+            yield Engine(runner, shared, options.processes, kind.count)
         finally:
-            if options.engine == "dask":
-                _deliver_logs_of_processes(runner)
+            kind.conclude(runner)
     finally:
         runner.__exit__(None, None, None)
-
-
-def _deliver_logs_of_processes(runner: Any) -> None:
-    """Have the processes of a Dask cluster send what they have logged, before it is closed."""
-    try:
-        runner.client.run(deliver_logs, on_error="ignore")
-    except Exception as error:  # noqa: BLE001  # a scheduler that is gone raises whatever it likes
-        log.warning("the last lines that the cluster's processes have logged may be missing here: %s", error)
 
 
 @contextmanager
@@ -238,6 +230,14 @@ def _dask_processes(runner: Any) -> int:
     return len(runner.client.scheduler_info(n_workers=-1)["workers"])
 
 
+def _deliver_dask_logs(runner: Any) -> None:
+    """Have the processes of a Dask cluster send what they have logged, before it is closed."""
+    try:
+        runner.client.run(deliver_logs, on_error="ignore")
+    except Exception as error:  # noqa: BLE001  # a scheduler that is gone raises whatever it likes
+        log.warning("the last lines that the cluster's processes have logged may be missing here: %s", error)
+
+
 def _ray_processes(_runner: Any) -> int:
     import ray
 
@@ -245,5 +245,25 @@ def _ray_processes(_runner: Any) -> int:
     return int(resources.get("CPU", 1))
 
 
-_RUNNERS = {"threads": _threads, "dask": _dask, "ray": _ray}
-_COUNTS = {"threads": lambda _runner: 1, "dask": _dask_processes, "ray": _ray_processes}
+@dataclass(frozen=True)
+class _Kind:
+    """What is particular about an engine.
+
+    Attributes:
+        start: makes the task runner.
+        count: counts its processes.
+        prepare: makes its processes ready for task runs.
+        conclude: is called before it is closed.
+    """
+
+    start: Callable[[Options], Any]
+    count: Callable[[Any], int]
+    prepare: Callable[[Any], object] = lambda _runner: None
+    conclude: Callable[[Any], None] = lambda _runner: None
+
+
+_KINDS = {
+    "threads": _Kind(_threads, lambda _runner: 1),
+    "dask": _Kind(_dask, _dask_processes, lambda runner: runner.client.run(prepare_process), _deliver_dask_logs),
+    "ray": _Kind(_ray, _ray_processes),
+}

@@ -35,7 +35,8 @@ def write_alto(pages: Iterable[PageLayout], out: IO[str], document: str) -> int:
     """
     out.write(_HEAD.format(namespace=_NAMESPACE, document=xml_text(document), version=version("bulk-ocr")))
     count = 0
-    for count, page in enumerate(pages, 1):  # noqa: B007  # how many there were
+    for page in pages:
+        count += 1
         width, height = page.size or (0.0, 0.0)
         area = f'HEIGHT="{height:g}" WIDTH="{width:g}"'
         confidence = page.mean_confidence()

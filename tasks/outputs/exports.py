@@ -54,8 +54,9 @@ def export_result(result: Path, to: ExportFormat, out: IO[str], source: Exported
     match to:
         case "text":
             plain = PlainText(out)
-            for pages, text in enumerate(read_texts(result), 1):  # noqa: B007  # how many there were
+            for text in read_texts(result):
                 plain.add(text)
+            pages = plain.pages
         case "jsonl":
             for page in read_pages(result):
                 out.write(json.dumps(page_record(place_words(page), source), ensure_ascii=False) + "\n")

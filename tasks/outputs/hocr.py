@@ -37,7 +37,8 @@ def write_hocr(pages: Iterable[PageLayout], out: IO[str], document: str) -> int:
     # Readers split the properties at semicolons and the value at quotation marks, whatever is quoted.
     image = quote(document, safe="/:!$&'()*+,=@~ ") if any(sign in document for sign in ';"\\%') else document
     count = 0
-    for count, page in enumerate(pages, 1):  # noqa: B007  # how many there were
+    for page in pages:
+        count += 1
         width, height = page.size or (0.0, 0.0)
         title = f'image "{image}"; bbox 0 0 {math.ceil(width)} {math.ceil(height)}; ppageno {page.number - 1}'
         out.write(f'<div class="ocr_page" id="page_{page.number}" title={xml_attribute(title)}>\n')

@@ -1,17 +1,15 @@
 """Adds text layers to the pages of a PDF without changing what is drawn on them."""
 
-import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pikepdf
-from pikepdf import Dictionary, Name, Object, Page, Pdf
+from pikepdf import Array, Dictionary, Name, Object, Page, Pdf
 
-from tasks.documents.files.qpdf import bound_memory
+from tasks.documents.files.qpdf import bound_memory, save_pdf
 from tasks.documents.files.text_pages import OwnText
-from tasks.documents.files.writing import written
 from tasks.documents.results.words import ResultPage, Size
 from tasks.outputs.invisible_text import take_off_invisible_text
 from tasks.outputs.text_layer import PageFrame, TextLayer
@@ -61,15 +59,7 @@ def add_text_layers(
         if next(waiting, None) is not None:
             raise ValueError(f"it has {len(pdf.pages)} pages, but the result has {number}")
         writer.end()
-        with written(to) as out, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damage that was there before
-            pdf.save(
-                out,
-                deterministic_id=True,
-                encryption=False,
-                object_stream_mode=pikepdf.ObjectStreamMode.generate,
-                stream_decode_level=pikepdf.StreamDecodeLevel.none,
-            )
+        save_pdf(pdf, to)
         return number, words
 
 
@@ -173,8 +163,10 @@ def _rendered(page: Page, frame: PageFrame) -> Size:
 
 
 def _box(value: Object | None) -> tuple[float, float, float, float] | None:
+    if not isinstance(value, Array):
+        return None
     try:
-        first, second, third, fourth = (float(number) for number in value)  # type: ignore[union-attr]  # or it raises
+        first, second, third, fourth = (float(number) for number in value)
     except (TypeError, ValueError):
         return None
     box = min(first, third), min(second, fourth), max(first, third), max(second, fourth)

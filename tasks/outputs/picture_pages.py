@@ -1,8 +1,10 @@
 """Pictures as pages of a PDF, without a change of their pixels."""
 
 import io
+import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import img2pdf
 import pillow_heif
@@ -10,6 +12,8 @@ from PIL import Image, ImageOps
 
 from tasks.documents.files import tiff
 from tasks.documents.files.formats import BY_NAME, HEIC, TIFF
+
+log = logging.getLogger(__name__)
 
 _MOST_PIXELS, _MOST_FRAMES = 64_000_000, 20  # in one of the files: memory holds one
 _A4_LENGTH = 842.0  # points
@@ -74,7 +78,8 @@ def _packed(file: Path) -> tuple[bytes, int]:
         try:
             _convert([body])
             return body, pixels
-        except Exception:  # noqa: BLE001  # whatever the library makes of pictures that it does not take
+        except Exception as error:  # noqa: BLE001  # whatever the library makes of pictures that it does not take
+            log.debug("a picture is stored as PNG: %s", error)
             return _lossless(image), pixels
 
 
@@ -92,8 +97,8 @@ def _lossless(image: Image.Image) -> bytes:
 def _on_white(image: Image.Image) -> Image.Image:
     """A picture without transparency and with 8 bits a channel, as a viewer shows it."""
     if image.mode.startswith(("I", "F")):
-        low, high = image.getextrema()
-        scale = 255 / (high - low) if high > low else 1.0  # type: ignore[operator]
+        low, high = cast("tuple[float, float]", image.getextrema())  # of the one channel that these modes have
+        scale = 255 / (high - low) if high > low else 1.0
         return image.convert("F").point(lambda value: (value - low) * scale).convert("L")
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")

@@ -24,6 +24,13 @@ from tests.outputs.result_samples import HEIGHT, SHAPES, WIDTH, write_result
 PAGES = [["Annual Report"], ["서울 시청에서"], []]
 
 
+def brightness(picture: Image.Image, across: float, down: float) -> int:
+    """A pixel of a picture with one channel, from 0 to 255."""
+    value = picture.getpixel((round(across), round(down)))
+    assert isinstance(value, int)
+    return value
+
+
 class _Blocks(HTMLParser):
     """The scripts of a page, by their ids, as an HTML parser sees them; and every other tag."""
 
@@ -78,8 +85,8 @@ def test_words_lie_over_the_pictures_of_their_pages(form: str, shape: str, tmp_p
         assert [word[0] for word in data["words"]] == " ".join(lines).split()
         for _, _, left, top, wide, high, angle, _ in data["words"]:
             across, down = (left + wide / 2) * picture.width / width, (top + high / 2) * picture.height / height
-            assert picture.getpixel((round(across), round(down))) < 40  # type: ignore[operator]  # of one channel
-            assert picture.getpixel((round(across), round((top - high / 2) * picture.height / height))) > 200  # type: ignore[operator]
+            assert brightness(picture, across, down) < 40
+            assert brightness(picture, across, (top - high / 2) * picture.height / height) > 200
             assert angle == 0
 
 
@@ -108,7 +115,7 @@ def test_every_kind_of_pixel_becomes_a_picture(mode: str, tmp_path: Path) -> Non
     made.save(document)
     with PagePictures(document, "scan.tif") as pictures:
         drawn = Image.open(io.BytesIO(pictures.draw(1).data)).convert("L")
-    assert (drawn.getpixel((30, 5)) > 200, drawn.getpixel((30, 35)) < 60) == (True, True)  # type: ignore[operator]
+    assert (brightness(drawn, 30, 5) > 200, brightness(drawn, 30, 35) < 60) == (True, True)
 
 
 def test_a_turned_page_and_a_turned_photograph_are_drawn_upright(tmp_path: Path) -> None:

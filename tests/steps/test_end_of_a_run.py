@@ -25,6 +25,7 @@ from tasks.steps.collect import collect_job
 from tasks.steps.discover import discover
 from tasks.steps.poll import OpenJobs, poll_job
 from tasks.steps.submit import submit_document
+from tasks.store.ledger import Held
 from tasks.tally import Census, KnownJobs, StepResult, Tally
 from tests.fakes import FakeClock
 from tests.steps.conftest import World, pdf, sha
@@ -138,23 +139,29 @@ class Running:
         return self.tally.census()
 
 
-def test_what_another_run_had_claimed_and_gives_back_is_sent(world: World, tmp_path: Path) -> None:
-    """It is claimed when the run begins and is listed; later its record is gone, and there is no other."""
-    document, other = world.put(pdf(1)), world.context()
-    world.put(pdf(1, "one more"), "in/b.pdf")
-    claimed = other.ledger.claim(
+def claim(world: World, context: RunContext, document: Document) -> Held:
+    """Claim a document as a worker does that has done no more yet."""
+    claimed = context.ledger.claim(
         transitions.claimed(
-            other.job_id(document),
+            context.job_id(document),
             document,
             model="ocr",
             answer_schema=None,
             result=f"s3://{world.bucket}/out/a.pdf.ocr.json",
             now=world.clock.now(),
-            lease=other.lease("reading"),
-            flow_run="other",
+            lease=context.lease("reading"),
+            flow_run="another",
         )
     )
     assert claimed is not None
+    return claimed
+
+
+def test_what_another_run_had_claimed_and_gives_back_is_sent(world: World, tmp_path: Path) -> None:
+    """It is claimed when the run begins and is listed; later its record is gone, and there is no other."""
+    document, other = world.put(pdf(1)), world.context()
+    world.put(pdf(1, "one more"), "in/b.pdf")
+    claimed = claim(world, other, document)
     run = Running(world, tmp_path)
     assert run.load() == 1
     run.dispatcher.begin = lambda stage: stage == "submit" and other.ledger.close(claimed)
@@ -170,19 +177,7 @@ def test_what_a_run_gives_back_itself_while_it_takes_it_over_is_sent(
     document = world.put(pdf(1))
     flaky.fail(Rule("refuse", "/in/a.pdf", "GET", times=-1, status=503, code="SlowDown"))
     dead = world.context()
-    claimed = dead.ledger.claim(
-        transitions.claimed(
-            dead.job_id(document),
-            document,
-            model="ocr",
-            answer_schema=None,
-            result=f"s3://{world.bucket}/out/a.pdf.ocr.json",
-            now=world.clock.now(),
-            lease=dead.lease("reading"),
-            flow_run="dead",
-        )
-    )
-    assert claimed is not None
+    claim(world, dead, document)
     run = Running(world, tmp_path, objects=flaky.objects())
     run.load()
     lists = iter(range(10))

@@ -1,6 +1,5 @@
 """Writes pages of a PDF as a separate PDF that looks exactly the same. Nothing is rendered or decoded."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,8 +7,7 @@ import pikepdf
 from pikepdf import Array, Dictionary, Name, Object, Page, Pdf
 
 from tasks.documents.files import pdf_resources
-from tasks.documents.files.qpdf import bound_memory, repairs
-from tasks.documents.files.writing import written
+from tasks.documents.files.qpdf import bound_memory, repairs, save_pdf
 
 # Page entries that are not drawn: thumbnails, application data, article threads that lead to other pages.
 _NOT_DRAWN = ("/Thumb", "/PieceInfo", "/Metadata", "/B")
@@ -51,7 +49,7 @@ def write_part(file: Path, first: int, last: int, to: Path) -> int:
                     del page.obj[key]
             part.pages.append(page)
         _carry(pdf, part, form)
-        _save(part, to)
+        save_pdf(part, to)
         return len(pdf.pages) if repaired or repairs(pdf) or repairs(part) else 0
 
 
@@ -64,7 +62,7 @@ def write_unrestricted(file: Path, to: Path) -> None:
     """
     bound_memory()
     with pikepdf.open(file, access_mode=pikepdf.AccessMode.mmap) as pdf:
-        _save(pdf, to)
+        save_pdf(pdf, to)
 
 
 def _carry(pdf: Pdf, part: Pdf, form: Object | None) -> None:
@@ -148,16 +146,3 @@ def _dictionaries(array: Object | None) -> Iterator[Dictionary]:
     for item in array if isinstance(array, Array) else ():
         if isinstance(item, Dictionary):
             yield item
-
-
-def _save(pdf: Pdf, to: Path) -> None:
-    with written(to) as out, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # warns about widgets unknown to the form; the original has the same
-        pdf.save(
-            out,
-            deterministic_id=True,
-            encryption=False,
-            # Object streams keep a part with many fields or annotations as small as the original.
-            object_stream_mode=pikepdf.ObjectStreamMode.generate,
-            stream_decode_level=pikepdf.StreamDecodeLevel.none,
-        )

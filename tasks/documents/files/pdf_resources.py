@@ -8,6 +8,7 @@ everything is kept.
 """
 
 import copy
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ import pikepdf
 from pikepdf import Array, Dictionary, Name, Object, Page, Pdf, Stream
 
 from tasks.documents.files.qpdf import bound_memory, repairs
+
+log = logging.getLogger(__name__)
 
 # Colour spaces and properties are kept: they are small, and some are used without being named.
 _CATEGORIES = ("/XObject", "/Font", "/Pattern", "/Shading", "/ExtGState")
@@ -63,7 +66,8 @@ def keep_used(pdf: Pdf, pages: Sequence[Page]) -> bool:
     try:
         for scope in search.over(pages):
             _prune(scope)
-    except Exception:  # noqa: BLE001  # whatever is odd about its objects: what is not taken away does no harm
+    except Exception as error:  # noqa: BLE001  # whatever is odd about its objects: what is not taken away does no harm
+        log.debug("unused resources stay in a part: %s", error)
         return search.repaired
     finally:
         bound_memory()

@@ -1,6 +1,11 @@
-"""Limits qpdf's memory, and reports what it had to repair."""
+"""Limits qpdf's memory, reports what it had to repair, and saves what it has read."""
+
+import warnings
+from pathlib import Path
 
 import pikepdf
+
+from tasks.documents.files.writing import written
 
 _MOST_INFLATED = 64 << 20  # bytes of a stream with a document's structure
 # qpdf's messages about repairs that lose nothing.
@@ -20,3 +25,21 @@ def repairs(pdf: pikepdf.Pdf) -> list[str]:
     return [
         warning for warning in map(str, pdf.get_warnings()) if not any(sentence in warning for sentence in _HARMLESS)
     ]
+
+
+def save_pdf(pdf: pikepdf.Pdf, to: Path) -> None:
+    """Save a PDF without encryption: the same bytes each time, its streams as they were.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with written(to) as out, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damage, and of widgets unknown to the form: the original has the same
+        pdf.save(
+            out,
+            deterministic_id=True,
+            encryption=False,
+            # Object streams keep a part with many fields or annotations as small as the original.
+            object_stream_mode=pikepdf.ObjectStreamMode.generate,
+            stream_decode_level=pikepdf.StreamDecodeLevel.none,
+        )

@@ -64,11 +64,10 @@ def write_text(result: Path, to: Path) -> int:
     Raises:
         DocumentFault: as `read_texts` does; what was written until then is no whole text.
     """
-    number = 0
     with plain_text(to) as plain:
-        for number, text in enumerate(read_texts(result), 1):  # noqa: B007  # how many there were
+        for text in read_texts(result):
             plain.add(text)
-    return number
+    return plain.pages
 
 
 def _parts(form: Form, unit: dict[str, Any]) -> Iterator[tuple[str, tuple[ResultWord, ...], Size | None]]:

@@ -150,18 +150,22 @@ def undivided() -> DocumentFault:
 
 
 class PlainText:
-    """The plain text of a document, page by page."""
+    """The plain text of a document, page by page.
+
+    Attributes:
+        pages: how many have been written.
+    """
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
-        self._pages = 0
+        self.pages = 0
 
     def add(self, text: str) -> None:
         """Write a page. A form feed of its own becomes a line break: only pages are divided by form feeds."""
-        if self._pages:
+        if self.pages:
             self._out.write("\f")
         self._out.write(text.replace("\f", "\n"))
-        self._pages += 1
+        self.pages += 1
 
 
 @contextmanager
