@@ -291,7 +291,7 @@ class SubmitArguments(_Tried, ListenArguments):
 
     def settings(self) -> RunSettings:
         """The settings of the run."""
-        return _settings(self)
+        return RunSettings.model_validate({**dict(_settings(self)), "backfill": self.name})
 
 
 @Parameter(name="*")

@@ -66,6 +66,7 @@ def plan_instead(
     prepare_for_blocks(settings.credentials)
     from flows.cli.plan import make_plan
 
+    settings = _as_the_backfill_says(settings)
     with Display(Console(stderr=True), quiet=quiet) as display:
         report = make_plan(settings, settings.options.price, None, lambda doing: display.show(Progress(doing)))
     show(report, json=json)
@@ -81,6 +82,19 @@ def plan_instead(
         complain(f"--max-cost ends the run at ${options.max_cost:g}")
     complain("dry run: nothing was sent or written")
     return ExitStatus.DONE
+
+
+def _as_the_backfill_says(settings: RunSettings) -> RunSettings:
+    """The settings of a run that serves a backfill by name: it takes over what was planned."""
+    if settings.backfill is None:
+        return settings
+    from tasks.access.open import storage_access
+    from tasks.backfills.record import taken_over
+    from tasks.context import RunContext, accounts_of, store_of
+
+    objects = store_of(settings, accounts_of(settings, storage_access(settings.credentials)))
+    backfill = RunContext(settings, objects).backfills.read(settings.backfill)
+    return settings if backfill is None else taken_over(backfill, settings)
 
 
 def status_instead(destination: str, credentials: Credentials, bucket: DestinationOptions, *, json: bool) -> ExitStatus:

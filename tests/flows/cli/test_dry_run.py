@@ -81,6 +81,9 @@ def test_a_run_that_is_only_tried_sends_and_writes_nothing(command: Command, pla
         planned = tried(name, place.source, place.destination, "--price-per-page", "0.01")
         assert (planned["new"], planned["pages"], planned["price"]) == (1, 2, 0.02), name
     assert command("plan", place.source, place.destination, "--save", "letters").returncode == 0
+    save = ("--save", "dear", "--price-per-page", "0.5")
+    assert command("plan", place.source, place.destination, *save).returncode == 0
+    assert tried("run", place.source, place.destination, "--name", "dear")["price"] == 1.0, "as it was planned"
     started = tried("backfill", "start", "letters", "--at", place.destination)
     assert started["pages"] == 2
     assert command("submit", place.source, place.destination, *FAST).returncode == 0
