@@ -10,7 +10,6 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -288,23 +287,3 @@ def read_ahead(
                 yield from oldest()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def only_result(where: str, store: Store | None = None) -> Iterator[tuple[ResultFile, Path]]:
-    """The one result of a document, and a file of it.
-
-    Raises:
-        SetupFault: there is none, or there are several.
-        EndsDocument: it changed, vanished, or may not be read.
-    """
-    results = find_results(where, store)
-    first = None
-    for result in results.files():
-        if first is not None:
-            raise SetupFault(f"{where} has several results: name one of them, such as {first.address}")
-        first = result
-    if first is None:
-        raise SetupFault(f"there is no result at {where}: name a result, or a folder or destination with results")
-    with scratch_folder() as folder:
-        yield first, results.fetch(first, folder)

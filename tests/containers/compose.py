@@ -76,10 +76,6 @@ class Compose:
         """The name of a service's container."""
         return f"{self.project}_{service}_1"
 
-    def healthy(self, service: str) -> bool:
-        """Whether a service's health check passes."""
-        return bool(self.engine.inspect(self.container(service))["State"]["Health"]["Status"] == "healthy")
-
 
 @contextlib.contextmanager
 def installation(engine: Engine, folder: Path, settings: Mapping[str, str]) -> Iterator[Compose]:
