@@ -1,1 +1,1 @@
-"""What runs: one file a flow, and the command line."""
+"""The flows, one file each, and the command line."""

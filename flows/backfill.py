@@ -1,4 +1,4 @@
-"""Flow `backfill`: submits, polls and collects side by side until everything in the source is done or failed."""
+"""Flow `backfill`: submits, polls and collects concurrently until every document of the source is done or failed."""
 
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ _SHOWN = 3  # partitions in the name of a run
 
 
 def _run_name() -> str:
-    """What a run is called in the UI: the source, or the partitions that it is confined to and their backfill."""
+    """Name a run in the UI: after its source, or after its backfill and the partitions that it is confined to."""
     parameters = flow_run.parameters
     name, selection = parameters.get("name"), parameters.get("selection")
     partitions = selection.partition if isinstance(selection, Selection) else (selection or {}).get("partition") or ()
@@ -38,24 +38,24 @@ def backfill(
     limit: Annotated[int, Field(ge=1)] | None = None,
     retry_failed: bool = False,
 ) -> Any:
-    """Bring every document of the source to a result. Safe to cancel and to start again, at any moment.
+    """OCR every document of the source. Can be cancelled and restarted at any time.
 
     Args:
-        source: Where the documents lie, as s3://bucket/prefix.
-        destination: Where results and ledger go, as s3://bucket/prefix.
+        source: Location of the documents, as s3://bucket/prefix.
+        destination: Location of results and ledger, as s3://bucket/prefix.
         options: How to work; every setting has a default.
-        selection: Which of the documents are meant; all when left out.
-        credentials: Blocks that hold the secrets; the worker's environment does when left out.
-        name: The backfill to serve; it is made where there is none. One with a name of its own when left out.
-            Documents, model, price, order and limit are as planned, where they are left out here.
-        order: Which documents are sent first: as listed, oldest, newest or smallest.
-        limit: Most documents to send in this run.
-        retry_failed: Put back first what failed of these documents, to be tried again.
+        selection: Which documents to process; all by default.
+        credentials: Blocks with the secrets; the worker's environment by default.
+        name: The backfill to serve; created if it does not exist. By default, a name is derived from the work.
+            Documents, model, price, order and limit are as planned, unless they are given here.
+        order: Which documents to send first: as listed, oldest, newest or smallest.
+        limit: Maximum number of documents to send in this run.
+        retry_failed: First put back the failed ones of these documents, to try them again.
     """
-    given = RunSettings(
+    unnamed = RunSettings(
         source=source, destination=destination, selection=selection, options=options, credentials=credentials
     )
-    settings = RunSettings.model_validate({**dict(given), "backfill": name or own_name(given)})
+    settings = RunSettings.model_validate({**dict(unnamed), "backfill": name or own_name(unnamed)})
     with open_run("backfill", settings, by_name=name is not None) as run:
         run.work(run.prepare(retry_failed=retry_failed), order, limit)
         run.write_texts()

@@ -11,12 +11,12 @@ from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options, RunSettin
 
 @flow(name="collect", flow_run_name="collect {destination}", persist_result=False)
 def collect(destination: str, options: Options = DEFAULTS, credentials: Credentials = ENVIRONMENT) -> Any:
-    """Poll the open jobs that are due, publish those that are finished, send again the pages that are missing.
+    """Poll the open jobs that are due, publish finished ones, and send missing pages again.
 
     Args:
-        destination: Where results and ledger lie, as s3://bucket/prefix.
+        destination: Location of results and ledger, as s3://bucket/prefix.
         options: How to work; every setting has a default.
-        credentials: Blocks that hold the secrets; the worker's environment does when left out.
+        credentials: Blocks with the secrets; the worker's environment by default.
     """
     settings = RunSettings(source=None, destination=destination, options=options, credentials=credentials)
     with open_run("collect", settings) as run:

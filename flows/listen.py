@@ -1,6 +1,7 @@
-"""Flow `listen`: submits the documents that S3's notifications in a queue tell of, as they come.
+"""Flow `listen`: submits documents as S3 announces them through a queue.
 
-Scheduled, each run for as long as the next one is not due. The scheduled `submit` finds what no notification told of.
+On a schedule, each run lasts until the next one is due. The scheduled `submit` finds documents whose notification was
+lost.
 """
 
 import logging
@@ -13,18 +14,19 @@ from pydantic import Field
 from flows.run.announce import final_state
 from flows.run.run import Run, open_run
 from tasks.backfills.record import BackfillName
-from tasks.faults import Passes, SetupFault
+from tasks.faults import SetupFault, TransientFault
 from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options, RunSettings
 from tasks.selection import EVERYTHING, Selection
 from tasks.steps.inbox import Inbox
 from tasks.store.queue import LONGEST_WAIT, open_queue
+from tasks.upstage.limits import MOST
 from tasks.upstage.throttle import START_REQUESTS
 
 log = logging.getLogger(__name__)
 
-_MOST = 200  # messages at once: their documents are on their way before the messages come again
+_MOST = 200  # messages at once, so that their documents are submitted before the messages are delivered again
 _PAUSE = 30.0
-_AGAIN_SECONDS = 1.0  # a queue whose messages come again at once would keep us busy
+_AGAIN_SECONDS = 1.0  # avoids a busy loop if the queue delivers messages again immediately
 _TROUBLES = 20
 
 
@@ -33,23 +35,23 @@ def listen(
     source: str,
     destination: str,
     queue: str,
-    seconds: Annotated[float, Field(ge=0)] | None = 0,
+    seconds: Annotated[float, Field(ge=0, le=MOST)] | None = 0,
     options: Options = DEFAULTS,
     selection: Selection = EVERYTHING,
     credentials: Credentials = ENVIRONMENT,
     name: BackfillName | None = None,
 ) -> Any:
-    """Submit the documents that a queue tells of, and no others, up to the window of open jobs and the budget of pages.
+    """Submit the documents announced in a queue, and no others, up to the window of open jobs and the page budget.
 
     Args:
-        source: Where the documents lie, as s3://bucket/prefix.
-        destination: Where results and ledger go, as s3://bucket/prefix.
-        queue: URL of the SQS queue that gets the notifications of the source's bucket; one for each place.
-        seconds: How long to listen; 0 takes what is there and ends, nothing listens until the run is ended.
+        source: Location of the documents, as s3://bucket/prefix.
+        destination: Location of results and ledger, as s3://bucket/prefix.
+        queue: URL of the SQS queue that gets the notifications of the source's bucket; one queue for each place.
+        seconds: How long to listen; 0 processes the messages in the queue and ends; if empty, until the run is ended.
         options: How to work; every setting has a default.
-        selection: Which of the documents are meant; all when left out. Not by key, manifest or inventory.
-        credentials: Blocks that hold the secrets; the worker's environment does when left out.
-        name: The backfill to serve; it is made where there is none. What is sent counts for none when left out.
+        selection: Which documents to process; all by default. Not by key, manifest or inventory.
+        credentials: Blocks with the secrets; the worker's environment by default.
+        name: The backfill to serve; created if it does not exist. By default, the documents belong to no backfill.
     """
     settings = RunSettings(
         source=source,
@@ -72,10 +74,11 @@ def listen(
 
 
 def _check(options: Options, selection: Selection) -> None:
-    given = [name for name in ("key", "manifest", "inventory") if getattr(selection, name)]
-    if given:
+    unsupported = [name for name in ("key", "manifest", "inventory") if getattr(selection, name)]
+    if unsupported:
         raise SetupFault(
-            f"{' and '.join(given)} cannot be given to 'listen': the queue says which documents. Use 'submit' for them"
+            f"{' and '.join(unsupported)} cannot be given to 'listen': the queue says which documents. Use 'submit' "
+            "for them"
         )
     if options.shards > 1:
         raise SetupFault(
@@ -84,7 +87,7 @@ def _check(options: Options, selection: Selection) -> None:
 
 
 def _listen(run: Run, inbox: Inbox, seconds: float) -> None:
-    """Take batches of messages until the time is over; without any time, until the queue has nothing new."""
+    """Process batches of messages until the time is over; with zero seconds, until the queue has nothing new."""
     clock = run.context.clock
     end = clock.monotonic() + seconds
     troubles = 0
@@ -98,7 +101,7 @@ def _listen(run: Run, inbox: Inbox, seconds: float) -> None:
             full = room <= 0
             new = not full and _take(run, inbox, room, left if seconds else None)
             troubles = 0
-        except Passes as fault:
+        except TransientFault as fault:
             troubles += 1
             if troubles == _TROUBLES or not seconds:
                 raise
@@ -114,10 +117,10 @@ def _listen(run: Run, inbox: Inbox, seconds: float) -> None:
 
 
 def _take(run: Run, inbox: Inbox, room: int, left: float | None) -> bool:
-    """Take a batch, submit what it tells of, and delete what is settled. Returns whether it had anything new."""
+    """Receive a batch, submit its documents, and delete settled messages. Returns whether there was anything new."""
     run.show("listening")
     most, options = min(room, _MOST), run.context.options
-    if left is not None:  # no more than can be sent in the time left: the next run would not find its place free
+    if left is not None:  # no more than can be sent in the time left: the next run needs the deployment's slot
         most = min(most, max(options.workers, int(min(_MOST, _rate(options) * left))))
     batch = inbox.take(most, min(left or 0, LONGEST_WAIT))
     if batch is None:
@@ -130,5 +133,5 @@ def _take(run: Run, inbox: Inbox, room: int, left: float | None) -> bool:
 
 
 def _rate(options: Options) -> float:
-    """How many documents a second can be sent at least."""
+    """Return a lower bound of documents per second."""
     return START_REQUESTS if options.requests_per_second == "auto" else options.requests_per_second

@@ -1,4 +1,4 @@
-"""Flow `submit`: one pass over the source that sends what is new. Scheduled by cron."""
+"""Flow `submit`: one pass over the source that sends new documents. Scheduled with cron."""
 
 from typing import Any
 
@@ -20,15 +20,15 @@ def submit(
     credentials: Credentials = ENVIRONMENT,
     name: BackfillName | None = None,
 ) -> Any:
-    """List the documents and submit the new ones, up to the window of open jobs and the budget of pages.
+    """List the documents and submit new ones, up to the window of open jobs and the page budget.
 
     Args:
-        source: Where the documents lie, as s3://bucket/prefix.
-        destination: Where results and ledger go, as s3://bucket/prefix.
+        source: Location of the documents, as s3://bucket/prefix.
+        destination: Location of results and ledger, as s3://bucket/prefix.
         options: How to work; every setting has a default.
-        selection: Which of the documents are meant; all when left out.
-        credentials: Blocks that hold the secrets; the worker's environment does when left out.
-        name: The backfill to serve; it is made where there is none. What is sent counts for none when left out.
+        selection: Which documents to process; all by default.
+        credentials: Blocks with the secrets; the worker's environment by default.
+        name: The backfill to serve; created if it does not exist. By default, the documents belong to no backfill.
     """
     settings = RunSettings(
         source=source,

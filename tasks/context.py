@@ -1,5 +1,6 @@
 """The tools of one process for one run: the store, the ledger, the API client, the clock."""
 
+import hashlib
 import logging
 import os
 import socket
@@ -14,17 +15,19 @@ from pathlib import Path
 from zlib import crc32
 
 from tasks.access.environment import Access, environment_access
-from tasks.backfills.meters import Meters
 from tasks.backfills.published import Published
 from tasks.backfills.record import Backfill, Pace
 from tasks.backfills.store import Backfills, Followed
+from tasks.budget.gate import Gate
+from tasks.budget.meter import micros
 from tasks.catalogue.journal import Journal
 from tasks.clock import Clock
-from tasks.faults import EndsRun, Fault, NotOffered, Passes, SetupFault
+from tasks.faults import EndsRun, Fault, NotOffered, SetupFault, TransientFault
 from tasks.job import next_step as steps
 from tasks.job import transitions
 from tasks.job.next_step import Bounds, Liveness, NextStep
 from tasks.job.record import Activity, Document, Job, Lease, PageRange, Request, job_id
+from tasks.meters import Meters
 from tasks.options import Credentials, Options, RunSettings
 from tasks.outputs.searchable_pdf import require_library
 from tasks.scratch import scratch_folder
@@ -37,9 +40,7 @@ from tasks.store.object_store import ObjectStore
 from tasks.store.recent import RecentRecords
 from tasks.store.settings import in_one_bucket
 from tasks.store.sides import account_of, open_store
-from tasks.upstage.budget import micros
 from tasks.upstage.client import DEFAULT_BASE_URL, UpstageClient
-from tasks.upstage.gate import Gate
 from tasks.upstage.memory import AnswersLost, RecentAnswers, RequestOwners
 from tasks.upstage.throttle import Throttle
 
@@ -167,35 +168,35 @@ class RunContext:
         )
 
     def accepted(self, model: str) -> None:
-        """Note that the API took a job of ours."""
+        """Note that the API accepted a job for this model."""
         with self._lock:
             self._async_accepted[model] = 0
 
     def async_refused(self, model: str | None = None) -> str | None:
-        """Why the account takes no jobs for the model, or for some model where none is named; None if it does."""
+        """Return why the account has no async access to the model (or to any, if none is named); None if it has."""
         if model is not None:
             return self._async_refused.get(model)
         return next(iter(self._async_refused.values()), None)
 
     def refuse_async(self, model: str, refused: NotOffered) -> None:
-        """Remember for this run that the account takes no jobs for the model; said once.
+        """Remember for this run that the account has no async access to the model; logged once.
 
         Raises:
-            Passes: it took some before, and this may be an accident.
+            TransientFault: it accepted jobs before, so this may be a temporary error.
         """
         with self._lock:
             if model in self._async_accepted:
                 self._async_accepted[model] += 1
                 if self._async_accepted[model] < _REFUSALS:
-                    raise Passes(str(refused)) from refused
+                    raise TransientFault(str(refused)) from refused
             first = model not in self._async_refused
-            # Without the advice: there is nothing to be done.
+            # Without the advice, since the user need not do anything.
             why = self._async_refused.setdefault(model, str(refused).rpartition(": ")[0] or str(refused))
         if first:
             log.warning("this account has no async access, so the run falls back to synchronous requests: %s", why)
 
     def correct_budget(self, request: Request, pages: int, backfill: str | None = None) -> None:
-        """Charge what a submission turned out to hold more than was reckoned, or give back what was less.
+        """Charge what a submission turned out to hold more than was reckoned, or give back what was less; once.
 
         Args:
             request: the submission.
@@ -203,16 +204,17 @@ class RunContext:
             backfill: the backfill that its job belongs to.
         """
         ours, price = request.run == self.run, micros(request.price_per_page)
-        self.budget.charge(pages, backfill, run=ours, at=request.submitted_at, price=price)
+        name = hashlib.sha256(f"counted {request.id}".encode()).hexdigest()[:16]
+        self.budget.charge(pages, backfill, run=ours, at=request.submitted_at, price=price, name=name)
         if request.run is not None and not ours:
-            self._meters.charge_run(request.run, pages, price or 0)
+            self._meters.charge_run(request.run, pages, price or 0, name)
 
     @property
     def backfill(self) -> Backfill | None:
         """The backfill that the run serves, as it was a few seconds ago at most; None when it serves none.
 
         Raises:
-            SetupFault, Passes: it cannot be read.
+            SetupFault, TransientFault: it cannot be read.
         """
         name = self.settings.backfill
         return None if name is None else self.followed.now(name)
@@ -242,25 +244,25 @@ class RunContext:
         return 0.0 if self._throttle is None else self._throttle.waited
 
     def prove_sends(self, backfill: str | None) -> None:
-        """Prove that something may be sent for a backfill at present; see `Meters`."""
+        """Check that documents may be sent for a backfill at present; see `Meters`."""
         self._meters.prove_sends(backfill)
 
     def lease(self, doing: Activity, pages: PageRange | None = None) -> Lease:
-        """A lease of ours, from now on."""
+        """Return a lease of this worker that begins now."""
         now, options = self.clock.now(), self.options
         if doing != "posting":
             return transitions.lease(self.owner, now, options.lease_seconds, doing, pages)
-        # Whoever takes the job over counts what may have been paid: by which run, and how much.
+        # A worker that takes the job over counts what may have been paid, by which run and at what price.
         return transitions.lease(
             self.owner, now, options.lease_seconds, doing, pages, run=self.run, price_per_page=options.price
         )
 
     def next_step(self, job: Job, written: datetime | None = None) -> NextStep:
-        """What a job needs; `written` says when its record was written, by the store's clock, where that is known."""
+        """Return what a job needs; `written` is when its record was written by the store's clock, if known."""
         return steps.next_step(job, self.clock.now(), self.owner, self._bounds, self._owners, written)
 
     def held_by_another(self, job: Job, *, looked_at: bool = False) -> bool:
-        """Whether somebody else works on the job and lives, or is about to delete its record.
+        """Whether another live worker is working on the job, or is about to delete its record.
 
         Args:
             job: its record.
@@ -281,20 +283,20 @@ class RunContext:
         return self.liveness or self.heartbeats
 
     def age(self, since: datetime) -> float:
-        """Seconds since then."""
+        """Return the seconds since a time."""
         return (self.clock.now() - since).total_seconds()
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A temporary folder for one document."""
+        """Create a temporary folder for one document."""
         with scratch_folder() as folder:
             yield folder
 
     def prepare(self) -> None:
-        """Prove the set-up before anything is claimed: bucket, permission, conditional writes, key.
+        """Check the set-up before anything is claimed: bucket, permissions, conditional writes, API key.
 
         Raises:
-            SetupFault, AccountFault, Passes: with what to mend.
+            SetupFault, AccountFault, TransientFault: something is wrong; the message tells how to fix it.
         """
         client = self.client
         if self.options.pdf:
@@ -306,20 +308,20 @@ class RunContext:
         client.probe()
 
     def prove_destination(self) -> None:
-        """Prove that the ledger can be written safely: conditional writes, and a clock that agrees with the store's.
+        """Check that the ledger can be written safely: conditional writes, and a clock that agrees with the store's.
 
         Raises:
-            SetupFault, Passes: with what to mend.
+            SetupFault, TransientFault: something is wrong; the message tells how to fix it.
         """
         before = self.clock.now()
-        told = self.objects.prove_conditional_writes(self.destination.bucket, self.ledger.folder)
-        self._compare_clocks(before, told)
+        store_time = self.objects.prove_conditional_writes(self.destination.bucket, self.ledger.folder)
+        self._compare_clocks(before, store_time)
 
     def check_clock(self) -> None:
-        """Prove that our clock still agrees with the store's; looked at no more often than a heartbeat is due.
+        """Check that this machine's clock still agrees with the store's, at most as often as a heartbeat is due.
 
         Raises:
-            SetupFault, Passes: it doesn't, or the store cannot be asked.
+            SetupFault, TransientFault: it does not, or the store is unavailable.
         """
         now, before = self.clock.monotonic(), self.clock.now()
         if self._clock_checked is not None and now - self._clock_checked < self.heartbeats.interval:
@@ -329,9 +331,9 @@ class RunContext:
         if described is not None:
             self._compare_clocks(before, described.last_modified)
 
-    def _compare_clocks(self, before: datetime, told: datetime) -> None:
-        # What lies between two looks at our clock is in no way wrong, however long the calls took.
-        ahead, behind = (before - told).total_seconds(), (told - self.clock.now()).total_seconds()
+    def _compare_clocks(self, before: datetime, store_time: datetime) -> None:
+        # Any time between the two readings of our clock is consistent, however long the calls took.
+        ahead, behind = (before - store_time).total_seconds(), (store_time - self.clock.now()).total_seconds()
         if max(ahead, behind) > _MOST_SKEW:
             raise SetupFault(
                 f"this machine's clock is {max(ahead, behind):.0f} s {'ahead of' if ahead > 0 else 'behind'} the "
@@ -452,7 +454,7 @@ def open_context(
             are closed after an hour without work.
 
     Raises:
-        SetupFault, Passes: there are none to be had.
+        SetupFault, TransientFault: there are none to be had.
     """
     run = (settings, flow_run)
     with _opening:

@@ -12,7 +12,7 @@
     │   ├── DocumentFault           given up: `failed`, with a code and a reason
     │   ├── ObjectRefused           the store will not release the object: set aside until an operator acts
     │   └── DocumentChanged         the listed version is gone: the next listing picks up the current one
-    ├── Passes                      a transient fault: retry later
+    ├── TransientFault              429, 503, a dropped connection: retry later
     │   └── NotSending              its backfill is paused or cancelled: it waits until the backfill is resumed
     ├── Gone                        the target of a call does not exist (any more); the caller has another way
     │   ├── UrlExpired              request the status again: every answer contains fresh URLs
@@ -143,8 +143,8 @@ class DocumentChanged(EndsDocument):
     """The document changed or vanished since it was listed. The next listing picks up its current version."""
 
 
-class Passes(Fault):
-    """A transient fault (429, 503, a dropped connection). Retrying later can help.
+class TransientFault(Fault):
+    """A fault that may pass by itself (429, 503, a dropped connection). Retrying later can help.
 
     Args:
         message: what happened.
@@ -156,7 +156,7 @@ class Passes(Fault):
         self.retry_after = retry_after
 
 
-class NotSending(Passes):
+class NotSending(TransientFault):
     """The document's backfill is paused or cancelled, so nothing is sent for it."""
 
 

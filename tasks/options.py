@@ -10,7 +10,7 @@ from tasks.job.record import AnswerSchema, TextLayers
 from tasks.selection import EVERYTHING, Selection
 from tasks.store.location import Location
 from tasks.store.settings import AS_IT_IS, DestinationOptions, SourceOptions
-from tasks.upstage.limits import PRICE_PER_PAGE, Limits
+from tasks.upstage.limits import MOST, PRICE_PER_PAGE, Limits
 
 
 class Recognition(BaseModel):
@@ -42,24 +42,29 @@ class Recognition(BaseModel):
     sync_up_to: int = Field(10, ge=1, description="In mode auto: documents of up to this many pages are sent sync")
     max_pages: int | None = Field(None, ge=1, description="Maximum pages to send in this run; unlimited by default")
     page_budget: int | None = Field(None, ge=1, description="The older name of max_pages")
-    max_cost: float | None = Field(None, gt=0, description="Maximum dollars to spend in this run; unlimited by default")
+    max_cost: float | None = Field(
+        None, gt=0, le=MOST, description="Maximum dollars to spend in this run; unlimited by default"
+    )
     max_pages_per_day: int | None = Field(
         None, ge=1, description="Maximum pages to send in a day (UTC), over all runs that share the meter"
     )
     max_cost_per_day: float | None = Field(
-        None, gt=0, description="Maximum dollars to spend in a day (UTC), over all runs that share the meter"
+        None, gt=0, le=MOST, description="Maximum dollars to spend in a day (UTC), over all runs that share the meter"
     )
     max_pages_per_month: int | None = Field(
         None, ge=1, description="Maximum pages to send in a calendar month (UTC), over all runs that share the meter"
     )
     max_cost_per_month: float | None = Field(
-        None, gt=0, description="Maximum dollars to spend in a calendar month (UTC), over all runs that share the meter"
+        None,
+        gt=0,
+        le=MOST,
+        description="Maximum dollars to spend in a calendar month (UTC), over all runs that share the meter",
     )
     max_pages_per_document: int | None = Field(
         None, ge=1, description="Set aside documents with more pages, such as whole books that were not expected"
     )
     price_per_page: float | None = Field(
-        None, ge=0, allow_inf_nan=False, description="Contract price in dollars a page; the published price by default"
+        None, ge=0, le=MOST, description="Contract price in dollars a page; the published price by default"
     )
     workers: int = Field(
         8,
@@ -67,24 +72,26 @@ class Recognition(BaseModel):
         le=64,
         description="Documents sent at the same time in this process; as many more are collected at the same time",
     )
-    requests_per_second: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+    requests_per_second: Annotated[float, Field(gt=0, le=MOST)] | Literal["auto"] = Field(
         "auto",
         description="Maximum calls a second by this process; auto finds the account's limit, or this "
         "process's share of it",
     )
-    pages_per_minute: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+    pages_per_minute: Annotated[float, Field(gt=0, le=MOST)] | Literal["auto"] = Field(
         "auto",
         description="Maximum pages a minute by this process; auto finds the account's limit, or this "
         "process's share of it",
     )
     poll_seconds: float = Field(
-        2, gt=0, description="Shortest wait between two polls of a job; grows with the job's age"
+        2, gt=0, le=MOST, description="Shortest wait between two polls of a job; grows with the job's age"
     )
-    longest_poll_seconds: float = Field(600, gt=0, description="Longest wait between two polls of a job")
+    longest_poll_seconds: float = Field(600, gt=0, le=MOST, description="Longest wait between two polls of a job")
     lease_seconds: float = Field(
-        60, ge=1, description="How long a claim stands after its worker died; a live worker renews it"
+        60, ge=1, le=MOST, description="How long a claim stands after its worker died; a live worker renews it"
     )
-    give_up_hours: float = Field(96, gt=0, description="When an unfinished request counts as lost; 72 hours are normal")
+    give_up_hours: float = Field(
+        96, gt=0, le=MOST, description="When an unfinished request counts as lost; 72 hours are normal"
+    )
     rounds: int = Field(3, ge=1, le=20, description="Total number of times that missing pages of a document are sent")
     refuse_restricted: bool = Field(
         False,

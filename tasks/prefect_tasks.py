@@ -1,7 +1,7 @@
-"""The steps as Prefect runs them: names, retries and states a person can read, and when no further item is begun.
+"""The steps as Prefect tasks: readable names and states, retries, and the rule for when no further item is started.
 
-A step's task takes one document, or a chunk of them where there are more than Prefect's server should record
-one by one. Faults of the moment are the API client's to retry; Prefect retries a task that died.
+A task run handles one document, or a chunk of them if there are more than Prefect's server should record one by one.
+Transient faults are retried by the API client; Prefect retries a task that died.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from prefect.states import Completed, Failed
 
 from tasks.access.open import open_access
 from tasks.context import RunContext, open_context
-from tasks.faults import AccountFault, Cancelled, CredentialsRefused, EndsRun, Fault, Passes
+from tasks.faults import AccountFault, Cancelled, CredentialsRefused, EndsRun, Fault, TransientFault
 from tasks.job.outcome import Outcome
 from tasks.job.record import Document
 from tasks.options import RunSettings
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 _DELIVERY_SECONDS = 30.0
 _in_chunk: ContextVar[bool] = ContextVar("in_chunk", default=False)
-"""Whether the work in hand is one of many documents of a task run, whose good news nobody reads one by one."""
+"""Whether the current document is one of many in a task run, so that its successes are not logged one by one."""
 
 Item = TypeVar("Item")
 Item_co = TypeVar("Item_co", covariant=True)
@@ -48,12 +48,12 @@ Value = TypeVar("Value")
 
 
 class Work(Generic[Item_co]):
-    """What a task run works on. A plain object: Prefect would look through all fields of anything else for futures.
+    """The work of a task run. A plain object: Prefect would search all fields of anything else for futures.
 
     Args:
-        settings: the run's.
-        flow_run: its id.
-        items: documents, or jobs with their records as they were just read or written.
+        settings: the run's settings.
+        flow_run: the flow run's id.
+        items: documents, or jobs with their records as just read or written.
     """
 
     def __init__(self, settings: RunSettings, flow_run: str | None, items: Sequence[Item_co]) -> None:
@@ -61,7 +61,7 @@ class Work(Generic[Item_co]):
 
 
 def _died(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Whether a failed task run is worth running again: not when it says itself what is wrong."""
+    """Whether to retry a failed task run: only if its process died, not if the task itself reported a fault."""
     result = state.result(raise_on_failure=False)
     return isinstance(result, BaseException) and not isinstance(result, Fault)
 
@@ -74,21 +74,21 @@ def _step(name: str, run_name: str) -> Callable[[Callable[..., Any]], Task[Any, 
         retry_delay_seconds=[2, 10],
         retry_jitter_factor=0.5,
         retry_condition_fn=_died,
-        cache_policy=NO_CACHE,  # the ledger knows what is done; Prefect's results would be a second truth
+        cache_policy=NO_CACHE,  # the ledger records what is done; Prefect's results must not compete with it
         persist_result=False,
     )
 
 
 def _worth_telling(record: logging.LogRecord) -> bool:
-    """Whether a line goes to Prefect's server: of a chunk of documents only what went wrong, and the sum of the rest.
+    """Whether a line goes to Prefect's server: for a chunk of documents, only faults and a summary.
 
-    Every line is a row in the server's database, and costs the run and the server half a millisecond each.
+    Every line is a row in the server's database, and costs both the run and the server half a millisecond.
     """
     return record.levelno > logging.INFO or not _in_chunk.get()
 
 
 def attach_logs() -> None:
-    """Let the steps' ordinary logging appear in the run's log in the UI, every line of it printable."""
+    """Send the steps' ordinary logging to the run's log in the UI, with every line made printable."""
     escape_logs()
     for name in ("tasks", "flows"):
         logger = logging.getLogger(name)
@@ -100,23 +100,23 @@ def attach_logs() -> None:
 
 
 async def prepare_process() -> None:
-    """Load, in a process of a Dask cluster, what Prefect needs for its first task run.
+    """Load what Prefect needs for its first task run, in a process of a Dask cluster.
 
-    Prefect loads every installed integration then, and the task runs that begin together in the threads of one process
+    Prefect then loads every installed integration, and task runs that start together in the threads of one process
     would all do so at once: minutes of work on a busy machine.
     """
     await asyncio.to_thread(load_prefect_collections)
 
 
 async def deliver_logs() -> None:
-    """Send what was logged in a process of a Dask cluster: it is killed when the cluster is closed."""
+    """Send the logs of a process of a Dask cluster, which is killed when the cluster is closed."""
     for handler in _api_log_handlers():
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.to_thread(handler.flush), _DELIVERY_SECONDS)
 
 
 def _deliver_from_ray(settings: RunSettings) -> None:
-    """Send what was logged in a process of a Ray cluster: it works on one task run, and may be killed after it."""
+    """Send the logs of a process of a Ray cluster, which may be killed after its single task run."""
     if settings.options.engine == "ray":
         for handler in _api_log_handlers():
             handler.flush()
@@ -127,15 +127,15 @@ def _api_log_handlers() -> list[APILogHandler]:
 
 
 def _context(work: Work[Any]) -> RunContext:
-    attach_logs()  # the process may be one of a cluster, which has none yet
+    attach_logs()  # a cluster's process may not have done this yet
     context = open_context(work.settings, work.flow_run, open_access)
-    _ = context.client  # without a key, nothing is claimed first
+    _ = context.client  # fail before anything is claimed if there is no API key
     return context
 
 
 @_step("submit", "submit {label}")
 def submit_step(work: Work[Document], label: str) -> Any:
-    """Submit documents, several at a time; no other is begun once nothing more can be sent."""
+    """Submit documents, several at a time; no further one is started once nothing more can be sent."""
     context = _context(work)
 
     def sends_on(outcome: Outcome) -> bool:
@@ -159,7 +159,7 @@ def collect_step(work: Work[Held], label: str) -> Any:
 
 @_step("poll", "poll {label}")
 def poll_step(work: Work[Held], label: str) -> Any:
-    """Ask for many jobs, several at a time; tells those that can be collected."""
+    """Poll many jobs, several at a time; reports those that can be collected."""
     result, context = StepResult(), _context(work)
 
     def take(held: Held, call: Future[bool]) -> bool:
@@ -179,18 +179,19 @@ def poll_step(work: Work[Held], label: str) -> Any:
         return True
 
     _several(context, work.items, partial(poll_job, handed_on=True), take, poll_job)
-    log.info("%d of %s can be collected", len(result.ready), label)
+    # While nothing is ready, this would be most of a run's log.
+    log.log(logging.INFO if result.ready else logging.DEBUG, "%d of %s can be collected", len(result.ready), label)
     return result
 
 
 def _log_chunk(result: StepResult, label: str) -> None:
-    """Log what became of a chunk of documents, in one line."""
+    """Log the outcomes of a chunk of documents in one line."""
     if len(result.outcomes) < 2:
         return
     kinds = Counter(outcome.kind for outcome in result.outcomes)
     counts = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
-    sent, came = (sum(getattr(outcome, name) for outcome in result.outcomes) for name in ("pages_sent", "pages"))
-    log.info("%s: %s; %d pages sent, %d published", label, counts, sent, came)
+    sent, received = (sum(getattr(outcome, name) for outcome in result.outcomes) for name in ("pages_sent", "pages"))
+    log.info("%s: %s; %d pages sent, %d published", label, counts, sent, received)
 
 
 def work_through(
@@ -199,16 +200,16 @@ def work_through(
     step: Callable[[RunContext, Item], Outcome],
     goes_on: Callable[[Outcome], bool],
 ) -> StepResult:
-    """Take the items through a step, several at a time.
+    """Run a step for several items at a time.
 
     Args:
-        context: the tools.
+        context: the run's context.
         items: documents, or jobs whose records were just read.
-        step: what is done with each.
-        goes_on: whether another one is begun after an outcome. None is after a fault that ends the run.
+        step: the step.
+        goes_on: whether another item is started after an outcome. After a fault that ends the run, none is.
 
     Returns:
-        Their outcomes, and what ends the run, if something does.
+        The outcomes, and the fault that ends the run, if any.
     """
     result = StepResult()
 
@@ -217,9 +218,9 @@ def work_through(
             outcome = step(context, item)
         except EndsRun:
             raise
-        except Fault as fault:  # one document's trouble must not lose the counts of the others
+        except Fault as fault:  # one document's fault must not lose the counts of the others
             outcome = _put_off(context, item, fault)
-        except Exception as error:  # nor must a fault of our own
+        except Exception as error:  # nor must a bug
             log.exception("unexpected; the next pass retries it")
             met = getattr(error, "outcome", None)
             outcome = met if isinstance(met, Outcome) else _put_off(context, item, error)
@@ -231,7 +232,7 @@ def work_through(
         try:
             outcome = call.result()
         except EndsRun as fault:
-            context.stop_submitting(fault)  # what others are about to send could not be recorded, or paid for
+            context.stop_submitting(fault)  # other submissions could not be recorded, or not be paid for
             if isinstance(fault.outcome, Outcome):
                 result.outcomes.append(fault.outcome)
             elif isinstance(fault, Cancelled):
@@ -266,7 +267,7 @@ def _put_off(context: RunContext, item: object, fault: Exception) -> Outcome:
     elif isinstance(item, Held):
         identity, name = item.job.id, item.job.document.uri
     return Outcome(
-        "aside" if isinstance(fault, Fault) and not isinstance(fault, Passes | Cancelled) else "later",
+        "aside" if isinstance(fault, Fault) and not isinstance(fault, TransientFault | Cancelled) else "later",
         identity,
         name,
         message=str(fault),
@@ -274,7 +275,7 @@ def _put_off(context: RunContext, item: object, fault: Exception) -> Outcome:
 
 
 def _note_aside(context: RunContext, outcome: Outcome) -> None:
-    """Leave a note in the ledger, for `status`."""
+    """Write a note to the ledger, for `status`."""
     settings, options = context.settings, context.options
     note = AsideNote(
         document=outcome.name,
@@ -300,17 +301,17 @@ def _several(
     take: Callable[[Item, "Future[Value]"], bool],
     stage: object,
 ) -> None:
-    """Do a step with several items at a time.
+    """Run a step for several items at a time, in threads.
 
     Args:
-        context: the tools.
-        items: what to work on.
-        step: what is done with each, in a thread.
-        take: gets each call when it has ended, and tells whether another is begun.
-        stage: the process works on a number of items of each stage at once, however many task runs it has.
+        context: the run's context.
+        items: the items.
+        step: the step.
+        take: called with each finished call; returns whether another item is started.
+        stage: the stage, for which the process limits the number of items in progress over all its task runs.
 
     Raises:
-        Exception: the first one that `take` raised, once the calls under way have ended and were taken.
+        Exception: the first exception raised by `take`, after the calls in progress have ended and been taken.
     """
     waiting = iter(items)
     under_way: dict[Future[Value], Item] = {}
@@ -318,7 +319,7 @@ def _several(
     places = context.places(stage)
 
     def act(item: Item) -> Value:
-        with places:  # task runs of a stage overlap, so that none has to wait for the last item of the one before
+        with places:  # task runs of a stage overlap, so that none waits for the last item of the previous one
             return step(context, item)
 
     chunk = copy_context()
@@ -340,7 +341,7 @@ def _several(
 
 
 def _state(result: StepResult, label: str) -> Any:
-    """The state to show in the UI: red for what failed, and a name that tells where it is not plain."""
+    """Return the state for the UI: red for failures, and a descriptive name for anything unusual."""
     if result.refused:
         return Failed(message=printable(f"the account was rejected: {result.refused}"), data=result)
     failed = [outcome for outcome in result.outcomes if outcome.kind == "failed"]

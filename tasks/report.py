@@ -12,6 +12,7 @@ from tasks.backfills.charts import histogram, sparkline
 from tasks.backfills.figures import Figures, dollars, span
 from tasks.faults import ExitStatus
 from tasks.job.outcome import Outcome
+from tasks.job.spending import duplicates_text
 from tasks.printable import printable
 from tasks.store.location import LEDGER_FOLDER
 
@@ -60,7 +61,7 @@ class RunReport(BaseModel):
     pages: int = Field(0, description="pages in the results published")
     pages_sent: int = Field(0, description="pages submitted, and so paid for, in this run")
     requests: int = Field(0, description="submissions made in this run")
-    possible_duplicates: int = Field(0, description="submissions whose answer was lost: these may be paid for twice")
+    possible_duplicates: int = Field(0, description="submissions that may be paid for, and were or will be made again")
     missing: int = Field(0, description="documents that were named, but do not exist or lie outside the source")
     missing_keys: list[str] = Field([], description=f"the first {_LISTED} of those")
     messages: int = Field(0, description="messages of the queue that were dealt with, and deleted")
@@ -73,7 +74,9 @@ class RunReport(BaseModel):
     nothing: str | None = Field(None, description="why the run found no document at all, and what was meant, perhaps")
     others: int = Field(0, description="jobs of documents that were not meant, collected on the way; not in these sums")
     backfill: str | None = Field(None, description="the backfill that the run served")
-    ceiling: str | None = Field(None, description="which ceiling on pages or money was reached, if one was")
+    ceiling: str | None = Field(
+        None, description="the document that a ceiling on pages or money left no room for, and which ceiling"
+    )
     held: str | None = Field(None, description="why the backfill that the run served sends nothing: paused, cancelled")
     figures: Figures | None = Field(None, description="how that backfill stands, as the ledger tells")
     note: str | None = Field(None, description="what went another way than was asked for: synchronous instead of jobs")
@@ -139,7 +142,7 @@ class RunReport(BaseModel):
             f"{self.documents} documents: {', '.join(parts)}; {self.pages_sent} pages sent in {self.requests} requests"
         )
         if self.possible_duplicates:
-            line += f", {self.possible_duplicates} of them possibly twice"
+            line += f"; {duplicates_text(self.possible_duplicates)}"
         if self.missing:
             line += f"; {self.missing} that were named are missing"
         if self.others:
@@ -147,6 +150,19 @@ class RunReport(BaseModel):
         if self.flow == "listen":
             line += f"; {self.messages} messages dealt with, {self.messages_left} left"
         return line
+
+    def explanation(self) -> str:
+        """The run in one line, and below it a line for each reason why it did not do everything."""
+        reasons = [
+            self.ended,
+            self.refused,
+            self.nothing,
+            self.ceiling or self.stopped,
+            self.held,
+            self.left_alone() if self.unreadable else None,
+            f"failed, most often because: {self.top_reasons()}" if self.failures else None,
+        ]
+        return "\n".join([self.sentence(), *dict.fromkeys(reason for reason in reasons if reason)])
 
     def _counts(self) -> list[tuple[str, int]]:
         """What became of the documents; what seldom happens is named only when it did."""
@@ -180,7 +196,7 @@ class RunReport(BaseModel):
         names, numbers = zip(*self._counts(), strict=True)
         lines += _table(("documents", *names), [(str(self.documents), *map(str, numbers))])
         lines += _table(
-            ("pages published", "pages sent", "requests", "possibly paid twice", "seconds"),
+            ("pages published", "pages sent", "requests", "submissions possibly paid twice", "seconds"),
             [
                 (
                     str(self.pages),
@@ -239,7 +255,7 @@ def _backfill(found: Figures) -> list[str]:
         lines += [f"Details and what to do: `bulk-ocr failures {printable(found.destination)}`", ""]
     if found.partitions:
         lines += _table(
-            ("partition", "finished", "failed", "open", "pages", "pages paid", "cost"),
+            ("partition", "finished", "failed", "open", "pages", "pages charged", "cost"),
             [
                 (
                     _code(each.name),

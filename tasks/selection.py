@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import bracex
 from pydantic import Field, StringConstraints, field_validator, model_validator
@@ -74,6 +74,11 @@ class Selection(Frozen):
         (), max_length=1000, description="Only this partition, as in 2021-03 with --by month. Repeatable"
     )
     only_supported: bool = Field(False, description="Skip unsupported file extensions without downloading")
+
+    @field_validator("include", "exclude", "key", "partition", mode="before")
+    @classmethod
+    def _several(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
 
     @field_validator("include", "exclude")
     @classmethod

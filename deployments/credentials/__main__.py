@@ -52,7 +52,9 @@ def main(
     except (httpx.HTTPError, PrefectException, RuntimeError) as error:  # their own words may hold what was sent
         return _complain(f"The Prefect server {server} does not do it ({type(error).__name__}).")
     used = [f"--upstage-block {name}"] * (name is not None) + [f"--aws-block {aws}"] * (aws is not None)
-    print(f"at the Prefect server {server}; use with: bulk-ocr … {' '.join(used)}")
+    print(f"at the Prefect server {server}; use with: bulk-ocr run … {' '.join(used)}")
+    if name is not None and aws is not None:
+        print(f"commands that send nothing, such as plan and status, take --aws-block {aws} alone")
     return 0
 
 

@@ -48,7 +48,9 @@ def aws_credentials(environment: Mapping[str, str]) -> Block:
         from prefect_aws import AwsCredentials
         from prefect_aws.client_parameters import AwsClientParameters
     except ImportError:
-        raise BlocksError("Blocks for AWS need prefect-aws: pip install 'bulk-ocr[aws]'") from None
+        raise BlocksError(
+            "Blocks for AWS need prefect-aws: pip install --constraint constraints.txt '.[aws]'"
+        ) from None
     name, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
     if not name or not secret:
         raise BlocksError(

@@ -86,8 +86,8 @@ def _demo(stack: LocalStack, *, stay: bool) -> int:
         f"{report['skipped']} were done before. {report['pages_sent']} pages sent in {report['requests']} requests, "
         f"{report['seconds']:.0f} s."
     )
-    console.print(f"Run history:  [bold]{stack.prefect_url}/runs[/]")
     if stay:
+        console.print(f"Run history:  [bold]{stack.prefect_url}/runs[/]")
         console.print("The stack is up until you press Ctrl-C. To use it from another shell:\n")
         for name, value in stack.environment().items():
             console.print(f"  export {name}={value}", markup=False)
@@ -95,6 +95,7 @@ def _demo(stack: LocalStack, *, stay: bool) -> int:
             stack.check()
             time.sleep(1)  # in the foreground until a signal; looks each second whether a service has died
     console.print("Stopped the stack; its data is kept. Run the demo again: it will send nothing twice.")
+    console.print("To use the stack from your own shell: python -m deployments.local")
     return run.returncode
 
 

@@ -247,7 +247,7 @@ class LocalStack:
         if importlib.util.find_spec(service.needs) is None:
             raise StackError(
                 f"{service.title} needs the package {service.needs}, which is not installed.\n"
-                "Install the local stack's packages: pip install 'bulk-ocr[local]'"
+                "Install the local stack's packages: pip install --constraint constraints.txt '.[local]'"
             )
         assert self._lock is not None
         with self.log(service.name).open("wb") as log:

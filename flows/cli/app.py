@@ -1,6 +1,6 @@
-"""The command `bulk-ocr`. Data goes to standard output, progress and complaints to standard error.
+"""The command `bulk-ocr`. Data goes to standard output, progress and errors to standard error.
 
-Each command is imported when it is called: some bring Prefect, which takes seconds.
+Each command is imported when it is called: some import Prefect, which takes seconds.
 """
 
 import importlib.util
@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter, validators
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError, validators
 from pydantic import ValidationError
 from rich.console import Console
 
@@ -43,16 +43,17 @@ from flows.run.progress import Progress
 from tasks.backfills.record import Order
 from tasks.faults import EndsRun, ExitStatus, Fault, SetupFault
 from tasks.options import FILE_DEFAULTS, Credentials, FileOptions
+from tasks.upstage.limits import MOST
 
 app = App(
     name="bulk-ocr",
-    help="Bulk OCR of documents in S3: nothing is lost, nothing is paid for twice.",
+    help="Bulk OCR of documents in S3: nothing is lost, nothing is paid for twice uncounted.",
     version_flags=["--version"],
     version=version("bulk-ocr"),
     default_parameter=Parameter(show_default=shown_default),
     config=(fill_in,),
     help_format="plaintext",
-    suppress_keyboard_interrupt=False,  # it is answered below, with what it means
+    suppress_keyboard_interrupt=False,  # handled in `main`
 )
 
 app.command(backfill.app)
@@ -103,7 +104,7 @@ def listen(
     seconds: Annotated[
         float | None,
         Parameter(
-            validator=validators.Number(gte=0),
+            validator=validators.Number(gte=0, lte=MOST),
             help="Seconds to listen; 0 takes the waiting messages and ends. Without it, until interrupted.",
         ),
     ] = None,
@@ -139,7 +140,7 @@ def plan(
         ),
     ] = None,
     price: Annotated[
-        float | None, Parameter(validator=validators.Number(gte=0), help="The same as --price-per-page.")
+        float | None, Parameter(validator=validators.Number(gte=0, lte=MOST), help="The same as --price-per-page.")
     ] = None,
     save: Annotated[
         str | None, Parameter(help="Save the plan as a backfill of this name, with the ceilings given here.")
@@ -200,14 +201,14 @@ def status(
     from flows.cli.status import read_status, read_statuses
 
     if len(places) == 1:
-        found = read_status(
+        ledger_status = read_status(
             destination_of(places[0]), credentials=arguments.credentials, bucket=arguments.bucket, sums=True
         )
-        show(found, json=arguments.json)
-        return found.exit_status
-    every = read_statuses(places, credentials=arguments.credentials, bucket=arguments.bucket)
-    show(every, json=arguments.json)
-    return every.exit_status
+        show(ledger_status, json=arguments.json)
+        return ledger_status.exit_status
+    statuses = read_statuses(places, credentials=arguments.credentials, bucket=arguments.bucket)
+    show(statuses, json=arguments.json)
+    return statuses.exit_status
 
 
 @app.command
@@ -220,11 +221,11 @@ def failures(
     prepare_for_blocks(arguments.credentials)
     from flows.cli.failures import read_failures
 
-    found = read_failures(
+    report = read_failures(
         arguments.destination, list_all=everything, credentials=arguments.credentials, bucket=arguments.bucket
     )
-    show(found, json=arguments.json)
-    return ExitStatus.SOME_FAILED if found.failed else ExitStatus.DONE
+    show(report, json=arguments.json)
+    return ExitStatus.SOME_FAILED if report.failed else ExitStatus.DONE
 
 
 @app.command
@@ -323,7 +324,7 @@ def usage(
     month: Annotated[str | None, Parameter(help="Only pages sent in this month, as 2026-11 (UTC).")] = None,
     price_per_page: Annotated[
         float | None,
-        Parameter(validator=validators.Number(gte=0), help="Dollars a page, for records without a price."),
+        Parameter(validator=validators.Number(gte=0, lte=MOST), help="Dollars a page, for records without a price."),
     ] = None,
 ) -> ExitStatus:
     """Show pages and money to compare with the invoice; possible duplicates are listed apart. Needs no API key.
@@ -419,8 +420,15 @@ def _usage(error: CycloptsError) -> str:
     """What is wrong with the arguments, in one line."""
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ValidationError):
-        return "; ".join(_complaint(each["loc"], each["msg"]) for each in cause.errors())
+        return "; ".join(_complaint(problem["loc"], problem["msg"]) for problem in cause.errors())
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f"one argument too many: {' '.join(error.unused_tokens)}"
     return " ".join(str(error).split())
+
+
+def _help_of(error: CycloptsError) -> str:
+    """The command whose help explains the arguments."""
+    return " ".join(["bulk-ocr", *(error.command_chain or ()), "--help"])
 
 
 def _complaint(where: tuple[int | str, ...], message: str) -> str:
@@ -438,7 +446,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = call(app, arguments)
         flush()
     except CycloptsError as error:
-        complain(f"{_usage(error)} (see 'bulk-ocr --help')")
+        complain(f"{_usage(error)} (see '{_help_of(error)}')")
         code = ExitStatus.SETUP
     except Fault as fault:
         complain(str(fault))

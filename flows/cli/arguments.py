@@ -1,6 +1,6 @@
-"""What several commands take: one place for each group of arguments.
+"""Arguments shared by several commands, one class for each group.
 
-Fields without a default are positional, in their order; the others are flags, and have to come behind them.
+Fields without a default are positional, in order; the others are flags, and have to follow them.
 """
 
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ BLOCK = Parameter(name="*", group=CREDENTIALS, name_transform=_block_flag, show_
 
 
 class StoreCredentials(Credentials):
-    """Where the secrets of S3 are, for commands that need no API key."""
+    """Blocks with S3's secrets, for commands that need no API key."""
 
     upstage: Annotated[str | None, Parameter(parse=False)] = None
 
 
 class ResultsCredentials(StoreCredentials):
-    """Where the secrets of the destination's bucket are, for commands that read no documents."""
+    """Blocks with the secrets of the destination's bucket, for commands that read no documents."""
 
     source_aws: Annotated[str | None, Parameter(parse=False)] = None
 
@@ -51,24 +51,24 @@ Quiet = Annotated[
 ]
 
 
-# A schema takes milliseconds to build, and each command uses one at most.
+# A schema takes milliseconds to build, and each command uses at most one.
 _BUILT_WHEN_USED = ConfigDict(defer_build=True)
 
 
 class PlanOptions(Options):
-    """How a run would work, as far as a plan depends on it."""
+    """The options that a plan depends on."""
 
     model_config = _BUILT_WHEN_USED
 
 
 class CollectOptions(Options):
-    """How a pass over open jobs works. Model, schema and the like are on record in each job."""
+    """The options of a pass over open jobs. Model, schema and similar options are recorded in each job."""
 
     model_config = _BUILT_WHEN_USED
 
 
 class CheckOptions(Options):
-    """What a check of the set-up depends on."""
+    """The options that a check of the set-up depends on."""
 
     model_config = _BUILT_WHEN_USED
 
@@ -87,7 +87,7 @@ def _to_source(_type: object, tokens: Sequence[Token]) -> str:
 
 
 def to_destination(_type: object, tokens: Sequence[Token]) -> str:
-    """Converts an argument, for the parser: the address of a destination, or of the place of that name."""
+    """Convert a destination's address or a place's name to an address, for the parser."""
     return destination_of(tokens[0].value)
 
 
@@ -111,7 +111,7 @@ class _Place:
     destination: DestinationAddress
 
 
-# Each of the following adds to the fields of the classes behind it in a list of bases; so those come first.
+# Each of the following adds to the fields of the base classes listed after it, so positional fields come last.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,13 +189,13 @@ def _settings(arguments: "PlanArguments | SubmitArguments") -> RunSettings:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class LedgerArguments(_Printed, _WithResults, _Ledger):
-    """Of a command that looks at a ledger."""
+    """Arguments of a command that reads a ledger."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class ResultsArguments(_Printed, _WithResults):
-    """Of a command that reads results, wherever they lie."""
+    """Arguments of a command that reads results, local or in S3."""
 
 
 FROM_RESULTS = ResultsArguments()
@@ -204,7 +204,7 @@ FROM_RESULTS = ResultsArguments()
 @Parameter(name="*")
 @dataclass(frozen=True)
 class StatusArguments(_Printed, _WithResults):
-    """Of a command that looks at ledgers which it finds itself."""
+    """Arguments of a command that finds the ledgers itself."""
 
 
 NO_ARGUMENTS = StatusArguments()
@@ -213,28 +213,28 @@ NO_ARGUMENTS = StatusArguments()
 @Parameter(name="*")
 @dataclass(frozen=True)
 class CheckArguments(_Printed, _WithAccount, _SetForCheck, _Place):
-    """Of a command that proves a set-up."""
+    """Arguments of a command that checks a set-up."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class PlanArguments(_Printed, _WithStore, _SetForPlan, _Chosen, _Emptiable, _Place):
-    """Of a command that looks at documents, and sends none."""
+    """Arguments of a command that reads documents without sending them."""
 
     def settings(self) -> RunSettings:
-        """The settings of the run that is planned."""
+        """Return the settings of the planned run."""
         return _settings(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlowArguments(_Printed, _WithAccount, _Set):
-    """Of every command that runs a flow."""
+    """Arguments of every command that runs a flow."""
 
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative="", help="Show the run's log.")] = False
 
     @property
     def allows_empty(self) -> bool:
-        """Whether it is no mistake when there is no document."""
+        """Whether a source without documents is accepted."""
         return False
 
 
@@ -244,12 +244,12 @@ FLOW_DEFAULTS = FlowArguments()
 @Parameter(name="*")
 @dataclass(frozen=True)
 class CollectArguments(_Tried, FlowArguments, _Ledger):
-    """Of a command that runs a flow over the open jobs."""
+    """Arguments of a command that runs a flow over the open jobs."""
 
     options: Annotated[CollectOptions, Parameter(name="*")] = field(default_factory=CollectOptions, kw_only=True)
 
     def parameters(self) -> dict[str, Any]:
-        """What the flow is given."""
+        """Return the flow's parameters."""
         return {
             "destination": self.destination,
             "options": Options.model_validate(dict(self.options)),
@@ -260,20 +260,20 @@ class CollectArguments(_Tried, FlowArguments, _Ledger):
 @Parameter(name="*")
 @dataclass(frozen=True)
 class ListenArguments(FlowArguments, _Chosen, _Emptiable, _Place):
-    """Of a command that runs a flow over documents."""
+    """Arguments of a command that runs a flow over documents."""
 
     name: Annotated[
         str | None,
-        Parameter(help="The backfill to serve; it is made where there is none. None when left out."),
+        Parameter(help="The backfill to serve; created if it does not exist. Without it, none."),
     ] = field(default=None, kw_only=True)
 
     @property
     def allows_empty(self) -> bool:
-        """Whether it is no mistake when there is no document."""
+        """Whether a source without documents is accepted."""
         return self.allow_empty
 
     def parameters(self) -> dict[str, Any]:
-        """What the flow is given."""
+        """Return the flow's parameters."""
         return {
             "source": self.source,
             "destination": self.destination,
@@ -287,17 +287,17 @@ class ListenArguments(FlowArguments, _Chosen, _Emptiable, _Place):
 @Parameter(name="*")
 @dataclass(frozen=True)
 class SubmitArguments(_Tried, ListenArguments):
-    """Of a command that runs a flow over documents, and can say what that would do."""
+    """Arguments of a command that runs a flow over documents and has a dry run."""
 
     def settings(self) -> RunSettings:
-        """The settings of the run."""
+        """Return the settings of the run."""
         return RunSettings.model_validate({**dict(_settings(self)), "backfill": self.name})
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class RunArguments(SubmitArguments):
-    """Of the command that serves a backfill here and now."""
+    """Arguments of the command `run`."""
 
     name: Annotated[
         str | None,
@@ -308,18 +308,18 @@ class RunArguments(SubmitArguments):
         int | None, Parameter(validator=validators.Number(gte=1), help="Send at most this many documents in this run.")
     ] = field(default=None, kw_only=True)
     retry_failed: Annotated[
-        bool, Parameter(negative="", help="Put back first what failed of these documents, to be tried again.")
+        bool, Parameter(negative="", help="First put back the failed ones of these documents, to try them again.")
     ] = field(default=False, kw_only=True)
 
     def parameters(self) -> dict[str, Any]:
-        """What the flow is given."""
-        given = {"order": self.order, "limit": self.limit, "retry_failed": self.retry_failed}
-        return {**super().parameters(), **given}
+        """Return the flow's parameters."""
+        backfill_parameters = {"order": self.order, "limit": self.limit, "retry_failed": self.retry_failed}
+        return {**super().parameters(), **backfill_parameters}
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackfillArguments(_Printed, _WithStore):
-    """Of a command that is about a backfill, which it finds by name in a ledger."""
+    """Arguments of a command about a backfill, which it finds by name in a ledger."""
 
     at: Annotated[
         str | None,
@@ -332,10 +332,10 @@ class BackfillArguments(_Printed, _WithStore):
 
     @property
     def destination(self) -> str:
-        """Where the ledger lies.
+        """The address of the ledger's destination.
 
         Raises:
-            SetupFault: nobody said.
+            SetupFault: none was given.
         """
         if self.at is None:
             raise SetupFault(

@@ -1,4 +1,4 @@
-"""`bulk-ocr backfill …`: named backfills, listed, shown, started and steered, from any terminal."""
+"""The commands `bulk-ocr backfill …`: list, show, start and control named backfills from any terminal."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,9 +11,10 @@ from flows.cli.output import Page, complain, print_json, show
 from flows.cli.prefect_setup import prepare_for_blocks
 from tasks.backfills.figures import Figures, dollars
 from tasks.backfills.record import Backfill, Ceilings, Pace, State
+from tasks.budget.meter import MICROS, Charged, read_charged
 from tasks.faults import ExitStatus, SetupFault
 from tasks.options import RunSettings
-from tasks.upstage.budget import MICROS, Charged, read_charged
+from tasks.upstage.limits import MOST
 
 if TYPE_CHECKING:
     from flows.cli.backfill_ledger import BackfillLedger
@@ -24,7 +25,7 @@ Name = Annotated[str, Parameter(help="The backfill.")]
 Setting = Literal[
     "requests-per-second", "pages-per-minute", "workers", "window", "max-pages", "max-cost", "stop-after-failures"
 ]
-_Positive = validators.Number(gt=0)
+_Positive = validators.Number(gt=0, lte=MOST)
 
 
 class BackfillLine(BaseModel):
@@ -68,7 +69,7 @@ class BackfillList(BaseModel):
 
 
 class BackfillShown(BaseModel):
-    """A backfill: what is on record, and how it stands."""
+    """A backfill: its record and its figures."""
 
     backfill: Backfill
     figures: Figures
@@ -90,7 +91,7 @@ class BackfillShown(BaseModel):
 
 
 class BackfillChanged(BaseModel):
-    """What became of a backfill by a command."""
+    """A backfill after a command has changed it."""
 
     backfill: Backfill
     served_by: list[str]
@@ -135,7 +136,7 @@ def list_backfills(*, place: BackfillAt = ANYWHERE) -> ExitStatus:
 
 @app.command(name="show")
 def show_backfill(name: Name, *, place: BackfillAt = ANYWHERE) -> ExitStatus:
-    """Show what was planned, what is allowed, and how it stands. Reads the ledger only."""
+    """Show a backfill's plan, ceilings and progress. Reads the ledger only."""
     ledger = _ledger(place)
     backfill = ledger.find(name)
     figures = ledger.reader(backfill).read()
@@ -150,16 +151,22 @@ def start(
     name: Name,
     arguments: Annotated[FlowArguments, Parameter(name="*")] = FLOW_DEFAULTS,
     *,
-    at: Annotated[str | None, Parameter(env_var="BULK_OCR_DESTINATION", help="As for the others.")] = None,
+    at: Annotated[
+        str | None,
+        Parameter(
+            env_var="BULK_OCR_DESTINATION",
+            help="Where results and ledger are: s3://bucket/prefix, or a place's name.",
+        ),
+    ] = None,
     partition: Annotated[list[str] | None, Parameter(negative="", help="Only this partition; repeatable.")] = None,
     retry_failed: Annotated[
-        bool, Parameter(negative="", help="Put back first what failed, to be tried again.")
+        bool, Parameter(negative="", help="First put back failed documents, to try them again.")
     ] = False,
     dry_run: DryRun = False,
 ) -> ExitStatus:
-    """Serve a backfill here and now, until every document is done or failed; a paused or cancelled one goes on.
+    """Serve a backfill in this process until every document is done or failed; resumes a paused or cancelled one.
 
-    Several may serve one at once, on any machines. From a deployment: give the flow 'backfill' its name.
+    Several runs may serve a backfill at once, on any machines. In a deployment, set the name in the flow 'backfill'.
     """
     place = BackfillArguments(at=at)
     ledger = _ledger(place)
@@ -167,13 +174,13 @@ def start(
     now = ledger.context.clock.now()
     if not record.sends and not dry_run:
         complain(f"backfill {name} was {record.state}{f' ({record.why})' if record.why else ''}; resuming it")
-        record = ledger.backfills.change(name, lambda found: found.moved("running", "", now))
+        record = ledger.backfills.change(name, lambda backfill: backfill.moved("running", "", now))
     from flows.cli.flow_runner import run_flow
 
-    given = dict(arguments.options)
+    own_options = dict(arguments.options)
     options = type(arguments.options).model_validate(
         {
-            **given,
+            **own_options,
             "model": record.model,
             "answer_schema": record.answer_schema,
             "price_per_page": record.price_per_page,
@@ -209,24 +216,24 @@ def start(
     )
 
 
-Why = Annotated[str, Parameter(help="Why, for whoever looks at it later.")]
+Why = Annotated[str, Parameter(help="The reason, for the record.")]
 
 
 @app.command
 def pause(name: Name, *, why: Why = "", place: BackfillAt = ANYWHERE) -> ExitStatus:
-    """Send nothing more for a backfill, wherever it is worked on. What is at the API is still collected."""
+    """Stop sending for a backfill in all runs that serve it. Jobs at the API are still collected."""
     return _move(name, "paused", why, place)
 
 
 @app.command
 def resume(name: Name, *, why: Why = "", place: BackfillAt = ANYWHERE) -> ExitStatus:
-    """Let a backfill that was paused or cancelled go on."""
+    """Resume a paused or cancelled backfill."""
     return _move(name, "running", why, place)
 
 
 @app.command
 def cancel(name: Name, *, why: Why = "", place: BackfillAt = ANYWHERE) -> ExitStatus:
-    """End a backfill: nothing more is sent, and what is at the API is still collected, since it is paid for."""
+    """End a backfill: nothing more is sent. Jobs at the API are still collected, because they are paid for."""
     return _move(name, "cancelled", why, place)
 
 
@@ -239,18 +246,20 @@ def set_backfill(
     workers: Annotated[
         int | None, Parameter(validator=validators.Number(gte=1, lte=64), help="Of each process.")
     ] = None,
-    window: Annotated[int | None, Parameter(validator=validators.Number(gte=1), help="Most jobs open at once.")] = None,
+    window: Annotated[int | None, Parameter(validator=validators.Number(gte=1), help="Maximum open jobs.")] = None,
     max_pages: Annotated[int | None, Parameter(validator=validators.Number(gte=1), help="Of all runs.")] = None,
     max_cost: Annotated[float | None, Parameter(validator=_Positive, help="Dollars, of all runs.")] = None,
-    stop_after_failures: Annotated[str | None, Parameter(help="Pause after so many failures, or a share: 2%.")] = None,
-    unset: Annotated[tuple[Setting, ...], Parameter(negative="", help="Take this setting back; repeatable.")] = (),
+    stop_after_failures: Annotated[
+        str | None, Parameter(help="Pause after this many failures, or this share: 2%.")
+    ] = None,
+    unset: Annotated[tuple[Setting, ...], Parameter(negative="", help="Remove this setting; repeatable.")] = (),
     place: BackfillAt = ANYWHERE,
 ) -> ExitStatus:
-    """Change the pace or the ceilings of a backfill. Runs that serve it heed that within ten seconds."""
+    """Change the pace or the ceilings of a backfill. Runs that serve it adapt within ten seconds."""
     ledger = _ledger(place)
     ledger.find(name)
     now = ledger.context.clock.now()
-    given: dict[str, object] = {
+    settings: dict[str, object] = {
         "requests_per_second": requests_per_second,
         "pages_per_minute": pages_per_minute,
         "workers": workers,
@@ -259,7 +268,7 @@ def set_backfill(
         "max_cost": max_cost,
         "stop_after_failures": stop_after_failures,
     }
-    changes = {key: value for key, value in given.items() if value is not None}
+    changes = {key: value for key, value in settings.items() if value is not None}
     changes |= {key.replace("-", "_"): None for key in unset}
     if not changes:
         raise SetupFault("say what to set, as in --max-pages 5000, or what to --unset")
@@ -294,7 +303,7 @@ def _move(name: str, state: State, why: str, place: BackfillArguments) -> ExitSt
     ledger = _ledger(place)
     before = ledger.find(name)
     now = ledger.context.clock.now()
-    record = ledger.backfills.change(name, lambda found: found.moved(state, why, now))
+    record = ledger.backfills.change(name, lambda backfill: backfill.moved(state, why, now))
     serving = ledger.reader(record).serving(record)
     remarks = []
     if before.state == record.state:
@@ -314,10 +323,10 @@ def _tell(serving: list[str], record: Backfill, remarks: list[str], place: Backf
 
 
 def _settings(record: Backfill) -> str:
-    """The pace and the ceilings, in words."""
+    """Describe the pace and the ceilings."""
     values = {**record.ceilings.model_dump(exclude_none=True), **record.pace.model_dump(exclude_none=True)}
-    said = ", ".join(f"{key.replace('_', '-')} {value}" for key, value in values.items())
-    return said or "no ceilings and no pace of its own"
+    described = ", ".join(f"{key.replace('_', '-')} {value}" for key, value in values.items())
+    return described or "no ceilings and no pace of its own"
 
 
 def _spent(stored: tuple[bytes, str] | None, record: Backfill) -> Charged:

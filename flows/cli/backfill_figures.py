@@ -1,4 +1,4 @@
-"""A backfill's figures on a terminal: one picture for `watch` and `backfill show`, from 80 columns on."""
+"""A backfill's figures on a terminal, for `watch` and `backfill show`, from 80 columns on."""
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -6,57 +6,63 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.backfills.figures import Figures, PartitionFigures, dollars, span
+from tasks.job.spending import duplicates_text
 from tasks.printable import printable
 
 _REASONS = 6
-_WIDE = 150  # columns, from which on there are three numbers in a line
+_WIDE = 150  # columns, from which on each line has three numbers
 _CELL = 26  # columns of a partition in the grid
 _STATES = {"running": "green", "finished": "green", "paused": "yellow", "cancelled": "red", "planned": "cyan"}
 
 
-def picture(found: Figures, width: int, height: int | None = None) -> RenderableType:
-    """The figures, laid out for a terminal.
+def picture(figures: Figures, width: int, height: int | None = None) -> RenderableType:
+    """Lay out the figures for a terminal.
 
     Args:
-        found: the figures.
-        width: columns.
-        height: lines, where there is a bound; the grid of partitions is shortened to it.
+        figures: the figures.
+        width: the number of columns.
+        height: the number of lines, to which the grid of partitions is shortened; None for no limit.
     """
-    lines: list[RenderableType] = [_title(found), _bar(found), _numbers(found, width)]
-    if found.why:
-        lines.append(Text(printable(found.why), style="yellow"))
-    if found.changed:
-        lines.append(Text(printable(found.changed), style="yellow"))
-    if found.held and found.held_until:
+    lines: list[RenderableType] = [_title(figures), _bar(figures), _numbers(figures, width)]
+    if figures.why:
+        lines.append(Text(printable(figures.why), style="yellow"))
+    if figures.changed:
+        lines.append(Text(printable(figures.changed), style="yellow"))
+    if figures.held and figures.held_until:
         lines.append(
-            Text(f"{found.held:,} jobs are held by a run that stopped, until {found.held_until:%H:%M:%S} UTC", "yellow")
+            Text(
+                f"{figures.held:,} jobs are held by a run that stopped, until {figures.held_until:%H:%M:%S} UTC",
+                "yellow",
+            )
         )
-    if found.failures:
-        reasons = list(found.failures.items())
+    if figures.possible_duplicates:
+        lines.append(Text(duplicates_text(figures.possible_duplicates), style="yellow"))
+    if figures.failures:
+        reasons = list(figures.failures.items())
         some = ", ".join(f"{printable(code)} {number:,}" for code, number in reasons[:_REASONS])
         rest = f", {len(reasons) - _REASONS} more reasons" if len(reasons) > _REASONS else ""
         lines.append(Text(f"failed: {some}{rest}", style="red"))
-    lines.append(Text("served by " + ("; ".join(map(printable, found.served_by)) or "no run"), style="dim"))
-    if found.partitions:
-        # Beside the grid there are the other lines, the rows of numbers, an empty line and the terminal's last one.
+    lines.append(Text("served by " + ("; ".join(map(printable, figures.served_by)) or "no run"), style="dim"))
+    if figures.partitions:
+        # The rest of the height: without the other lines, the rows of numbers, an empty line and the last line.
         most = None if height is None else max(3, height - len(lines) + 1 - _rows(width) - 2)
-        lines += [Text(""), grid(found.partitions, width, most)]
+        lines += [Text(""), grid(figures.partitions, width, most)]
     return Group(*lines)
 
 
-def _title(found: Figures) -> Text:
-    title = Text(printable(found.name), style="bold")
-    title.append(f"  {found.state}", style=_STATES.get(found.state, ""))
-    title.append(f"  {printable(found.source)} → {printable(found.destination)}", style="dim")
+def _title(figures: Figures) -> Text:
+    title = Text(printable(figures.name), style="bold")
+    title.append(f"  {figures.state}", style=_STATES.get(figures.state, ""))
+    title.append(f"  {printable(figures.source)} → {printable(figures.destination)}", style="dim")
     return title
 
 
-def _bar(found: Figures) -> RenderableType:
-    words = f"{found.finished:,} of {found.total:,} documents"
+def _bar(figures: Figures) -> RenderableType:
+    words = f"{figures.finished:,} of {figures.total:,} documents"
     row = Table.grid(padding=(0, 1), expand=True)
     row.add_column(ratio=1)
     row.add_column(no_wrap=True)
-    share = 100 * found.finished / found.total if found.total else 100.0
+    share = 100 * figures.finished / figures.total if figures.total else 100.0
     row.add_row(
         ProgressBar(total=100, completed=share, complete_style="green", finished_style="green"),
         f"{share:.1f} %  {words}",
@@ -64,34 +70,40 @@ def _bar(found: Figures) -> RenderableType:
     return row
 
 
-def _numbers(found: Figures, width: int) -> RenderableType:
-    """The figures, in as many columns as there is room for."""
-    spent = f"{found.pages_sent:,}" + (f" of {found.max_pages:,}" if found.max_pages else "")
-    if found.pages_lost:
-        spent += f", {found.pages_lost:,} possibly twice"
-    money = dollars(found.cost) + (f" of {dollars(found.max_cost)}" if found.max_cost else "")
-    planned = f"{found.pages:,}" + (f" of {found.planned_pages:,}" if found.planned_pages else "")
+def _time_left(figures: Figures, left: str) -> str:
+    if figures.total and figures.finished == figures.total:
+        return "nothing left"
+    return (left or "not known yet") if figures.served_by else "no run is working on it"
+
+
+def _numbers(figures: Figures, width: int) -> RenderableType:
+    """Lay out the numbers in as many columns as fit."""
+    charged = f"{figures.pages_charged:,}" + (f" of {figures.max_pages:,}" if figures.max_pages else "")
+    if figures.pages_lost:
+        charged += f", {figures.pages_lost:,} without an answer"
+    money = dollars(figures.cost) + (f" of {dollars(figures.max_cost)}" if figures.max_cost else "")
+    planned = f"{figures.pages:,}" + (f" of {figures.planned_pages:,}" if figures.planned_pages else "")
     left = ""
-    if found.seconds_left is not None and found.ends_at is not None:
-        today = found.ends_at.date() == found.at.date()
-        left = f"{span(found.seconds_left)}, until {found.ends_at:{'%H:%M' if today else '%Y-%m-%d %H:%M'}} UTC"
+    if figures.seconds_left is not None and figures.ends_at is not None:
+        today = figures.ends_at.date() == figures.at.date()
+        left = f"{span(figures.seconds_left)}, until {figures.ends_at:{'%H:%M' if today else '%Y-%m-%d %H:%M'}} UTC"
     latency = ""
-    if found.seconds_p50 is not None and found.seconds_p90 is not None:
-        latency = f"{span(found.seconds_p50)}, p90 {span(found.seconds_p90)}"
+    if figures.seconds_p50 is not None and figures.seconds_p90 is not None:
+        latency = f"{span(figures.seconds_p50)}, p90 {span(figures.seconds_p90)}"
     api = ""
-    if found.api_p50 is not None and found.api_p90 is not None:
-        api = f"{span(found.api_p50)}, p90 {span(found.api_p90)}"
+    if figures.api_p50 is not None and figures.api_p90 is not None:
+        api = f"{span(figures.api_p50)}, p90 {span(figures.api_p90)}"
     pairs = [
-        ("done", f"{found.done:,}"),
-        ("failed", f"{found.failed:,}"),
-        ("set aside", f"{found.aside:,}"),
-        ("open", f"{found.open:,}, at the API {found.at_api:,}"),
-        ("new", f"{found.new:,}"),
+        ("done", f"{figures.done:,}"),
+        ("failed", f"{figures.failed:,}"),
+        ("set aside", f"{figures.aside:,}"),
+        ("open", f"{figures.open:,}, at the API {figures.at_api:,}"),
+        ("new", f"{figures.new:,}"),
         ("pages done", planned),
-        ("pages paid", spent),
-        ("money", money),
-        ("pages a minute", f"{found.pages_per_minute:,.0f}"),
-        ("time left", (left or "not known yet") if found.served_by else "no run is working on it"),
+        ("pages charged", charged),
+        ("money charged", money),
+        ("pages a minute", f"{figures.pages_per_minute:,.0f}"),
+        ("time left", _time_left(figures, left)),
         ("per document", latency or "not known yet"),
         ("at the API", api or "not known yet"),
     ]
@@ -106,29 +118,32 @@ def _numbers(found: Figures, width: int) -> RenderableType:
 
 
 def _rows(width: int) -> int:
-    """How many lines the numbers take."""
+    """Return the number of lines for the numbers."""
     return 6 if width < _WIDE else 4
 
 
 def grid(partitions: list[PartitionFigures], width: int, most: int | None = None) -> RenderableType:
-    """The partitions in columns, each with a small bar; those that are finished last, where not all have room.
+    """Lay out the partitions in columns, each with a small bar. Finished ones are omitted first if space is short.
 
     Args:
         partitions: the partitions.
-        width: columns of the terminal.
-        most: lines; None for as many as it takes.
+        width: the terminal's number of columns.
+        most: the maximum number of lines; None for no limit.
     """
     columns = max(1, width // _CELL)
     shown, left = partitions, 0
     if most is not None and len(partitions) > most * columns:
         room = (most - 1) * columns
-        unfinished_first = sorted(partitions, key=lambda each: (each.total and each.finished >= each.total, each.name))
-        shown = sorted(unfinished_first[:room], key=lambda each: each.name)
+        unfinished_first = sorted(
+            partitions,
+            key=lambda partition: (partition.total and partition.finished >= partition.total, partition.name),
+        )
+        shown = sorted(unfinished_first[:room], key=lambda partition: partition.name)
         left = len(partitions) - len(shown)
     rows = -(-len(shown) // columns)
     table = Table.grid(padding=(0, 1))
     for index in range(rows):
-        table.add_row(*[_cell(each, width // columns - 1) for each in shown[index::rows]])
+        table.add_row(*[_cell(partition, width // columns - 1) for partition in shown[index::rows]])
     return Group(table, Text(f"… and {left} more partitions", style="dim")) if left else table
 
 

@@ -1,4 +1,4 @@
-"""Backfills as the commands find them: by name, at a destination; with the nearest names where there is none."""
+"""Finds a command's backfill by name in a destination's ledger, and suggests similar names if there is none."""
 
 from collections.abc import Sequence
 
@@ -19,12 +19,12 @@ class BackfillLedger:
     """The backfills of one destination.
 
     Args:
-        destination: where results and ledger lie.
-        credentials: where the secrets of S3 are.
-        bucket: how the destination's bucket is used.
+        destination: the S3 prefix of results and ledger.
+        credentials: where the S3 credentials come from.
+        bucket: settings of the destination's bucket.
 
     Raises:
-        SetupFault: there is no ledger, or it may not be read.
+        SetupFault: there is no ledger, or reading it is not permitted.
     """
 
     def __init__(
@@ -44,32 +44,32 @@ class BackfillLedger:
             raise SetupFault(why)
 
     def find(self, name: str | None) -> Backfill:
-        """A backfill by its name, or the only one that there is.
+        """Find a backfill by its name; without a name, the only one.
 
         Raises:
-            SetupFault: there is none of that name, or several where none was named.
+            SetupFault: there is none of that name, or no name was given and there is not exactly one.
         """
         names = self.backfills.names()
         place = self.context.destination
         if name is None:
-            found = [record for known in names if (record := self.backfills.read(known)) is not None]
-            running = [record for record in found if record.state in _LIVING]
-            if len(running) == 1 or len(found) == 1:
-                return (running or found)[0]
-            if not found:
+            records = [record for known in names if (record := self.backfills.read(known)) is not None]
+            running = [record for record in records if record.state in _LIVING]
+            if len(running) == 1 or len(records) == 1:
+                return (running or records)[0]
+            if not records:
                 raise SetupFault(
                     f"there is no backfill at {place}: 'bulk-ocr plan SOURCE {place} --save NAME' makes one"
                 )
-            raise SetupFault(f"there are {len(found)} backfills at {place}: name one of {_some(names)}")
+            raise SetupFault(f"there are {len(records)} backfills at {place}: name one of {_some(names)}")
         backfill = self.backfills.read(name) if name in names else None
         if backfill is None:
             nearest = did_you_mean(name, names)
-            asked = f". Did you mean {nearest}?" if nearest else f"; there are {_some(names)}" if names else ""
-            raise SetupFault(f"there is no backfill '{name}' at {place}{asked}")
+            suggestion = f". Did you mean {nearest}?" if nearest else f"; there are {_some(names)}" if names else ""
+            raise SetupFault(f"there is no backfill '{name}' at {place}{suggestion}")
         return backfill
 
     def reader(self, backfill: Backfill) -> FiguresReader:
-        """What reads the figures of a backfill."""
+        """Return a reader of a backfill's figures."""
         settings = settings_of(backfill, self._settings)
         objects = store_of(settings, accounts_of(settings, storage_access(settings.credentials)))
         return FiguresReader(RunContext(settings, objects), backfill.name)

@@ -1,4 +1,4 @@
-"""The catalogue as commands open it: with their credentials, and with a word on standard error about how far it is."""
+"""Opens the catalogue for commands, with their credentials, and shows its progress on standard error."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,10 +21,10 @@ READERS = 16
 
 
 def ledger_store(place: Location, credentials: Credentials, bucket: DestinationOptions) -> ObjectStore:
-    """The store of a destination that has a ledger.
+    """Open the store of a destination that has a ledger.
 
     Raises:
-        SetupFault: there is no such bucket or no ledger, or it may not be read.
+        SetupFault: there is no such bucket or no ledger, or reading it is not permitted.
     """
     objects = open_results(credentials, READERS, bucket)
     if (why := why_no_ledger(objects, place)) is not None:
@@ -34,7 +34,7 @@ def ledger_store(place: Location, credentials: Credentials, bucket: DestinationO
 
 @contextmanager
 def catalogue_of(objects: ObjectStore, place: Location) -> Iterator[Catalogue]:
-    """The catalogue of a destination, up to date; what it lacks is said.
+    """Open the catalogue of a destination, bring it up to date, and report what it lacks.
 
     Raises:
         SetupFault: DuckDB is not installed, or the ledger cannot be read.

@@ -1,4 +1,4 @@
-"""Proving a set-up before it is used, for the command `check`: each part by itself, with how to fix it. No flow."""
+"""The command `check`: checks each part of a set-up separately and explains how to fix it. Runs no flow."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -38,14 +38,14 @@ class CheckReport(BaseModel):
 
     @property
     def exit_status(self) -> ExitStatus:
-        """What the command's exit status is after this."""
+        """The command's exit status for this report."""
         if self.account_refused:
             return ExitStatus.ACCOUNT_REFUSED
         return ExitStatus.DONE if all(check.ok for check in self.checks) else ExitStatus.SETUP
 
     def show(self, page: Page) -> None:
         """Print for a person."""
-        states = {True: Styled("ok", "green"), False: Styled("mend", "bold red")}
+        states = {True: Styled("ok", "green"), False: Styled("failed", "bold red")}
         page.table((check.part, states[check.ok], check.words) for check in self.checks)
 
 
@@ -59,7 +59,7 @@ def check_setup(
     """Try each part of the set-up. Writes and deletes two small objects under the destination; sends no document.
 
     Raises:
-        SetupFault: an address is none.
+        SetupFault: an address is invalid.
     """
     settings = RunSettings(source=source, destination=destination, options=options, credentials=credentials)
     report = CheckReport(source=str(Location.parse(source)), destination=str(Location.parse(destination)), checks=[])
@@ -68,11 +68,11 @@ def check_setup(
     def find_credentials() -> str:
         nonlocal context
         source_account, own = accounts = accounts_of(settings, storage_access(credentials))
-        found = f"for S3 from {own.found_in()}"
+        origins = f"for S3 from {own.found_in()}"
         if source_account is not own:
-            found += f"; for the source from {source_account.found_in()}"
+            origins += f"; for the source from {source_account.found_in()}"
         context = RunContext(settings, store_of(settings, accounts), aws=source_account)
-        return found
+        return origins
 
     def with_s3(look: Callable[[RunContext], str]) -> Callable[[], str]:
         def looked() -> str:
@@ -165,7 +165,7 @@ def _prefect() -> str:
             if (trouble := client.api_healthcheck()) is not None:
                 raise trouble
             version = client.api_version()
-            client.read_flows(limit=1)  # a server that wants to know who asks tells its version to anybody
+            client.read_flows(limit=1)  # a server with authentication reveals its version to anybody
     except Exception as error:
         if (fault := prefect_fault(error)) is not None:
             raise fault from error

@@ -15,7 +15,7 @@ from tasks.faults import ExitStatus
 from tasks.options import Credentials, FileOptions, Options
 
 _DEFAULT = "default"
-# Of these it is only shown whether they are set.
+# For these, only whether they are set is shown.
 _SECRETS = ("UPSTAGE_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PREFECT_API_KEY")
 _OTHERS = (
     "UPSTAGE_BASE_URL",
@@ -46,7 +46,7 @@ class PlaceInForce(BaseModel):
 
 
 class ConfigReport(BaseModel):
-    """What is in force beside the command line."""
+    """The settings in force, apart from the command line."""
 
     files: list[str] = Field(description="the files that were read; the first wins")
     settings: list[SettingInForce]
@@ -63,7 +63,7 @@ class ConfigReport(BaseModel):
         ]
         rows += [(name, value, Styled("environment", "dim")) for name, value in self.variables.items()]
         rows += [
-            (name, "set, not shown", Styled("environment", "dim")) for name, given in self.secrets.items() if given
+            (name, "set, not shown", Styled("environment", "dim")) for name, is_set in self.secrets.items() if is_set
         ]
         if rows:
             page.table(rows, ("setting", "value", "from"))
@@ -92,8 +92,8 @@ def config(
 ) -> ExitStatus:
     """Show the settings in force, and where each comes from.
 
-    The command line wins over variables (BULK_OCR_MAX_COST=20), over bulk-ocr.toml in this folder or above it, over
-    bulk-ocr.toml in the user's configuration folder. BULK_OCR_CONFIG names one file to read instead of those.
+    In order of precedence: the command line, variables (BULK_OCR_MAX_COST=20), bulk-ocr.toml in this folder or above
+    it, bulk-ocr.toml in the user's configuration folder. BULK_OCR_CONFIG names one file to read instead of those.
     """
     configuration = read_configuration()
     defaults = _defaults()
@@ -131,18 +131,18 @@ def config(
 
 
 def _defaults() -> dict[str, Value | None]:
-    found: dict[str, Value | None] = {}
+    defaults: dict[str, Value | None] = {}
     for table, model in {"options": Options(), "file": FileOptions(), "blocks": Credentials()}.items():
-        _flatten(model, table, found)
-    return found
+        _flatten(model, table, defaults)
+    return defaults
 
 
-def _flatten(model: BaseModel, above: str, found: dict[str, Value | None]) -> None:
+def _flatten(model: BaseModel, above: str, defaults: dict[str, Value | None]) -> None:
     for name, value in model:
         if isinstance(value, BaseModel):
-            _flatten(value, f"{above}.{name}", found)
+            _flatten(value, f"{above}.{name}", defaults)
         else:
-            found[f"{above}.{name}"] = value
+            defaults[f"{above}.{name}"] = value
 
 
 def _without_password(address: str) -> str:

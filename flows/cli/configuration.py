@@ -1,9 +1,9 @@
-"""The configuration file `bulk-ocr.toml` and the variables `BULK_OCR_…`: what is in force, and where it comes from.
+"""The configuration file `bulk-ocr.toml` and the variables `BULK_OCR_…`: settings in force, and their origins.
 
     destination = "s3://scans/ocr"      # and source, environment, places-file
-    [options]                           # of every command that takes them
+    [options]                           # for every command that has these options
     max-cost-per-day = 20
-    [file]                              # of `bulk-ocr file` alone, instead of those above
+    [file]                              # for `bulk-ocr file` only, overriding [options]
     mode = "sync"
     [blocks]                            # names of blocks at the Prefect server
     upstage = "my-account"
@@ -11,7 +11,8 @@
     source = "s3://scans/letters"
     destination = "s3://scans/letters-ocr"
 
-A variable wins over the file of the folder, which wins over the user's file. Nothing here imports Prefect or S3.
+Variables take precedence over the folder's file, which takes precedence over the user's file. This module imports
+neither Prefect nor S3 clients.
 """
 
 import os
@@ -41,12 +42,12 @@ Value = str | int | float | bool
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting that somebody made.
+    """A configured setting.
 
     Attributes:
-        name: with its table, as in `options.max_pages`.
-        value: as it was written.
-        origin: the variable, or the file and its line.
+        name: its name with its table, such as `options.max_pages`.
+        value: its value as written.
+        origin: the variable, or the file and line.
     """
 
     name: str
@@ -66,13 +67,13 @@ class ConfiguredPlace:
 
 @dataclass(frozen=True)
 class Configuration:
-    """What is in force beside the command line.
+    """The configuration in force, apart from the command line.
 
     Attributes:
-        settings: by name.
-        places: by name.
-        files: that were read, the one that wins first.
-        ignored: variables that begin like ours, and are none.
+        settings: the settings by name.
+        places: the places by name.
+        files: the files that were read, in order of precedence.
+        ignored: variables with this program's prefix that are not settings.
     """
 
     settings: Mapping[str, Setting] = field(default_factory=dict)
@@ -81,9 +82,9 @@ class Configuration:
     ignored: Sequence[str] = ()
 
     def text(self, name: str) -> str | None:
-        """A setting as text; None where nobody made it."""
-        found = self.settings.get(name)
-        return None if found is None else str(found.value)
+        """Return a setting as text; None if it is not configured."""
+        setting = self.settings.get(name)
+        return None if setting is None else str(setting.value)
 
 
 def read_configuration(
@@ -95,13 +96,13 @@ def read_configuration(
     """Read the variables, the file of the folder (or of the nearest folder above it) and the user's file.
 
     Args:
-        environment: this process's when left out.
-        folder: the working folder when left out.
-        user_folder: where the user's file is; the platform's place for it when left out.
-        user: the id of the user whose configuration it is; this process's when left out.
+        environment: the environment variables; this process's by default.
+        folder: the working folder; this process's by default.
+        user_folder: the folder of the user's file; the platform's configuration folder by default.
+        user: the id of the user; this process's by default.
 
     Raises:
-        SetupFault: a file cannot be read, or holds what is no setting, a value out of bounds, or a secret.
+        SetupFault: a file cannot be read, or contains an unknown setting, a value out of bounds, or a secret.
     """
     environment = os.environ if environment is None else environment
     settings: dict[str, Setting] = {}
@@ -116,7 +117,7 @@ def read_configuration(
 
 
 def known_settings() -> list[str]:
-    """The names of all settings, but for places."""
+    """Return the names of all settings except places."""
     names = list(_TOP)
     for table, model in _TABLES.items():
         names += [f"{table}.{name}" for name in _fields(model)]
@@ -124,7 +125,7 @@ def known_settings() -> list[str]:
 
 
 def variable_of(name: str) -> str | None:
-    """The variable that makes a setting; None for `file.…`, which only a file can tell apart."""
+    """Return the variable of a setting; None for `file.…`, which exists only in files."""
     table, _, rest = name.partition(".")
     if not rest:
         return f"{_PREFIX}{'PLACES' if name == 'places_file' else name.upper()}"
@@ -134,7 +135,7 @@ def variable_of(name: str) -> str | None:
 
 
 def written(name: str) -> str:
-    """A setting's name as it is written in a file: `options.max-pages`."""
+    """Return a setting's name as written in a file: `options.max-pages`."""
     return name.replace("_", "-")
 
 
@@ -148,11 +149,11 @@ def _fields(model: type[BaseModel]) -> Iterator[str]:
 
 
 def _files(environment: Mapping[str, str], folder: Path, user_folder: Path | None, user: int) -> Iterator[Path]:
-    named = environment.get(FILE_VARIABLE)
-    if named:  # this file and no other
-        if not Path(named).exists():
-            raise SetupFault(f"{FILE_VARIABLE} names {named}, which does not exist: correct it, or unset it")
-        yield Path(named)
+    named_file = environment.get(FILE_VARIABLE)
+    if named_file:  # this file and no other
+        if not Path(named_file).exists():
+            raise SetupFault(f"{FILE_VARIABLE} names {named_file}, which does not exist: correct it, or unset it")
+        yield Path(named_file)
         return
     for above in (folder, *folder.parents):
         file = above / FILE_NAME
@@ -169,7 +170,7 @@ def _files(environment: Mapping[str, str], folder: Path, user_folder: Path | Non
 
 
 def _trusted(file: Path, user: int) -> Path:
-    """A file that was found by searching must not be another user's: it says where documents go."""
+    """Refuse a file of another user that was found by searching: it determines where documents are sent."""
     owner = file.stat().st_uid
     if owner not in (0, user):
         raise SetupFault(
@@ -195,8 +196,8 @@ def _variables(environment: Mapping[str, str]) -> tuple[dict[str, Setting], list
         elif text:
             settings[name] = Setting(name, text, variable)
     for table, model in _TABLES.items():
-        given = {name: setting for name, setting in settings.items() if name.startswith(f"{table}.")}
-        wrong = next(_wrong(model, table, given), None)
+        table_settings = {name: setting for name, setting in settings.items() if name.startswith(f"{table}.")}
+        wrong = next(_wrong(model, table, table_settings), None)
         if wrong is not None:
             name, message = wrong
             raise SetupFault(f"{variable_of(name)} = {message}")
@@ -204,7 +205,7 @@ def _variables(environment: Mapping[str, str]) -> tuple[dict[str, Setting], list
 
 
 def _wrong(model: type[BaseModel], table: str, settings: Mapping[str, Setting]) -> Iterator[tuple[str, str]]:
-    """What a model refuses of these settings: the setting and why. How they go together is seen with the rest."""
+    """Yield each setting that a model rejects, with the reason. Their combination is checked with the arguments."""
     nested: dict[str, Any] = {}
     for name, setting in settings.items():
         *above, last = name.split(".")[1:]
@@ -218,10 +219,10 @@ def _wrong(model: type[BaseModel], table: str, settings: Mapping[str, Setting]) 
         for problem in error.errors():
             loc = ["answer_schema" if part == "schema" else str(part) for part in problem["loc"]]
             names = [".".join((table, *loc[:end])) for end in range(len(loc), 0, -1)]
-            found = next((name for name in names if name in settings), None)
-            if found is not None:
-                shown = "" if table == "blocks" else f"{settings[found].value!r}: "
-                yield found, shown + problem["msg"].removeprefix("Value error, ")
+            setting_name = next((name for name in names if name in settings), None)
+            if setting_name is not None:
+                shown = "" if table == "blocks" else f"{settings[setting_name].value!r}: "
+                yield setting_name, shown + problem["msg"].removeprefix("Value error, ")
 
 
 def _nearest(name: str, names: Sequence[str] | Mapping[str, object]) -> str | None:
@@ -231,12 +232,12 @@ def _nearest(name: str, names: Sequence[str] | Mapping[str, object]) -> str | No
 
 
 class _File:
-    """A file, checked.
+    """A configuration file, with checks.
 
     Args:
-        path: where it is.
-        text: what it holds.
-        content: the same, parsed.
+        path: its path.
+        text: its text.
+        content: its parsed content.
     """
 
     def __init__(self, path: Path, text: str, content: Mapping[str, Any]) -> None:
@@ -252,31 +253,33 @@ class _File:
             text = path.read_text(encoding="utf-8")
             return cls(path, text, tomllib.loads(text))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise SetupFault(f"{path} cannot be read ({reason}): correct it") from error
+            reason = str(error.strerror if isinstance(error, OSError) else error)
+            if "Illegal character '\\n'" in reason:
+                reason += "; perhaps a quotation mark is missing at the end of that line"
+            raise SetupFault(f"{path} cannot be read: {reason}. Correct it") from error
 
     def settings(self) -> dict[str, Setting]:
-        """All but the places."""
-        found: dict[str, Setting] = {}
+        """Return the settings of all tables except places."""
+        settings: dict[str, Setting] = {}
         for key, value in self._content.items():
             name = _normal(key)
             if name == "places":
                 continue
             if name in _TABLES:
-                found |= self._table(name, value, (key,))
+                settings |= self._table(name, value, (key,))
             elif name in _TOP:
-                found[name] = self._setting(name, value, (key,))
+                settings[name] = self._setting(name, value, (key,))
             else:
                 self._unknown((key,), value, [*_TOP, *_TABLES, "places"])
         for table, model in _TABLES.items():
-            wrong = next(_wrong(model, table, {k: v for k, v in found.items() if k.startswith(f"{table}.")}), None)
+            wrong = next(_wrong(model, table, {k: v for k, v in settings.items() if k.startswith(f"{table}.")}), None)
             if wrong is not None:
                 name, message = wrong
-                raise SetupFault(f"{found[name].origin}: {written(name)} = {message}")
-        return found
+                raise SetupFault(f"{settings[name].origin}: {written(name)} = {message}")
+        return settings
 
     def places(self) -> dict[str, ConfiguredPlace]:
-        """The places."""
+        """Return the places by name."""
         places = self._content.get("places", {})
         if not isinstance(places, dict):
             self._refuse(("places",), "places are tables with a source and a destination: [places.NAME]")
@@ -300,7 +303,7 @@ class _File:
             self._refuse(path, f"{written('.'.join(path))} is a table: write [{table}], and its settings below")
         known = set(_fields(_TABLES[path[0]]))
         above = ".".join(_normal(part) for part in path[1:])
-        found: dict[str, Setting] = {}
+        settings: dict[str, Setting] = {}
         for key, value in content.items():
             name = _normal(key)
             if table == "blocks":
@@ -309,15 +312,21 @@ class _File:
                 name = "answer_schema"
             below = f"{above}.{name}" if above else name
             if isinstance(value, dict) and any(other.startswith(f"{below}.") for other in known):
-                found |= self._table(table, value, (*path, key))
+                settings |= self._table(table, value, (*path, key))
             elif any(other.startswith(f"{below}.") for other in known):
+                if len(path) == 1 and name in _TOP:
+                    self._refuse(
+                        (*path, key),
+                        f"{written('.'.join((*path, key)))} is a table of several settings: did you mean "
+                        f"{written(name)} at the top of the file, above all tables?",
+                    )
                 self._refuse((*path, key), f"{written('.'.join((*path, key)))} is a table of several settings")
             elif below in known:
-                found[f"{table}.{below}"] = self._setting(f"{table}.{below}", value, (*path, key))
+                settings[f"{table}.{below}"] = self._setting(f"{table}.{below}", value, (*path, key))
             else:
                 inner = {other.removeprefix(f"{above}.") if above else other for other in known}
                 self._unknown((*path, key), value, sorted(inner))
-        return found
+        return settings
 
     def _setting(self, name: str, value: object, path: tuple[str, ...]) -> Setting:
         if isinstance(value, str) and _SECRET_VALUE.search(value):
@@ -332,6 +341,12 @@ class _File:
         if _SECRET_NAME.search(_normal(path[-1])) or (isinstance(value, str) and _SECRET_VALUE.search(value)):
             self._refuse_secret(path)
         nearest = _nearest(_normal(path[-1]), known)
+        if len(path) == 2 and _normal(path[1]) in _TOP:
+            self._refuse(
+                path,
+                f"{written('.'.join(path))} is no setting: did you mean {written(path[1])} at the top of the file, "
+                "above all tables?",
+            )
         if len(path) == 1 and _normal(path[0]) in set(_fields(Options)):
             self._refuse(path, f"{written(path[0])} is one of the options: write it below [options]")
         advice = f"did you mean {written(nearest)}?" if nearest else "'bulk-ocr config --all' lists what can be set"
@@ -352,19 +367,19 @@ class _File:
         return f"{self._path}" if line is None else f"{self._path}, line {line}"
 
     def _line(self, path: tuple[str, ...]) -> int | None:
-        """The line in which a key is set. The parser does not tell; this knows how people write such files."""
+        """Find the line in which a key is set. The parser does not report it; this covers the usual notations."""
         table: tuple[str, ...] = ()
         nearest = None
         for number, line in enumerate(self._text.splitlines(), 1):
             if header := _HEADER.match(line):
-                here = table = _parts(header[1])
+                current = table = _parts(header[1])
             elif assignment := _ASSIGNMENT.match(line):
-                here = (*table, *_parts(assignment[1]))
+                current = (*table, *_parts(assignment[1]))
             else:
                 continue
-            if here == path:
+            if current == path:
                 return number
-            if here == path[: len(here)]:
+            if current == path[: len(current)]:
                 nearest = number
         return nearest
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from flows.cli.catalogue import catalogue_of, ledger_store
-from flows.cli.figures import money, number, share, span
+from flows.cli.number_format import money, number, share, span
 from flows.cli.output import SCHEMA_VERSION, Page, Styled, writing
 from tasks.catalogue.catalogue import Catalogue
 from tasks.catalogue.queries import SHOWN_COLUMNS, DocumentFilter, Totals, documents, totals, write_documents
@@ -138,12 +138,15 @@ def _show(page: Page, destination: str, catalogue: Catalogue, wanted: DocumentFi
         page.table([(row["document"], row["code"], row["reason"]) for row in rows], ("document", "code", "reason"))
     elif rows:
         page.table([_row(row) for row in rows], _HEADER)
-    chosen = "" if wanted == DocumentFilter() else f"{number(sums.documents)} of "
-    page.say(
-        f"{chosen}{number(overall.documents)} documents at {destination}: {number(overall.done)} done, "
-        f"{number(overall.failed)} failed",
-        "bold",
-    )
+    states = f"{number(overall.done)} done, {number(overall.failed)} failed"
+    if wanted == DocumentFilter():
+        counts = f"{number(overall.documents)} documents at {destination}: {states}"
+    else:
+        counts = (
+            f"{number(sums.documents)} of {number(overall.documents)} documents at {destination} match "
+            f"(of all: {states})"
+        )
+    page.say(counts, "bold")
     confidence = "" if sums.confidence is None else f", mean confidence {share(sums.confidence)}"
     page.say(
         f"{number(sums.pages)} pages, {number(sums.blank_pages)} of them blank; {number(sums.words)} words{confidence}"

@@ -1,4 +1,4 @@
-"""`--dry-run`: what a command would do, send and write, and what it would cost. Nothing is sent or written."""
+"""The option `--dry-run`: shows what a command would send, write and cost, without doing it."""
 
 from collections.abc import Iterable
 
@@ -18,7 +18,7 @@ _SHOWN = 10
 
 
 class DryRunReport(BaseModel):
-    """What a command would read and write."""
+    """The results that a command would read, and the files that it would write."""
 
     dry_run: bool = True
     place: str
@@ -41,7 +41,7 @@ def show_dry_run(place: str, results: Iterable[Results], writes: Iterable[str], 
     Raises:
         SetupFault: there is no result.
     """
-    count = sum(1 for found in results for _ in found.files())
+    count = sum(1 for results_place in results for _ in results_place.files())
     if not count:
         raise SetupFault(f"there is no result at {place}")
     show(DryRunReport(place=place, results=count, writes=list(writes)), json=json)
@@ -51,17 +51,17 @@ def show_dry_run(place: str, results: Iterable[Results], writes: Iterable[str], 
 def plan_instead(
     settings: RunSettings, *, json: bool, quiet: bool, limit: int | None = None, allow_empty: bool = False
 ) -> ExitStatus:
-    """What a run would send and cost, in place of the run.
+    """Show what a run would send and cost, instead of running it.
 
     Args:
-        settings: of the run.
-        json: whether to print it for a program.
-        quiet: whether to show no progress.
-        limit: the most documents that the run would send.
-        allow_empty: whether it is no mistake when there is no document.
+        settings: the run's settings.
+        json: print JSON.
+        quiet: show no progress.
+        limit: the maximum number of documents that the run would send.
+        allow_empty: accept a source without documents.
 
     Raises:
-        Fault: what would end the run before it sends anything.
+        Fault: the fault that would end the run before it sends anything.
     """
     prepare_for_blocks(settings.credentials)
     from flows.cli.plan import make_plan
@@ -85,7 +85,7 @@ def plan_instead(
 
 
 def _as_the_backfill_says(settings: RunSettings) -> RunSettings:
-    """The settings of a run that serves a backfill by name: it takes over what was planned."""
+    """Return the settings of a run, completed from the backfill that it serves by name."""
     if settings.backfill is None:
         return settings
     from tasks.access.open import storage_access
@@ -98,7 +98,7 @@ def _as_the_backfill_says(settings: RunSettings) -> RunSettings:
 
 
 def status_instead(destination: str, credentials: Credentials, bucket: DestinationOptions, *, json: bool) -> ExitStatus:
-    """What a pass over the open jobs would look at, in place of the pass.
+    """Show the status of the open jobs, instead of a pass over them.
 
     Raises:
         Fault: the ledger cannot be read.
@@ -106,10 +106,10 @@ def status_instead(destination: str, credentials: Credentials, bucket: Destinati
     prepare_for_blocks(credentials)
     from flows.cli.status import read_status
 
-    found = read_status(destination, credentials=credentials, bucket=bucket)
-    show(found, json=json)
+    ledger_status = read_status(destination, credentials=credentials, bucket=bucket)
+    show(ledger_status, json=json)
     complain(
-        f"dry run: a pass would look at {found.open:,} open jobs, publish those that are finished and send missing "
-        "pages again; nothing was asked of the API, sent or written"
+        f"dry run: a pass would look at {ledger_status.open:,} open jobs, publish those that are finished and send "
+        "missing pages again; nothing was asked of the API, sent or written"
     )
     return ExitStatus.DONE

@@ -74,17 +74,24 @@ class PutBack(BaseModel):
     put_back: int
     left: int = Field(description="failed documents not selected, being closed right now, or of another version")
     pages_kept: int = Field(description="pages that arrived before and will not be paid for again")
+    pages_missing: int = Field(
+        description="the other pages: sent and paid for, unless the API still has their results; those of documents "
+        "whose pages could not be counted are not included"
+    )
 
     def show(self, page: Page) -> None:
         """Print as text."""
-        kept = f"{self.pages_kept} pages are kept and not paid for again"
+        kept = (
+            f"{self.pages_kept} pages are kept and not paid for again, up to {self.pages_missing} are sent and paid for"
+        )
         if self.dry_run:
             page.say(f"{self.put_back} would be put back, {self.left} left as failed; {kept}")
             page.say("dry run: nothing was changed")
             return
         page.say(
             f"{self.put_back} put back, {self.left} left as failed; {kept}. "
-            "Resume with: bulk-ocr run, or wait for the next scheduled collect"
+            "Resume with bulk-ocr run SOURCE DESTINATION, or with bulk-ocr backfill start NAME, "
+            "or wait for the next scheduled collect"
         )
 
 
@@ -161,6 +168,7 @@ def put_back(
         put_back=len(back),
         left=len(read) - len(back),
         pages_kept=sum(map(_pages_kept, back)),
+        pages_missing=sum(max(0, (record.job.pages or record.job.estimate) - _pages_kept(record)) for record in back),
     )
 
 

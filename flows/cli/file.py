@@ -1,4 +1,4 @@
-"""The command `file`: what it prints while documents on this machine are recognised, and in the end."""
+"""The command `file`: recognises local documents and prints results and progress."""
 
 import io
 import os
@@ -18,16 +18,17 @@ from flows.cli.output import complain, print_json, print_name, print_text, print
 from flows.cli.progress import Display
 from flows.cli.signals import CLOCK
 from tasks.faults import EndsRun, ExitStatus, SetupFault
+from tasks.job.spending import duplicates_text
 from tasks.options import FileOptions
 from tasks.scratch import process_folder
 
-_NAMED = 3  # of the files that are left out
+_NAMED = 3  # of the files that were left out
 
 Content = Literal["paths", "text", "words", "json"]
 
 
 class FilesReport(BaseModel):
-    """What became of all of them, for machines."""
+    """The outcome of all documents, for JSON."""
 
     documents: list[FileResult]
     done: int
@@ -36,16 +37,16 @@ class FilesReport(BaseModel):
 
     @classmethod
     def of(cls, results: Sequence[FileResult], left_out: Sequence[str]) -> Self:
-        """Count."""
+        """Count the outcomes."""
         failed = sum(result.kind == "failed" for result in results)
         return cls(documents=list(results), done=len(results) - failed, failed=failed, left_out=list(left_out))
 
 
 def content_of(*, text: bool, words: bool, json: bool) -> Content:
-    """What to print of each document.
+    """Return what to print for each document.
 
     Raises:
-        SetupFault: more than one was asked for.
+        SetupFault: more than one was requested.
     """
     if text + words + json > 1:
         raise SetupFault("--text, --words and --json exclude one another")
@@ -62,20 +63,20 @@ def recognise_files(
     quiet: bool = False,
     dry_run: bool = False,
 ) -> ExitStatus:
-    """Recognise documents, and print what is asked for.
+    """Recognise documents, and print what was requested.
 
     Args:
         paths: files, folders, and "-" for standard input.
-        output: where results go; the system's temporary folder when left out.
-        options: how they are recognised.
-        content: what to print of each.
-        again: pay once more for what was recognised before.
+        output: where to write results; the system's temporary folder by default.
+        options: how to recognise them.
+        content: what to print for each document.
+        again: recognise and pay again for documents that were recognised before.
         quiet: show no progress.
-        dry_run: only say what would be done, and what it costs.
+        dry_run: only show what would be done and what it would cost.
 
     Raises:
         SetupFault: a path, an output or the set-up is wrong; nothing was sent.
-        EndsRun: the account is refused, or the set-up is wrong; what was finished before is printed.
+        EndsRun: the account is refused, or the set-up is wrong; documents finished before are printed.
     """
     if not paths:
         raise SetupFault("no file was given; see 'bulk-ocr file --help'")
@@ -104,12 +105,12 @@ def recognise_files(
 
 @dataclass(frozen=True)
 class _Printer:
-    """Prints documents as they come.
+    """Prints documents as they are finished.
 
     Attributes:
-        display: the progress, which has to be kept out of the way.
-        content: what is printed of each.
-        named: whether that is said of which document it is.
+        display: the progress display, which is hidden while something is printed.
+        content: what is printed for each document.
+        named: whether the document's name is printed as well.
     """
 
     display: Display
@@ -149,7 +150,7 @@ def _recognise(
 
 
 def _conclude(results: Sequence[FileResult], files: Files, content: Content) -> None:
-    """Print what is said of all documents together."""
+    """Print the summary of all documents."""
     if content == "json":
         print_json(FilesReport.of(results, files.left_out))
     known = sum(result.known_since is not None for result in results)
@@ -159,4 +160,4 @@ def _conclude(results: Sequence[FileResult], files: Files, content: Content) -> 
         complain(f"{which} had been recognised before and were not paid for again (--again pays again)")
     twice = sum(result.possible_duplicates for result in results)
     if twice:
-        complain(f"the answers of {twice} submissions were lost: these may be paid for twice")
+        complain(f"{duplicates_text(twice)}: their answers were lost, late or incomplete")

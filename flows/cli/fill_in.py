@@ -1,4 +1,4 @@
-"""What the command line leaves out is filled in from the configuration, before the arguments are converted."""
+"""Fills in missing arguments from the configuration, before the arguments are converted."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,12 @@ from cyclopts.argument import Argument, ArgumentCollection
 from flows.cli.configuration import read_configuration
 from flows.cli.places import known_places
 
-_CEILINGS = ("max_pages", "page_budget")  # two names of one
+_CEILINGS = ("max_pages", "page_budget")  # two names for the same option
 _DESTINATIONS = ("--destination", "--at", "--place")
 
 
 def fill_in(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Give each argument that was left out its value from the environment or a file. Called by the parser.
+    """Set each missing argument from the environment or a file. Called by the parser.
 
     Raises:
         SetupFault: the configuration is wrong.
@@ -21,13 +21,13 @@ def fill_in(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection)
     if commands in (("demo",), ("config",), ("schema",)):
         return
     configuration = read_configuration()
-    given = {argument.keys[-1] for argument in arguments if argument.tokens and argument.keys}
+    given_names = {argument.keys[-1] for argument in arguments if argument.tokens and argument.keys}
     _fill_from_place(arguments)
     for argument in arguments:
         if argument.tokens or not argument.parse:
             continue
         for name in _settings_of(argument, commands):
-            if name.split(".")[-1] in _CEILINGS and (given & {*_CEILINGS} or commands == ("plan",)):
+            if name.split(".")[-1] in _CEILINGS and (given_names & {*_CEILINGS} or commands == ("plan",)):
                 break  # the other name was given; or nothing is sent, so there is nothing to bound
             setting = configuration.settings.get(name)
             if setting is not None:
@@ -37,24 +37,24 @@ def fill_in(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection)
 
 
 def _fill_from_place(arguments: ArgumentCollection) -> None:
-    """Where the source is the name of a place, that is its destination as well."""
+    """If the source is the name of a place, use that place's destination as well."""
     source = _side(arguments, "source")
     destination = _side(arguments, "destination")
     if source is None or destination is None or not source.tokens or destination.tokens:
         return
-    named = source.tokens[0].value
-    if "/" not in named:
-        place = next((place for place in known_places() if place.name == named), None)
+    place_name = source.tokens[0].value
+    if "/" not in place_name:
+        place = next((place for place in known_places() if place.name == place_name), None)
         if place is not None:
-            destination.append(Token(keyword="place", value=place.destination, source=f"the place {named}"))
+            destination.append(Token(keyword="place", value=place.destination, source=f"the place {place_name}"))
 
 
 def _side(arguments: ArgumentCollection, side: str) -> Argument | None:
-    return next((found for found in arguments if found.keys == (side,) and found.hint is str), None)
+    return next((argument for argument in arguments if argument.keys == (side,) and argument.hint is str), None)
 
 
 def _settings_of(argument: Argument, commands: tuple[str, ...]) -> Sequence[str]:
-    """The settings that an argument takes its value from, the first that is made."""
+    """Return the settings that can provide an argument's value, in order of precedence."""
     keys = argument.keys
     if commands == ("file",) and keys:
         below = ".".join(keys)

@@ -1,4 +1,4 @@
-"""A flow in this process, for the commands: run, its report printed, and what ended it said in one sentence."""
+"""Runs a flow in this process for a command, prints its report, and explains in one sentence why it ended early."""
 
 import os
 from collections.abc import Callable
@@ -22,15 +22,18 @@ def run_flow(name: str, arguments: FlowArguments, parameters: dict[str, Any]) ->
     Args:
         name: the flow.
         arguments: how to print it.
-        parameters: what the flow is given.
+        parameters: the flow's parameters.
 
     Raises:
-        Fault: what ended the flow.
+        Fault: the fault that ended the flow.
         KeyboardInterrupt: the command was interrupted.
     """
     for place in ("source", "destination"):
         if place in parameters:
             Location.parse(parameters[place])
+    from tasks.access.environment import prove_key
+
+    prove_key(arguments.credentials, arguments.options)
     prepare_prefect(arguments.verbose)
     prove_prefect()
     start_temporary_server()

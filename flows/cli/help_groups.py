@@ -1,6 +1,6 @@
-"""How `--help` is ordered: options in groups, commands in the order of a user's day.
+"""The order of `--help`: options in groups, commands in the order of a user's day.
 
-The models of options know nothing of a command line, so which group an option is shown in is said here.
+The option models are independent of the command line, so the options' groups are defined here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ OPTIONS: Mapping[Group, Sequence[str]] = {
 
 
 def show_in_groups(*models: type[BaseModel]) -> None:
-    """Let the parser show each option of the models in its group."""
+    """Make the parser show each option of the models in its group."""
     for group, names in OPTIONS.items():
         for model in models:
             for name in names:
@@ -74,7 +74,7 @@ show_in_groups(Recognition, Options, FileOptions)
 
 
 def hide_options(model: type[BaseModel], names: Sequence[str]) -> None:
-    """Leave options out of the help of the commands that take this model. They are still accepted, and do nothing."""
+    """Hide options in the help of the commands that use this model. They are still accepted, without effect."""
     for name in names:
         field = model.model_fields[name]
         field.metadata = [*field.metadata, Parameter(show=False)]
@@ -85,7 +85,7 @@ for _taken in (Recognition, Options, FileOptions):
 hide_options(FileOptions, ("lease_seconds",))
 
 
-# Shorter names, and those by which people look for an option.
+# Shorter names, and names under which people look for an option.
 _ALIASES: Mapping[type[BaseModel], Mapping[str, Sequence[str]]] = {
     Recognition: {"workers": ("--workers", "-j")},
     Options: {"workers": ("--workers", "-j")},
@@ -101,7 +101,7 @@ for _model, _names in _ALIASES.items():
 
 
 def shown_default(value: object) -> str | None:
-    """A default as the help shows it; what is off or absent goes without saying."""
+    """Return a default for the help; None if the option is off or empty by default."""
     return None if value is None or value is False else str(value)
 
 
@@ -161,7 +161,7 @@ _COMMANDS: Mapping[Group, Mapping[str, Sequence[str]]] = {
 
 
 def listed(command: str) -> dict[str, Any]:
-    """How a command stands in the list, and what stands under its own help: arguments for `App.command`."""
+    """Return the arguments of `App.command` for a command: its place in the list, and the epilogue of its help."""
     number = 0
     for group, commands in _COMMANDS.items():
         for name, examples in commands.items():
@@ -181,7 +181,7 @@ def order_commands(app: App, *, lazy: Sequence[str] = ()) -> None:
 
     Args:
         app: the application, with all its commands.
-        lazy: commands that were registered with `listed`, and are not imported for this.
+        lazy: commands that were registered with `listed`, which are not imported.
     """
     for flag in ("--help", "--version", "--install-completion"):
         app[flag].group = (_PROGRAM,)

@@ -1,4 +1,4 @@
-"""`bulk-ocr file --dry-run`: what would be sent of local documents, and what that costs."""
+"""The command `bulk-ocr file --dry-run`: which local documents would be sent, and at what cost."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ class PlannedFile(BaseModel):
 
 
 class FilesPlan(BaseModel):
-    """What a command would do with local documents."""
+    """The plan for local documents."""
 
     dry_run: bool = True
     documents: list[PlannedFile]
@@ -51,7 +51,7 @@ def plan_files(documents: Sequence[LocalDocument], options: FileOptions, *, agai
     Args:
         documents: the documents.
         options: how they would be recognised.
-        again: whether those that were recognised before would be paid for once more.
+        again: include documents that were recognised before.
     """
     known = _known(documents, options) if state_folder().exists() and not again else set()
     planned, paid = [], 0
@@ -59,11 +59,11 @@ def plan_files(documents: Sequence[LocalDocument], options: FileOptions, *, agai
         entry = PlannedFile(document=local.shown, output=str(local.output), known=local.path in known)
         try:
             limits = InspectionLimits(options.limits.pixels, options.limits.dpi, options.refuse_restricted)
-            looked = inspect_document(local.path, local.shown, limits)
-            check_size(looked, local.path.stat().st_size, options.limits.bytes)
-            entry.pages = looked.pages
+            inspected = inspect_document(local.path, local.shown, limits)
+            check_size(inspected, local.path.stat().st_size, options.limits.bytes)
+            entry.pages = inspected.pages
             if not entry.known:
-                paid += looked.estimate if looked.pages is None else looked.pages
+                paid += inspected.estimate if inspected.pages is None else inspected.pages
         except Fault as fault:
             entry.reason = str(fault)
         planned.append(entry)

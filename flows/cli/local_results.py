@@ -1,4 +1,4 @@
-"""Results of documents on this machine: which document a delivered result is of, and the result of a document."""
+"""Results of local documents: finds the document of a delivered result, and the result of a document."""
 
 import hashlib
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from tasks.store.object_store import Entry
 
 
 def source_of_local(result: Path) -> Source | None:
-    """Which document a result on this machine is of.
+    """Find the document of a local result.
 
     Returns:
-        The document that 'bulk-ocr file' delivered it for; else the file beside it that it is named after, as it is
-        now; None where there is no such file.
+        The document for which 'bulk-ocr file' delivered it; otherwise the current version of the file beside it that it
+        is named after; None if there is no such file.
     """
     result = result.resolve()
     with _state() as objects:
@@ -27,7 +27,7 @@ def source_of_local(result: Path) -> Source | None:
     if stored is not None:
         try:
             delivered = Delivered.model_validate_json(stored.body)
-        except ValidationError:  # of another version of this program
+        except ValidationError:  # written by another version of this program
             pass
         else:
             return Source(delivered.path, delivered.etag)
@@ -36,11 +36,11 @@ def source_of_local(result: Path) -> Source | None:
 
 
 def fetch_local_result(document: Path, folder: Path) -> Path | None:
-    """The result that 'bulk-ocr file' has kept of a document, wherever it was delivered to.
+    """Fetch the result of a document that 'bulk-ocr file' has kept, wherever it was delivered.
 
     Args:
-        document: the document; its bytes decide.
-        folder: where the result is put.
+        document: the document, identified by its bytes.
+        folder: where to put the result.
     """
     with _state() as objects:
         if objects is None:
@@ -59,7 +59,7 @@ def _kept(objects: FolderObjects, version: str) -> Iterator[Entry]:
 
 @contextmanager
 def _state() -> Iterator[FolderObjects | None]:
-    """The folder of local jobs; None where nothing was ever recognised."""
+    """Open the folder of local jobs; None if nothing was ever recognised."""
     if not state_folder().is_dir():
         yield None
         return

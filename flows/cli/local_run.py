@@ -53,7 +53,7 @@ class FileResult(BaseModel):
     pages: int = 0
     pages_sent: int = Field(0, description="pages paid for now; 0 if it had been recognised before")
     known_since: datetime | None = Field(None, description="when an earlier command recognised it")
-    possible_duplicates: int = 0
+    possible_duplicates: int = Field(0, description="submissions that may be paid for, and were or will be made again")
     reason: str = ""
 
     @field_serializer("output")
@@ -100,7 +100,7 @@ def open_local_run(options: FileOptions, clock: Clock, *, again: bool = False) -
 
 
 class _WarningHandler(logging.Handler):
-    """Passes warnings of the steps to the user, with the document's name instead of its address."""
+    """TransientFault warnings of the steps to the user, with the document's name instead of its address."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
@@ -148,7 +148,7 @@ class LocalRun:
     """Recognises local documents, several at a time.
 
     Args:
-        context: the tools, over `objects`.
+        context: the context, with `objects` as its store.
         objects: the store of the jobs.
         again: recognise and pay again for documents that were recognised before.
     """

@@ -1,4 +1,4 @@
-"""A backfill's figures as a textfile for Prometheus' node exporter: gauges, by backfill and partition."""
+"""A backfill's figures as a text file for Prometheus's node exporter: gauges by backfill and partition."""
 
 from pathlib import Path
 
@@ -9,18 +9,18 @@ from tasks.backfills.metrics import metrics_of
 from tasks.faults import SetupFault
 
 
-def write_metrics(found: Figures, file: Path) -> None:
-    """Write the file; a reader never sees half of it.
+def write_metrics(figures: Figures, file: Path) -> None:
+    """Write the file atomically: a reader never sees part of it.
 
     Raises:
         SetupFault: it cannot be written.
     """
     registry = CollectorRegistry()
-    for metric in metrics_of(found):
+    for metric in metrics_of(figures):
         labels = ["backfill", "destination", *metric.labels]
         gauge = Gauge(f"bulk_ocr_{metric.name}", metric.words, labels, registry=registry)
         for values, number in metric.samples.items():
-            gauge.labels(found.name, found.destination, *values).set(number)
+            gauge.labels(figures.name, figures.destination, *values).set(number)
     try:
         write_to_textfile(str(file), registry)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What commands print: data on standard output, complaints on standard error, all of it safe for a terminal."""
+"""Output of commands: data to standard output, errors to standard error, all of it safe for a terminal."""
 
 import os
 import sys
@@ -20,11 +20,11 @@ from tasks.printable import printable, printable_json
 from tasks.report import RunReport
 
 _PIPE_WIDTH = 200
-SCHEMA_VERSION = 1  # of all that --json prints: it grows when a field changes its meaning or goes
+SCHEMA_VERSION = 1  # of all JSON output: increased when a field changes its meaning or is removed
 
 
 class Styled(NamedTuple):
-    """A cell of a table with a style of its own."""
+    """A table cell with its own style."""
 
     text: str
     style: str
@@ -32,15 +32,15 @@ class Styled(NamedTuple):
 
 class _StandardOutput(Console):
     def on_broken_pipe(self) -> None:
-        """Go on without a reader; rich would end the command."""
+        """Continue without a reader; rich would end the command."""
         _write_to_nobody()
 
 
 class Page:
-    """Standard output for people. Every text on it is made printable, whoever wrote it.
+    """Standard output for people. Every text is made printable, whatever its origin.
 
     Args:
-        console: where to; standard output when left out, wide where nobody looks at it.
+        console: where to print; standard output by default, with unlimited width if it is not a terminal.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -56,13 +56,13 @@ class Page:
             self._console.print(Text(printable(line)), style=style, highlight=False)
 
     def marked(self, line: str, marks: Iterable[tuple[int, int]], before: str = "«", after: str = "»") -> None:
-        """Print a line with parts of it marked: in bold, and between signs where the output has no styles.
+        """Print a line with parts of it marked: in bold, or between marks if the output has no styles.
 
         Args:
             line: the line.
-            marks: begin and end of each part, in order.
-            before: what stands before each part.
-            after: what stands behind it.
+            marks: start and end of each part, in order.
+            before: the mark before each part.
+            after: the mark after each part.
         """
         shown, at = Text(), 0
         for start, end in marks:
@@ -74,7 +74,7 @@ class Page:
             self._console.print(shown, highlight=False)
 
     def draw(self, picture: Callable[[int], RenderableType]) -> None:
-        """Print what is laid out for the width that there is."""
+        """Print a layout made for the available width."""
         with writing():
             self._console.print(picture(self._console.width), soft_wrap=False)
 
@@ -89,53 +89,53 @@ class Page:
 
 
 class Shown(Protocol):
-    """What a command has found out."""
+    """The report of a command."""
 
     def model_dump_json(self) -> str:
-        """For machines."""
+        """Return the report as JSON."""
 
     def show(self, page: Page) -> None:
         """Print for a person."""
 
 
-def show(found: Shown, *, json: bool) -> None:
-    """Print what a command has found out: one JSON object, or for a person."""
+def show(report: Shown, *, json: bool) -> None:
+    """Print a command's report, as one JSON object or for a person."""
     if json:
-        print_json(found)
+        print_json(report)
     else:
-        found.show(Page())
+        report.show(Page())
 
 
-def print_json(found: Shown | BaseModel) -> None:
-    """Print one JSON object in a line."""
+def print_json(report: Shown | BaseModel) -> None:
+    """Print a report as one JSON object in one line."""
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")
     with writing():
-        print(printable_json(_versioned(found.model_dump_json()), ascii_only=encoding != "utf8"), flush=True)
+        print(printable_json(_versioned(report.model_dump_json()), ascii_only=encoding != "utf8"), flush=True)
 
 
 def _versioned(text: str) -> str:
-    """A JSON object that begins with the version of its schema."""
+    """Add the schema version at the beginning of a JSON object."""
     return f'{{"schema_version":{SCHEMA_VERSION},{text[1:]}'
 
 
 def complain(message: str) -> None:
-    """Say what is wrong, on standard error."""
+    """Print an error or a warning to standard error."""
     say_to(sys.stderr, message)
 
 
 def say_to(stream: TextIO, sentence: str) -> None:
-    """Say a sentence in one line; where it cannot be written, nobody hears it, and the work goes on."""
+    """Print a sentence in one line. If it cannot be written, it is lost, and the work continues."""
     with suppress(OSError, ValueError):
         print(f"bulk-ocr: {printable(sentence)}", file=stream, flush=True)
 
 
 def prepare_streams() -> None:
-    """See to it that whatever is printed can be: closed streams, other encodings, errors that nobody expected."""
+    """Make standard streams usable: replace closed ones, set error handling for encodings, install an error hook."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # it was closed when the process began
+        if getattr(sys, name) is None:  # it was closed when the process started
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # stays open till the process ends
     for stream in (sys.stdout, sys.stderr):
-        # Letters that the locale does not have are escaped. What a test puts in their place may take anything.
+        # Escape characters that the locale's encoding lacks. A test's replacement of a stream may need no change.
         if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
             reconfigure(errors="backslashreplace")
     sys.excepthook = _unexpected
@@ -148,10 +148,10 @@ def _unexpected(kind: type[BaseException], error: BaseException, trace: Tracebac
 
 
 def flush() -> None:
-    """Write what is still to be written.
+    """Flush standard output.
 
     Raises:
-        SetupFault: it cannot be.
+        SetupFault: it cannot be written.
     """
     with writing():
         sys.stdout.flush()
@@ -159,12 +159,12 @@ def flush() -> None:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Around whatever writes to standard output.
+    """Wrap code that writes to standard output.
 
-    A reader that leaves, as `| head -1` does, ends nothing: of what is printed from then on it gets nothing.
+    A reader that closes the pipe, such as `head -1`, does not end the command: further output is discarded.
 
     Raises:
-        SetupFault: it cannot be written for another reason, such as a full disk.
+        SetupFault: writing failed for another reason, such as a full disk.
     """
     try:
         yield
@@ -184,12 +184,12 @@ def _write_to_nobody() -> None:
 
 
 def print_name(name: str, out: TextIO) -> None:
-    """Print a name in a line: as it is for programs, printable on a terminal."""
+    """Print a name in one line: unchanged for programs, made printable for a terminal."""
     out.write(f"{_shown(name, out)}\n")
 
 
 def print_text(result: Path, out: TextIO, document: str | None = None) -> None:
-    """Print the text of a document, form feeds between pages; under a line with its name, where given."""
+    """Print the text of a document with form feeds between pages, after a line with its name if one is given."""
     if document is not None:
         print_name(f"==> {document} <==", out)
     for page in read_pages(result):
@@ -199,16 +199,16 @@ def print_text(result: Path, out: TextIO, document: str | None = None) -> None:
 
 
 def print_words(result: Path, out: TextIO, document: str | None = None) -> None:
-    """Print a line a word: page, confidence, box (x,y of each corner) and text, divided by tabs.
+    """Print one line per word: page, confidence, box (x,y of each corner) and text, separated by tabs.
 
-    Where the document's name is given, it is the first column.
+    If the document's name is given, it is the first column.
     """
     before = "" if document is None else f"{_shown(' '.join(document.split()), out)}\t"
     for page in read_pages(result):
         for word in page.words:
             confidence = "" if word.confidence is None else f"{word.confidence:g}"
             box = " ".join(f"{x:g},{y:g}" for x, y in word.box)
-            # A word of several lines or with a tab would be several lines or columns.
+            # Line breaks and tabs within a word would break the table.
             text = _shown(" ".join(word.text.split()), out)
             out.write(f"{before}{page.number}\t{confidence}\t{box}\t{text}\n")
 
@@ -218,7 +218,7 @@ def _shown(text: str, out: TextIO, keep: str = "") -> str:
 
 
 def show_report(report: RunReport, page: Page) -> None:
-    """Print what a run did, for a person."""
+    """Print a run's report for a person."""
     if report.published:
         rows = [(row.document, row.result, str(row.pages), str(row.words)) for row in report.published]
         page.table(rows, ("document", "result", "pages", "words"))

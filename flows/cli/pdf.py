@@ -24,7 +24,7 @@ from flows.cli.result_store import named_place
 from flows.run.progress import Progress
 from tasks.access.open import storage_access
 from tasks.context import RunContext, accounts_of, store_of
-from tasks.faults import CredentialsRefused, EndsDocument, ExitStatus, Passes, SetupFault
+from tasks.faults import CredentialsRefused, EndsDocument, ExitStatus, SetupFault, TransientFault
 from tasks.job.record import Document, job_id
 from tasks.options import Options, RunSettings
 from tasks.outputs.originals import Source, find_original
@@ -111,8 +111,8 @@ def pdf(
     command = _Command(arguments, output, document, report)
     if dry_run:
         planned = list(command.targets(where))
-        found = DryRunReport(place=where, results=len(planned), writes=planned)
-        show(found, json=arguments.json)
+        dry_run_report = DryRunReport(place=where, results=len(planned), writes=planned)
+        show(dry_run_report, json=arguments.json)
         return ExitStatus.DONE
     with Display(Console(stderr=True), quiet=arguments.quiet) as display:
         for result in command.run(where):
@@ -267,7 +267,7 @@ class _Command:
                 self._report.written.append(WrittenPdf(result=result.address, pdf=pdf))
             else:
                 self._report.there_already += 1
-        except (EndsDocument, Passes) as fault:
+        except (EndsDocument, TransientFault) as fault:
             self._report.failed[result.address] = str(fault)
 
     def _fetch_and_write(self, context: RunContext, result: ResultFile, *, several: bool) -> None:
@@ -281,7 +281,7 @@ class _Command:
                 source = None if described is None else source_of(context, described)
             except CredentialsRefused:
                 raise
-            except (EndsDocument, Passes) as fault:
+            except (EndsDocument, TransientFault) as fault:
                 self._report.failed[result.address] = str(fault)
                 return
             if self._document is not None:
@@ -297,7 +297,7 @@ class _Command:
             with scratch_folder() as folder:
                 original = find_original(source, context.objects if context else None, folder)
                 made = write_searchable_pdf(result, original.file, to, name=original.name, reason=original.reason)
-        except (EndsDocument, Passes) as fault:
+        except (EndsDocument, TransientFault) as fault:
             self._report.failed[name] = str(fault)
             return
         except OSError as error:

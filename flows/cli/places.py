@@ -1,4 +1,4 @@
-"""Names of places: what `bulk-ocr.toml` or `places.yaml` calls a source and its destination."""
+"""Names of places: `bulk-ocr.toml` and `places.yaml` give names to pairs of source and destination."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 
 
 class _Lenient(BaseModel):
-    """Only what a name stands for; the rest of the file is for the deployments."""
+    """Ignores unknown fields: the rest of the file is for the deployments."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -48,7 +48,7 @@ class Place(BaseModel):
 
 
 def destination_of(name_or_address: str) -> str:
-    """The address of a destination, which a person may call by the name of its place.
+    """Return the address of a destination, given as an address or as the name of a place.
 
     Raises:
         SetupFault: it is neither an address nor the name of a place.
@@ -57,7 +57,7 @@ def destination_of(name_or_address: str) -> str:
 
 
 def source_of(name_or_address: str) -> str:
-    """The address of a source, which a person may call by the name of its place.
+    """Return the address of a source, given as an address or as the name of a place.
 
     Raises:
         SetupFault: it is neither an address nor the name of a place.
@@ -70,10 +70,10 @@ def _address(name_or_address: str, side: Literal["source", "destination"]) -> st
         return str(Location.parse(name_or_address))
     configuration = read_configuration()
     places = _all_places(configuration)
-    found = next((place for place in places if place.name == name_or_address), None)
-    if found is not None:
-        return found.source if side == "source" else found.destination
-    from tasks.steps.nearest import did_you_mean  # brings the clients of S3: not for a command that only shows its help
+    match = next((place for place in places if place.name == name_or_address), None)
+    if match is not None:
+        return match.source if side == "source" else match.destination
+    from tasks.steps.nearest import did_you_mean  # imports S3 clients, which `--help` does not need
 
     file, environment = _where(configuration)
     nearest = did_you_mean(name_or_address, [place.name for place in places])
@@ -88,10 +88,10 @@ def _address(name_or_address: str, side: Literal["source", "destination"]) -> st
 
 
 def known_places() -> list[Place]:
-    """The places of `bulk-ocr.toml`, then those of `places.yaml` for this environment, in the order of the files.
+    """Return the places of `bulk-ocr.toml`, then those of `places.yaml` for this environment, in the files' order.
 
-    That file is `deployments/places.yaml` below the working folder, or what BULK_OCR_PLACES names; the environment is
-    `local`, or what BULK_OCR_ENVIRONMENT names. Where both files have a name, `bulk-ocr.toml` is meant.
+    The latter is `deployments/places.yaml` in the working folder, or the file named by BULK_OCR_PLACES; the environment
+    is `local`, or the one named by BULK_OCR_ENVIRONMENT. If both files define a name, `bulk-ocr.toml` wins.
 
     Raises:
         SetupFault: a file cannot be read, or `places.yaml` has no such environment.
@@ -115,7 +115,7 @@ def _parsed(address: str, place: ConfiguredPlace) -> str:
 
 
 def _listed_places(configuration: Configuration) -> list[Place]:
-    """The places of `places.yaml`; none where there is no such file, and none was named."""
+    """Return the places of `places.yaml`; empty if no file was named and there is none."""
     file, environment = _where(configuration)
     if not file.exists() and "places_file" not in configuration.settings:
         return []
@@ -147,9 +147,9 @@ def _where(configuration: Configuration) -> tuple[Path, str]:
 
 
 def _filled(text: str, values: dict[str, str], file: Path) -> str:
-    def value(found: re.Match[str]) -> Any:
-        if found[1] not in values:
-            raise SetupFault(f"${{{found[1]}}} in '{text}' is none of the environment's values: add it in {file}")
-        return values[found[1]]
+    def value(match: re.Match[str]) -> Any:
+        if match[1] not in values:
+            raise SetupFault(f"${{{match[1]}}} in '{text}' is none of the environment's values: add it in {file}")
+        return values[match[1]]
 
     return str(Location.parse(_PLACEHOLDER.sub(value, text)))

@@ -1,4 +1,4 @@
-"""What a run would do and cost, for the command `plan`. No flow: it reads, sends nothing and changes nothing."""
+"""The command `plan`: what a run would do and cost. Reads only, and runs no flow."""
 
 import math
 import random
@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, Field
 
-from flows.cli.figures import money
+from flows.cli.number_format import money
 from flows.cli.output import Page
 from flows.cli.plan_reading import look_into
 from tasks.access.open import storage_access
@@ -27,7 +27,7 @@ from tasks.steps.nearest import why_nothing
 from tasks.tally import KnownJobs
 
 _SHOWN = 10
-_SEED = 20_260_701  # the same documents are chosen every time, as long as the source stays the same
+_SEED = 20_260_701  # so that the sample is the same every time, as long as the source does not change
 
 Tell = Callable[[str], None]
 Item = TypeVar("Item")
@@ -42,7 +42,7 @@ class FormatSum(BaseModel):
     pages_estimated: int = Field(0, description="estimated, because only the API can count them")
 
     def row(self) -> tuple[str, str, str]:
-        """A row of a table: format, documents, pages; an estimate stands apart from what was counted."""
+        """Return a table row: format, documents, pages. Estimated pages are shown separately."""
         parts = [f"{self.pages:,}"] if self.pages or not self.pages_estimated else []
         parts += [f"about {self.pages_estimated:,}"] if self.pages_estimated else []
         return self.format, f"{self.documents:,}", " + ".join(parts)
@@ -89,7 +89,9 @@ class PlanReport(BaseModel):
     missing_keys: list[str] = Field([], description=f"the first {LISTED} of those")
     bytes: int = Field(0, description="of the new documents")
     read: int = Field(0, description="new documents that were read to count their pages")
-    read_partly: int = Field(0, description="of those, large ones of which only what tells their pages was read")
+    read_partly: int = Field(
+        0, description="of those, large ones of which only the parts with the page count were read"
+    )
     extrapolated: bool = Field(False, description="pages, requests and price are extrapolated from the documents read")
     pages: int = Field(0, description="pages to pay for, counted in the documents")
     pages_estimated: int = Field(0, description="estimated pages to pay for, in documents that only the API can count")
@@ -163,14 +165,14 @@ class PlanReport(BaseModel):
         about = "about " if self.extrapolated else ""
         return [
             (
-                each.partition,
-                f"{each.documents:,}",
-                f"{each.new:,}",
-                f"{about}{each.pages:,}",
-                f"{about}{money(each.price)}",
-                f"{each.failing:,}" if each.failing else "",
+                partition.partition,
+                f"{partition.documents:,}",
+                f"{partition.new:,}",
+                f"{about}{partition.pages:,}",
+                f"{about}{money(partition.price)}",
+                f"{partition.failing:,}" if partition.failing else "",
             )
-            for each in self.partitions
+            for partition in self.partitions
         ]
 
     def _pages(self) -> str:
@@ -185,13 +187,13 @@ class PlanReport(BaseModel):
 def make_plan(
     settings: RunSettings, price: float, sample: int | None = None, tell: Tell = lambda _: None
 ) -> PlanReport:
-    """Find out what a run with these settings would do.
+    """Determine what a run with these settings would do.
 
     Args:
         settings: source, destination, selection and options, as for the run.
-        price: dollars a page.
-        sample: read only so many of the new documents, chosen evenly at random, and extrapolate.
-        tell: gets a line about the progress now and then.
+        price: dollars per page.
+        sample: read only this many of the new documents, chosen uniformly at random, and extrapolate.
+        tell: called with a line about the progress from time to time.
 
     Raises:
         SetupFault: source or destination cannot be read, or the selection's manifest or inventory.
@@ -210,7 +212,9 @@ def make_plan(
         readable = _Counted(_new(context, known, missing, report, partitions, tell))
         chosen = iter(readable) if sample is None else iter(evenly_chosen(readable, sample, random.Random(_SEED)))
         sums: dict[str, FormatSum] = {}
-        for document, look in several(lambda each: look_into(context, each), chosen, settings.options.workers):
+        for document, look in several(
+            lambda new_document: look_into(context, new_document), chosen, settings.options.workers
+        ):
             _add(report, sums, document, look, settings.options)
             partitions.add(document, look)
             tell(f"read {report.read:,} documents, {report.pages:,} pages")
@@ -241,7 +245,7 @@ class _Partitions:
     """The sums by partition.
 
     Args:
-        context: the tools.
+        context: the run's context.
 
     Attributes:
         counted: the pages of each document that was read.
@@ -253,7 +257,7 @@ class _Partitions:
         self.counted: list[int] = []
 
     def of(self, document: Document) -> PartitionSum:
-        """The sum that a document belongs to."""
+        """Return the sum for a document's partition."""
         source, selection = self._context.source, self._context.settings.selection
         name = selection.partition_of(source.relative(document.key), document.last_modified)
         return self._sums.setdefault(name, PartitionSum(partition=name))
@@ -273,27 +277,27 @@ class _Partitions:
         self.counted.append(pages)
 
     def sums(self, price: float, *, extrapolated: bool) -> list[PartitionSum]:
-        """All of them, in order; where only a sample was read, extrapolated."""
+        """Return all sums in order, extrapolated if only a sample was read."""
         mean = sum(self.counted) / len(self.counted) if self.counted else 0
-        for each in self._sums.values():
+        for partition in self._sums.values():
             if extrapolated:
-                each.pages = round(each.new * (each.pages / each.read if each.read else mean))
-            each.price = round(each.pages * price, 6)
-        return sorted(self._sums.values(), key=lambda each: each.partition)
+                partition.pages = round(partition.new * (partition.pages / partition.read if partition.read else mean))
+            partition.price = round(partition.pages * price, 6)
+        return sorted(self._sums.values(), key=lambda partition: partition.partition)
 
 
 def save_plan(settings: RunSettings, report: PlanReport, name: str, order: Order, limit: int | None) -> Backfill:
-    """Make a backfill of a plan: what was planned, and the ceilings and the pace that were given.
+    """Save a plan as a backfill, with the given ceilings and pace.
 
     Args:
-        settings: what was planned.
-        report: what came out.
-        name: the backfill's.
-        order: which documents are to be sent first.
-        limit: the most documents of one run.
+        settings: the planned run's settings.
+        report: the plan.
+        name: the backfill's name.
+        order: which documents to send first.
+        limit: the maximum number of documents in one run.
 
     Raises:
-        SetupFault: there is one of that name already that is being worked on, or the name cannot be one.
+        SetupFault: a backfill of that name is already being worked on, or the name is invalid.
     """
     context = RunContext(settings, store_of(settings, accounts_of(settings, storage_access(settings.credentials))))
     context.prove_destination()
@@ -308,11 +312,16 @@ def save_plan(settings: RunSettings, report: PlanReport, name: str, order: Order
         seconds=report.seconds,
         bound_by=report.bound_by,
         partitions=tuple(
-            PartitionPlan(name=each.partition, documents=each.documents, pages=each.pages, failing=each.failing)
-            for each in report.partitions
+            PartitionPlan(
+                name=partition.partition,
+                documents=partition.documents,
+                pages=partition.pages,
+                failing=partition.failing,
+            )
+            for partition in report.partitions
         ),
     )
-    given = options.model_fields_set
+    given_options = options.model_fields_set
     backfill = new_backfill(settings, name, now).changed(
         now,
         planned=planned,
@@ -321,18 +330,18 @@ def save_plan(settings: RunSettings, report: PlanReport, name: str, order: Order
             **{
                 field: value
                 for field in Pace.model_fields
-                if field in given and (value := getattr(options, field)) != "auto"
+                if field in given_options and (value := getattr(options, field)) != "auto"
             }
         ),
         price_per_page=report.price_per_page,
         order=order,
         limit=limit,
     )
-    there = context.backfills.make(backfill)
-    if there != backfill:
-        if there.state != "planned":
+    recorded = context.backfills.make(backfill)
+    if recorded != backfill:
+        if recorded.state != "planned":
             raise SetupFault(
-                f"there is a backfill {name} already, which is {there.state}: give this one another name, or change "
+                f"there is a backfill {name} already, which is {recorded.state}: give this one another name, or change "
                 f"that one with 'bulk-ocr backfill set {name} --at {settings.destination}'"
             )
         context.backfills.change(name, lambda _: backfill)
@@ -352,14 +361,14 @@ class _Counted:
 
 
 def evenly_chosen(items: Iterable[Item], number: int, chance: random.Random) -> list[Item]:
-    """So many of them, each as likely as any other, in their order; one pass, and no more in memory."""
+    """Choose `number` items uniformly at random, in their order: one pass, with only these in memory."""
     kept: list[tuple[int, Item]] = []
     for index, item in enumerate(items):
         if index < number:
             kept.append((index, item))
         elif (place := chance.randrange(index + 1)) < number:
             kept[place] = index, item
-    return [item for _, item in sorted(kept, key=lambda each: each[0])]
+    return [item for _, item in sorted(kept, key=lambda entry: entry[0])]
 
 
 def _new(
@@ -370,32 +379,32 @@ def _new(
     partitions: "_Partitions",
     tell: Tell,
 ) -> Iterator[Document]:
-    """The new documents that are worth reading; counts all on the way."""
-    for found in discover(context, known, missing, look_only=True):
+    """Yield the new documents that have to be read, and count all documents."""
+    for discovered in discover(context, known, missing, look_only=True):
         report.documents += 1
-        partition = partitions.of(found.document)
+        partition = partitions.of(discovered.document)
         partition.documents += 1
         tell(f"listed {report.documents:,} documents")
-        if found.state == "done":
+        if discovered.state == "done":
             report.done += 1
-        elif found.state == "open":
+        elif discovered.state == "open":
             report.open += 1
-        elif found.state == "failed":
+        elif discovered.state == "failed":
             report.failed_before += 1
         else:
             report.new += 1
             partition.new += 1
-            report.bytes += found.document.size
-            fault = _fault_by_listing(context, found.document)
+            report.bytes += discovered.document.size
+            fault = _fault_by_listing(context, discovered.document)
             if fault is None:
-                yield found.document
+                yield discovered.document
             else:
-                _add_failing(report, found.document, fault)
+                _add_failing(report, discovered.document, fault)
                 partition.failing += 1
 
 
 def _fault_by_listing(context: RunContext, document: Document) -> DocumentFault | None:
-    """Why a document would fail, where that needs no reading."""
+    """Return why a document would fail, if that is known without reading it."""
     try:
         context.result_key(document)
     except DocumentFault as fault:
@@ -440,7 +449,7 @@ def _add_failing(report: PlanReport, document: Document, fault: DocumentFault) -
 
 
 def requests_at_least(look: Inspected, size: int, options: Options) -> int:
-    """How many submissions a document takes, when its parts come out even."""
+    """Return the minimum number of submissions for a document, assuming parts of equal size."""
     if look.pages is None or not look.form.divisible:
         return 1
     longest = options.limits.sync_pages if options.mode == "sync" else options.limits.pages

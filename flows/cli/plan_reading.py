@@ -1,4 +1,4 @@
-"""How `plan` and `--dry-run` count the pages of a document: by parts of it, where that is enough."""
+"""Page counting for `plan` and `--dry-run`: reads only parts of a document if that is enough."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +12,11 @@ from tasks.job.record import Document
 from tasks.options import Options
 from tasks.store.ranged import RangedFile, opened
 
-_LARGE = 4_000_000  # bytes, from which on a few calls are cheaper than the whole document
+_LARGE = 4_000_000  # bytes, from which on a few ranged reads are cheaper than the whole document
 
 
 def _look_partly(context: RunContext, document: Document) -> Inspected | Fault | None:
-    """Count the pages of a large document by ranged reads; None where it takes the whole of it."""
+    """Count the pages of a large document with ranged reads; None if the whole document is needed."""
     options, objects = context.options, context.objects
     if document.size < _LARGE or options.skip_text:
         return None
@@ -26,15 +26,15 @@ def _look_partly(context: RunContext, document: Document) -> Inspected | Fault |
 
     ranged = RangedFile(read, document.size)
     try:
-        looked = inspect_partly(opened(ranged), _limits(options))
-        if looked is None or ranged.given_up:
+        inspected = inspect_partly(opened(ranged), _limits(options))
+        if inspected is None or ranged.given_up:
             return None
-        check_size(looked, document.size, options.limits.bytes)
+        check_size(inspected, document.size, options.limits.bytes)
     except CredentialsRefused:
         raise
     except Fault as fault:
         return fault
-    return looked
+    return inspected
 
 
 def _limits(options: Options) -> InspectionLimits:
@@ -42,17 +42,17 @@ def _limits(options: Options) -> InspectionLimits:
 
 
 def look_into(context: RunContext, document: Document) -> Inspected | Fault:
-    """Count the pages of a document in S3, reading as little of it as that takes.
+    """Count the pages of a document in S3, reading as little of it as possible.
 
     Args:
-        context: the tools of the run that is planned.
+        context: the context of the planned run.
         document: the document.
 
     Returns:
-        What is known of it, or why it would fail or could not be read now.
+        The inspected document, or the fault because of which it would fail or cannot be read now.
 
     Raises:
-        CredentialsRefused: the store refuses the credentials altogether.
+        CredentialsRefused: the store rejects the credentials.
     """
     partly = _look_partly(context, document)
     if partly is not None:
@@ -62,24 +62,24 @@ def look_into(context: RunContext, document: Document) -> Inspected | Fault:
         file = folder / "document"
         try:
             context.objects.fetch(document.bucket, document.key, document.etag, file)
-            looked = inspect_document(
+            inspected = inspect_document(
                 file,
                 document.key,
                 _limits(context.options),
             )
-            check_size(looked, document.size, limits.bytes)
-            looked = with_text_pages(file, looked, context.options)
+            check_size(inspected, document.size, limits.bytes)
+            inspected = with_text_pages(file, inspected, context.options)
         except CredentialsRefused:
             raise
         except Fault as fault:
             return fault
-    return looked
+    return inspected
 
 
-def with_text_pages(file: Path, looked: Inspected, options: Options) -> Inspected:
-    """What is known of a document, with the pages that hold their text; where these are skipped, they do not count."""
-    text_pages = count_text_pages(file, looked, trust_ocr_layers=options.trust_ocr_layers)
-    if not text_pages or looked.pages is None:
-        return looked
-    left = looked.pages - text_pages if options.skip_text else looked.pages
-    return replace(looked, text_pages=text_pages, pages=left, estimate=left)
+def with_text_pages(file: Path, inspected: Inspected, options: Options) -> Inspected:
+    """Add the number of pages with a text layer; if these are skipped, they do not count as pages to send."""
+    text_pages = count_text_pages(file, inspected, trust_ocr_layers=options.trust_ocr_layers)
+    if not text_pages or inspected.pages is None:
+        return inspected
+    left = inspected.pages - text_pages if options.skip_text else inspected.pages
+    return replace(inspected, text_pages=text_pages, pages=left, estimate=left)

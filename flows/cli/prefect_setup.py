@@ -1,6 +1,6 @@
-"""Prefect as a command finds it: its settings, and the server that is started where none is named.
+"""Prefect's settings for a command, and a temporary server if none is configured.
 
-Prefect is imported only where it is used: that takes seconds, and it reads its settings from the environment then.
+Prefect is imported only where it is used: importing takes seconds, and reads its settings from the environment.
 """
 
 import atexit
@@ -27,12 +27,12 @@ from tasks.scratch import process_folder
 
 _START_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
-_PORTS = 5  # to try: another process may take one between our look and the server's start
+_PORTS = 5  # ports to try: another process may take a free port before the server starts
 _HOST = "127.0.0.1"
 
 
 def prepare_prefect(verbose: bool) -> None:
-    """Quiet defaults for a command, where the environment says nothing else; must come before Prefect is imported."""
+    """Set quiet defaults that the environment can override. Must be called before Prefect is imported."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     if not verbose:
@@ -42,10 +42,10 @@ def prepare_prefect(verbose: bool) -> None:
 
 
 def prepare_for_blocks(credentials: Credentials) -> None:
-    """The same for a command that needs Prefect only where the credentials name a block.
+    """Prepare Prefect for a command that needs it only if the credentials name a block.
 
     Raises:
-        SetupFault: a block is named, and Prefect cannot be used.
+        SetupFault: a block is named, but Prefect cannot be used.
     """
     prepare_prefect(verbose=False)
     if any(dict(credentials).values()):
@@ -54,7 +54,7 @@ def prepare_for_blocks(credentials: Credentials) -> None:
 
 
 def prove_prefect() -> None:
-    """Prove that Prefect can be used in this environment, before it fails in words of its own.
+    """Check that Prefect can be used in this environment, before it fails with an unclear message.
 
     Raises:
         SetupFault: there is no home folder, or its HTTP client cannot read the proxy variables.
@@ -70,15 +70,15 @@ def prove_prefect() -> None:
     try:
         httpx.Client().close()
     except (httpx.InvalidURL, ValueError, OSError) as error:
-        named = ", ".join(_unreadable_hosts()) or "one of the proxy variables"
+        entries = ", ".join(_unreadable_hosts()) or "one of the proxy variables"
         raise SetupFault(
-            f"Prefect's HTTP client cannot read {named} ({error}): it knows host names and single addresses there, and "
-            "no networks; correct it, or unset the variable for this command"
+            f"Prefect's HTTP client cannot read {entries} ({error}): it knows host names and single addresses there, "
+            "and no networks; correct it, or unset the variable for this command"
         ) from error
 
 
 def _unreadable_hosts() -> Iterator[str]:
-    """The entries of NO_PROXY that httpx cannot read, as far as they are to blame."""
+    """Yield the entries of NO_PROXY that httpx cannot parse."""
     import httpx
 
     for entry in os.environ.get("no_proxy", os.environ.get("NO_PROXY", "")).split(","):
@@ -100,7 +100,7 @@ def _is_address(host: str) -> bool:
 
 
 def prefect_fault(error: BaseException) -> SetupFault | None:
-    """What it means when Prefect's server cannot be used; None for an error that is none of its."""
+    """Return the fault if an error means that Prefect's server cannot be used; None for any other error."""
     import httpx
     from prefect.settings import PREFECT_API_URL
 
@@ -109,7 +109,7 @@ def prefect_fault(error: BaseException) -> SetupFault | None:
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
         causes.append(cause)
-    refusal = next((each for each in causes if isinstance(each, httpx.HTTPStatusError)), None)
+    refusal = next((candidate for candidate in causes if isinstance(candidate, httpx.HTTPStatusError)), None)
     if refusal is not None:
         status = refusal.response.status_code
         if status in (401, 403):
@@ -128,9 +128,9 @@ def prefect_fault(error: BaseException) -> SetupFault | None:
 
 
 def start_temporary_server() -> bool:
-    """Start the Prefect server of this command, where none is named. Returns whether it was necessary.
+    """Start a Prefect server for this command if none is configured. Returns whether it was necessary.
 
-    It ends with this process, whatever ends that. Prefect takes it for its own, and starts no other.
+    It ends with this process, however that ends. Prefect treats it as its own, and starts no other.
 
     Raises:
         SetupFault: it does not start.
@@ -176,7 +176,7 @@ def start_temporary_server() -> bool:
 
 
 def _reach_directly(host: str) -> None:
-    """Let no proxy stand between this process and a server on this machine."""
+    """Exclude a server on this machine from the proxy."""
     name = "no_proxy" if "no_proxy" in os.environ else "NO_PROXY"
     hosts = [entry for entry in os.environ.get(name, "").split(",") if entry.strip()]
     if host not in hosts:
@@ -186,26 +186,26 @@ def _reach_directly(host: str) -> None:
 def _start(port: int, words: IO[bytes]) -> "subprocess.Popen[bytes]":
     from prefect.settings import get_current_settings
 
-    named = get_current_settings().to_environment_variables(exclude_unset=True)
+    explicit = get_current_settings().to_environment_variables(exclude_unset=True)
     ephemeral = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "flows.cli.prefect_setup", str(port)],
-        env={**os.environ, **ephemeral, **named, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR"},
-        stdin=subprocess.PIPE,  # its end tells the server that this process has ended
+        env={**os.environ, **ephemeral, **explicit, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR"},
+        stdin=subprocess.PIPE,  # it is closed when this process ends, and then the server ends as well
         stdout=subprocess.DEVNULL,
         stderr=words,
-        start_new_session=True,  # Ctrl-C is for this process, which still tells the server how its run ended
+        start_new_session=True,  # Ctrl-C is for this process only, which still reports to the server how its run ended
     )
 
 
 def _wait(process: "subprocess.Popen[bytes]", port: int, seconds: float, words: IO[bytes]) -> str | None:
-    """Wait until the server answers. Returns why it does not; None when it does."""
+    """Wait until the server answers. Returns None, or the reason if it does not."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
             words.seek(0)
-            told = words.read().decode(errors="replace")
-            errors = re.findall(r"^[\w.]*(?:Error|Exception)\b.*", told, re.MULTILINE) or told.split("\n")
+            output = words.read().decode(errors="replace")
+            errors = re.findall(r"^[\w.]*(?:Error|Exception)\b.*", output, re.MULTILINE) or output.split("\n")
             return next((line.strip() for line in reversed(errors) if line.strip()), f"exit {process.returncode}")
         connection = http.client.HTTPConnection(_HOST, port, timeout=_START_SECONDS)
         try:
@@ -213,10 +213,10 @@ def _wait(process: "subprocess.Popen[bytes]", port: int, seconds: float, words: 
             if connection.getresponse().status == http.HTTPStatus.OK:
                 return None
         except (OSError, http.client.HTTPException):
-            pass  # not yet
+            pass  # not ready yet
         finally:
             connection.close()
-        with suppress(subprocess.TimeoutExpired):  # one that ends is seen at once
+        with suppress(subprocess.TimeoutExpired):  # returns at once if the server ends
             process.wait(_LOOK_SECONDS)
     return f"no answer within {seconds:g} s"
 
@@ -228,7 +228,7 @@ def _free_port() -> int:
 
 
 def _serve(port: int) -> None:
-    """Be the server, until standard input ends: the other end of it is in the process that started this one."""
+    """Run the server until standard input is closed: its other end is in the process that started this one."""
     threading.Thread(target=_end_with_standard_input, daemon=True).start()
     import uvicorn
 
@@ -238,7 +238,7 @@ def _serve(port: int) -> None:
 
 
 def _end_with_standard_input() -> None:
-    while os.read(0, 1):  # not by the buffered reader, whose lock would be in the way of an end in order
+    while os.read(0, 1):  # not with the buffered reader: its lock would prevent a clean shutdown
         pass
     os._exit(0)
 

@@ -1,4 +1,4 @@
-"""The progress on the terminal: a bar, or a line now and then where there is no terminal."""
+"""Progress on the terminal: a bar, or a line from time to time if there is no terminal."""
 
 import threading
 import time
@@ -17,11 +17,11 @@ _LINE_SECONDS = 10
 
 
 class Display:
-    """Shows how far a run or another command is, for as long as it lasts. Safe between threads.
+    """Shows the progress of a run or another command. Thread-safe.
 
     Args:
-        console: where to; standard error, so that data stays clean.
-        quiet: show nothing, because something else does (the log).
+        console: where to show it; standard error, to keep it apart from data.
+        quiet: show nothing, for example because the log is shown.
     """
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
@@ -29,7 +29,7 @@ class Display:
         self._lines = not quiet and not console.is_terminal
         self._lock = threading.RLock()
         self._line_at = time.monotonic()
-        # Not redirected: what is printed on standard output would go to standard error, folded to its width.
+        # No redirection: rich would send standard output to standard error, wrapped to its width.
         self._bar = Bar(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -47,7 +47,7 @@ class Display:
         self._task = self._bar.add_task("starting", total=None, details="")
 
     def show(self, progress: Progress) -> None:
-        """Show how far it is."""
+        """Show the progress."""
         details = f"documents, {progress.details}" if progress.details else "documents"
         with self._lock:
             self._last = progress
@@ -64,7 +64,7 @@ class Display:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Keep the bar out of the way of what is printed meanwhile."""
+        """Hide the bar while something is printed in the `with` block."""
         with self._lock:
             self._bar.stop()
             try:
@@ -73,7 +73,7 @@ class Display:
                 self._bar.start()
 
     def say(self, sentence: str) -> None:
-        """Print a sentence for a person, in one line however long."""
+        """Print a sentence for a person, in one line of any length."""
         with self.aside():
             say_to(cast(TextIO, self._console.file), sentence)
 

@@ -1,4 +1,4 @@
-"""`bulk-ocr redo`: finished documents to be recognised and paid for again. Their old results stay until then."""
+"""The command `redo`: marks finished documents to be recognised and paid for again. Old results stay until then."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,13 +18,13 @@ from tasks.steps.discover import several
 from tasks.steps.nearest import did_you_mean, why_no_ledger
 from tasks.store.ledger import Ledger, RecordEntry
 from tasks.store.location import Location, result_suffix
-from tasks.upstage.limits import PRICE_PER_PAGE
+from tasks.upstage.limits import MOST, PRICE_PER_PAGE
 
 _READERS = 16
 
 
 class Redone(BaseModel):
-    """What `redo` did, or would do."""
+    """The outcome of `redo`, or of its dry run."""
 
     destination: str
     dry_run: bool = Field(False, description="nothing was changed: this is what would be")
@@ -62,7 +62,14 @@ def redo(
     failed: Annotated[bool, Parameter(negative="", help="Failed documents, from the beginning.")] = False,
     dry_run: DryRun = False,
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask.")] = False,
-    price: Annotated[float, Parameter(name=["--price-per-page", "--price"], help="Dollars a page.")] = PRICE_PER_PAGE,
+    price: Annotated[
+        float,
+        Parameter(
+            name=["--price-per-page", "--price"],
+            validator=validators.Number(gte=0, lte=MOST),
+            help="Dollars a page.",
+        ),
+    ] = PRICE_PER_PAGE,
 ) -> ExitStatus:
     """OCR finished documents again, and pay for them again: the next run submits them.
 
@@ -110,7 +117,7 @@ def redo(
 
 
 class _Wanted:
-    """Which documents are meant; notes which of the names led to one."""
+    """The selected documents. Records which of the given names matched a document."""
 
     def __init__(
         self,
@@ -129,7 +136,7 @@ class _Wanted:
         self._seen_keys: set[str] = set()
 
     def takes(self, record: DoneJob | FailedJob) -> bool:
-        """Whether a document is meant."""
+        """Whether a document is selected."""
         job = record.job
         result = job.result.removeprefix(f"s3://{self._destination.bucket}/{self._destination.prefix}")
         relative = result.removesuffix(result_suffix(job.model, job.answer_schema, job.text_layers))
@@ -154,20 +161,21 @@ class _Wanted:
         return confidence is not None and confidence.mean < self._below_confidence
 
     def prove_all_met(self) -> None:
-        """Prove that every name led to a document.
+        """Check that every given name matched a document.
 
         Raises:
-            SetupFault: one did not; says which may have been meant.
+            SetupFault: one did not; the message suggests similar names.
         """
-        for what, given, there in (
+        for what, given_names, known_names in (
             ("partition", self._partitions, self._seen_partitions),
             ("key", self._keys, self._seen_keys),
         ):
-            for name in sorted(given - self._met):
-                nearest = did_you_mean(name, there)
-                asked = f". Did you mean {nearest}?" if nearest else ""
+            for name in sorted(given_names - self._met):
+                nearest = did_you_mean(name, known_names)
+                suggestion = f". Did you mean {nearest}?" if nearest else ""
                 raise SetupFault(
-                    f"no finished document at {self._destination} has the {what} '{name}'; nothing is done again{asked}"
+                    f"no finished document at {self._destination} has the {what} '{name}'; "
+                    f"nothing is done again{suggestion}"
                 )
 
 

@@ -1,7 +1,7 @@
-"""An option that is given thousands of times on a command line. The parser would need minutes for it.
+"""Fast handling of an option that occurs thousands of times, for which the parser would need minutes.
 
-cyclopts looks at all arguments that follow each time it meets an option, so its time grows with the square of their
-number. Beyond some, the values of `--key` are taken out before, all but the first one, and put back afterwards.
+cyclopts scans all remaining arguments for each option, so its time grows with the square of their number. If there are
+many values of `--key`, all but the first are removed before parsing and added again afterwards.
 """
 
 import sys
@@ -19,16 +19,16 @@ _MANY = 100
 
 
 def call(app: App, arguments: Sequence[str] | None) -> Any:
-    """Call an app as `app(arguments)` would, in a time that grows with the number of arguments.
+    """Call an app like `app(arguments)`, in linear time.
 
     Raises:
         CycloptsError: the arguments are wrong.
         SetupFault: there are too many values, or one of them is wrong.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    rest, values = take_out(given)
+    remaining = list(sys.argv[1:] if arguments is None else arguments)
+    rest, values = take_out(remaining)
     if not values:
-        return app(given, exit_on_error=False, print_error=False, result_action="return_value")
+        return app(remaining, exit_on_error=False, print_error=False, result_action="return_value")
     command, bound, _ = app.parse_args(rest, exit_on_error=False, print_error=False)
     if "key" in bound.arguments:
         bound.arguments["key"] = [*bound.arguments["key"], *values]
@@ -39,12 +39,12 @@ def call(app: App, arguments: Sequence[str] | None) -> Any:
 
 
 def take_out(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Take the values of the flag out, where there are many. The first stays: the parser says whether it may be given.
+    """Remove the values of the flag if there are many. The first stays, so that the parser checks whether it is valid.
 
     Returns:
-        The arguments without the others, and those values.
+        The remaining arguments, and the removed values.
     """
-    if arguments.count(_FLAG) + sum(each.startswith(f"{_FLAG}=") for each in arguments) <= _MANY:
+    if arguments.count(_FLAG) + sum(text.startswith(f"{_FLAG}=") for text in arguments) <= _MANY:
         return list(arguments), []
     rest: list[str] = []
     values: list[str] = []
@@ -55,7 +55,7 @@ def take_out(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         elif argument.startswith(f"{_FLAG}="):
             values.append(argument.removeprefix(f"{_FLAG}="))
         elif argument == _FLAG and (value := next(waiting, None)) is not None:
-            if value.startswith("-"):  # an option: the parser says what is missing
+            if value.startswith("-"):  # an option: the parser reports the missing value
                 rest += [argument, value]
             else:
                 values.append(value)

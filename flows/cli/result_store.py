@@ -1,4 +1,4 @@
-"""The store that a command reads results from, and its progress over many of them."""
+"""The store from which a command reads results, and the progress of reading them."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 
 
 def store_of(arguments: ResultsArguments) -> Store:
-    """Opens the store of the destination when it is asked for, which for results on this machine is never."""
+    """Return a store that is opened on first use, so that local results need no S3 credentials."""
 
     def open_store() -> ObjectStore:
         prepare_for_blocks(arguments.credentials)
@@ -33,34 +33,34 @@ def store_of(arguments: ResultsArguments) -> Store:
 
 
 def named_place(name_or_address: str) -> str:
-    """Where results lie: a file, a folder, an address, or a place's destination where a place is named.
+    """Resolve the location of results: a place's name becomes its destination; a path or address stays as it is.
 
     Raises:
         SetupFault: the list of places cannot be read.
     """
     if "://" in name_or_address or Path(name_or_address).exists():
         return name_or_address
-    found = (place.destination for place in known_places() if place.name == name_or_address)
-    return next(found, name_or_address)
+    destinations = (place.destination for place in known_places() if place.name == name_or_address)
+    return next(destinations, name_or_address)
 
 
 @contextmanager
 def counting(doing: str, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """Show how many results are finished, for as long as it lasts."""
+    """Show how many results are finished, in the `with` block."""
     with Display(Console(stderr=True), quiet=quiet) as display:
         display.show(Progress(doing))
         yield lambda finished: display.show(Progress(f"{doing}: {finished} results so far"))
 
 
 def counted(items: Iterable[Item], count: Callable[[int], None]) -> Iterator[Item]:
-    """Give items, and tell how many were taken before each."""
+    """Yield items, and report before each how many were taken."""
     for finished, item in enumerate(items):
         count(finished)
         yield item
 
 
 def complain_of_skipped(skipped: dict[str, str], count: int) -> None:
-    """Say which results could not be read, and why."""
+    """Report which results could not be read, and why."""
     for address, why in skipped.items():
         complain(f"{address} was left out: {why}")
     if count > len(skipped):

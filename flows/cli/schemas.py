@@ -1,7 +1,7 @@
-"""What `--json` prints, command by command: the models, their JSON schemas and the version of all of them.
+"""The JSON output of each command: its models, their JSON schemas, and a version for all of them.
 
-The version grows when a field changes its meaning or goes; new fields do not change it. Run as a program, it prints the
-table for the documentation.
+The version is increased when a field changes its meaning or is removed, but not for new fields. Run as a program, this
+module prints the table for the documentation.
 """
 
 import json
@@ -20,7 +20,7 @@ _RUN = "tasks.report:RunReport"
 _STATUS = "flows.cli.status:LedgerStatus"
 _CHANGED = "flows.cli.backfill:BackfillChanged"
 _DRY_RUN = "flows.cli.dry_run:DryRunReport"
-# Of each command, what it prints; the later ones with --dry-run, or as the command's help says.
+# The models that each command prints; the later ones with --dry-run, or as described in the command's help.
 MODELS: Mapping[str, tuple[str, ...]] = {
     "check": ("flows.cli.check:CheckReport",),
     "plan": (_PLAN,),
@@ -55,23 +55,23 @@ MODELS: Mapping[str, tuple[str, ...]] = {
 
 
 def models_of(command: str) -> list[type[BaseModel]]:
-    """The models of what a command prints.
+    """Return the models that a command prints.
 
     Raises:
-        SetupFault: it is no command that prints JSON.
+        SetupFault: there is no such command, or it does not print JSON.
     """
     if command not in MODELS:
         names = ", ".join(MODELS)
         raise SetupFault(f"'{command}' is no command with --json; these are: {names}")
-    found = []
+    models = []
     for address in MODELS[command]:
         module, _, name = address.partition(":")
-        found.append(getattr(import_module(module), name))
-    return found
+        models.append(getattr(import_module(module), name))
+    return models
 
 
 def schema_of(command: str) -> dict[str, Any]:
-    """The JSON schema of what a command prints with `--json`."""
+    """Return the JSON schema of a command's `--json` output."""
     schemas = [_with_version(model) for model in models_of(command)]
     if len(schemas) == 1:
         return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schemas[0]}
@@ -85,16 +85,16 @@ def _with_version(model: type[BaseModel]) -> dict[str, Any]:
     schema = TypeAdapter(model).json_schema(mode="serialization")
     schema["properties"] = {"schema_version": {"const": SCHEMA_VERSION}, **schema.get("properties", {})}
     for described in (schema, *schema.get("$defs", {}).values()):
-        if "properties" in described:  # whatever has a default is printed all the same
+        if "properties" in described:  # fields with a default are printed as well
             described["required"] = list(described["properties"])
             described["additionalProperties"] = False
     return schema
 
 
 def schema(
-    *command: Annotated[str, Parameter(help="The command, such as run or backfill show; a list when left out.")],
+    *command: Annotated[str, Parameter(help="The command, such as run or backfill show; without it, a list.")],
 ) -> ExitStatus:
-    """Print the JSON schema of what a command prints with --json."""
+    """Print the JSON schema of a command's --json output."""
     if not command:
         for name in MODELS:
             print(name)
@@ -104,7 +104,7 @@ def schema(
 
 
 def documented_fields(model: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
-    """Name, type and meaning of the fields of a model, for the documentation."""
+    """Yield name, type and description of a model's fields, for the documentation."""
     described = TypeAdapter(model).json_schema(mode="serialization")
     for name, field in described.get("properties", {}).items():
         yield name, _type(field), field.get("description", "")
@@ -114,7 +114,7 @@ def _type(field: Mapping[str, Any]) -> str:
     if "$ref" in field:
         return str(field["$ref"]).rsplit("/", 1)[-1]
     if "anyOf" in field:
-        return " or ".join(dict.fromkeys(_type(one) for one in field["anyOf"]))
+        return " or ".join(dict.fromkeys(_type(variant) for variant in field["anyOf"]))
     if "enum" in field:
         return " or ".join(f"`{value}`" for value in field["enum"])
     if field.get("type") == "array":

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from pydantic import BaseModel, Field
 
 from flows.cli.catalogue import READERS, catalogue_of
-from flows.cli.figures import money, number, share, span
+from flows.cli.number_format import money, number, share, span
 from flows.cli.output import Page
 from flows.cli.places import destination_of, known_places
 from flows.run.run_links import RunLink, run_link
@@ -20,7 +20,7 @@ from tasks.clock import Clock
 from tasks.faults import Fault, RecordUnreadable, SetupFault
 from tasks.job.next_step import Bounds, next_step
 from tasks.job.record import Document, DoneJob, Durations, FailedJob, Job, Measured, PageSources, job_id
-from tasks.job.spending import cost, spends
+from tasks.job.spending import cost, duplicates_text, spends
 from tasks.job.story import next_of_done, next_of_failed, next_of_open
 from tasks.options import DEFAULTS, Credentials
 from tasks.steps.nearest import why_no_ledger
@@ -39,7 +39,7 @@ _JOB, _SOURCE = "bulk-ocr-job", "source"  # keys of a result's metadata
 class SpentRequest(BaseModel):
     """A submission of the document's pages."""
 
-    id: str | None = Field(description="the API's request id; None if its answer was lost")
+    id: str | None = Field(description="the API's request id; None if none is on record")
     pages: str
     sent_at: datetime
     finished_at: datetime | None = Field(None, description="as reported by the API")
@@ -71,8 +71,8 @@ class JobHistory(BaseModel):
     sources: PageSources | None = None
     durations: Durations | None = None
     cost: float | None = Field(None, description="dollars for all pages that the API accepted")
-    possible_cost: float | None = Field(None, description="additional dollars if pages with a lost answer were billed")
-    possible_duplicates: int = 0
+    possible_cost: float | None = Field(None, description="additional dollars if pages without an answer were billed")
+    possible_duplicates: int = Field(0, description="submissions that may be paid for, and were or will be made again")
     requests: list[SpentRequest] = []
     code: str | None = None
     reason: str | None = None
@@ -123,9 +123,9 @@ class JobHistory(BaseModel):
     def _cost(self) -> str:
         parts = [money(self.cost)] if self.cost is not None else []
         if self.possible_cost:
-            parts.append(f"{money(self.possible_cost)} more if lost answers were billed")
+            parts.append(f"{money(self.possible_cost)} more if pages without an answer were billed")
         if self.possible_duplicates:
-            parts.append(f"{self.possible_duplicates} submissions may be paid for twice")
+            parts.append(duplicates_text(self.possible_duplicates))
         return "; ".join(parts)
 
     def _time(self) -> str:
@@ -162,7 +162,7 @@ _REQUEST_HEADER = ("  request", "pages", "sent", "finished at the API", "cost", 
 def _request_row(request: SpentRequest, run: str | None) -> tuple[str, ...]:
     """A table row; the run is shown only if it differs from the job's."""
     return (
-        f"  {request.id or '(answer lost)'}",
+        f"  {request.id or '(none recorded)'}",
         request.pages,
         _moment(request.sent_at),
         _moment(request.finished_at),
@@ -405,7 +405,7 @@ class _Reader:
         submissions = []
         for spend in spends(job):
             request = known.get(spend.request or "")
-            status = request.status if request else "accepted" if spend.accepted else "answer lost: may be billed"
+            status = request.status if request else "accepted" if spend.accepted else "no answer: may be billed"
             submissions.append(
                 SpentRequest(
                     id=spend.request,

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: they end the command, and every wait in every one of its threads."""
+"""Ctrl-C and SIGTERM: end the command and all waits of its threads."""
 
 import _thread
 import signal
@@ -11,7 +11,7 @@ class CommandClock(Clock):
     """The clock of a command, which a signal ends.
 
     Attributes:
-        interrupted: whether a signal came. A clock is also ended by a run that fails.
+        interrupted: whether a signal was received. A clock is also ended by a run that fails.
     """
 
     def __init__(self) -> None:
@@ -21,8 +21,7 @@ class CommandClock(Clock):
     def interrupt(self) -> None:
         """End all waits, from a signal handler."""
         self.interrupted = True
-        # By a thread of its own: the one that handles the signal may be in the middle of a wait by this clock, and
-        # hold its lock.
+        # In a new thread: the one that handles the signal may be waiting on this clock, and hold its lock.
         _thread.start_new_thread(self.end, ())
 
 
@@ -30,12 +29,12 @@ CLOCK = CommandClock()
 
 
 def end_on_signals() -> None:
-    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt in the main thread, and end the waits of the others."""
+    """Make Ctrl-C and SIGTERM raise KeyboardInterrupt in the main thread and end the waits of other threads."""
     signal.signal(signal.SIGTERM, _end)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in the background of a shell
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # it is ignored for background jobs of a shell
         signal.signal(signal.SIGINT, _end)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
-    CLOCK.interrupt()  # what is being sent at this moment is still put on record
+    CLOCK.interrupt()  # submissions in progress are still recorded
     raise KeyboardInterrupt

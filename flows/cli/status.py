@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from flows.cli.figures import money, span
+from flows.cli.number_format import money, span
 from flows.cli.output import Page
 from flows.cli.places import destination_of, known_places
 from tasks.access.open import open_results
@@ -19,6 +19,7 @@ from tasks.catalogue.queries import Usage, totals, usage
 from tasks.clock import Clock
 from tasks.faults import CredentialsRefused, ExitStatus, Fault, RecordUnreadable, SetupFault
 from tasks.job.record import Job
+from tasks.job.spending import duplicates_text
 from tasks.options import DEFAULTS, ENVIRONMENT, Credentials
 from tasks.scratch import process_folder
 from tasks.steps.discover import several
@@ -67,13 +68,15 @@ class LedgerStatus(BaseModel):
     open: int
     aside: int = Field(0, description="set aside: no run can process them until an operator acts")
     moved: int = Field(0, description="documents that changed state during the count")
-    possible_duplicates: int = Field(description="submissions of open jobs that may be billed twice")
     unreadable: int = Field(0, description="open jobs with records of another version of this program")
     expiring: int = Field(description=f"open jobs whose results the API deletes within days ({RESULT_DAYS} in all)")
     pages: int | None = Field(None, description="pages of the done documents; None if not added up")
     pages_sent: int | None = Field(None, description="pages that the API accepted, whatever the outcome")
     cost: float | None = Field(None, description="dollars for those pages")
-    possible_pages: int | None = Field(None, description="pages whose answer was lost: they may be billed as well")
+    possible_pages: int | None = Field(None, description="pages without an answer on record: they may be billed too")
+    possible_duplicates: int | None = Field(
+        None, description="submissions that may be paid for, and were or will be made again"
+    )
     no_sums: str = Field("", description="why pages and cost were not added up; empty if they were")
     waiting_for: str = Field("", description="what the open jobs are waiting for")
     workers: int = Field(0, description="processes working on the destination")
@@ -93,6 +96,7 @@ class LedgerStatus(BaseModel):
         page.say(f"{self.done} done, {self.failed} failed, {self.open} open{aside} at {self.destination}{moved}")
         if self.pages is not None and self.cost is not None:
             lost = f"; {self.possible_pages:,} more may be billed" if self.possible_pages else ""
+            lost += f"; {duplicates_text(self.possible_duplicates)}" if self.possible_duplicates else ""
             page.say(f"{self.pages:,} pages published; {self.pages_sent:,} pages paid for, {money(self.cost)}{lost}")
         elif self.no_sums:
             page.say(f"pages and cost: {self.no_sums}")
@@ -109,8 +113,6 @@ class LedgerStatus(BaseModel):
             )
         if self.unreadable:
             page.say(f"{self.unreadable} records belong to another version of this program and were left alone")
-        if self.possible_duplicates:
-            page.say(f"{self.possible_duplicates} submissions of open jobs may be paid for twice")
         if self.oldest:
             rows = [
                 (job.document, span(job.age_seconds), f"{job.pages_completed}/{job.pages or '?'}", job.state)
@@ -209,7 +211,8 @@ def read_status(
     if (why := why_no_ledger(objects, place)) is not None:
         raise SetupFault(why)
     status = status_of(objects, place, now or Clock().now())
-    return LedgerStatus.model_validate({**dict(status), **_sums(objects, place)}) if sums else status
+    added = _sums(objects, place) if sums else {"no_sums": "not asked for: call read_status with sums=True"}
+    return LedgerStatus.model_validate({**dict(status), **added})
 
 
 def _sums(objects: ObjectStore, place: Location) -> dict[str, Any]:
@@ -230,6 +233,7 @@ def _sums(objects: ObjectStore, place: Location) -> dict[str, Any]:
         "pages_sent": spent.pages,
         "cost": spent.cost,
         "possible_pages": spent.possible_pages,
+        "possible_duplicates": spent.possible_duplicates,
     }
 
 
@@ -259,7 +263,6 @@ def status_of(objects: ObjectStore, destination: Location, now: datetime) -> Led
             open=len(open_now - aside.keys()),
             aside=len(aside),
             moved=len(open_before ^ open_now),
-            possible_duplicates=sum(job.possible_duplicates for job in jobs),
             unreadable=len(opened.ids) - len(jobs),
             expiring=sum(expires_soon(job, now) for job in jobs),
             waiting_for=_waiting_for(jobs, now),

@@ -7,7 +7,7 @@ from datetime import datetime
 from pydantic import BaseModel, Field
 
 from flows.cli.catalogue import catalogue_of, ledger_store
-from flows.cli.figures import money, number
+from flows.cli.number_format import money, number
 from flows.cli.output import Page
 from tasks.catalogue.queries import Grouping, usage
 from tasks.faults import SetupFault
@@ -27,8 +27,9 @@ class UsageGroup(BaseModel):
     requests: int = Field(description="submissions that the API accepted")
     pages: int = Field(description="pages in those submissions: these are on the vendor's invoice")
     cost: float = Field(description="cost of those pages in dollars")
-    possible_pages: int = Field(description="pages whose answer was lost: they may be on the invoice as well")
+    possible_pages: int = Field(description="pages without an answer on record: they may be on the invoice as well")
     possible_cost: float = Field(description="cost of those pages in dollars, if billed")
+    possible_duplicates: int = Field(description="submissions that may be paid for, and were or will be made again")
     billed_pages: int = Field(description="pages billed according to the API's answers, for published results")
     unpriced_pages: int = Field(description="pages in records made before prices were recorded")
 
@@ -48,18 +49,19 @@ class UsageReport(BaseModel):
         lost = any(group.possible_pages for group in self.groups)
         header = [self.by, "documents", "requests", "pages", "cost", "billed, per answers"]
         header += ["possibly also billed", "at a cost of"] if lost else []
+        twice = any(group.possible_duplicates for group in self.groups)
+        header += ["submissions possibly paid twice"] if twice else []
         named = [(group.name or f"(no {self.by})", group) for group in self.groups]
         if len(named) != 1:
             named.append(("all", self.total))
-        page.table([_row(name, group, lost=lost) for name, group in named], header)
+        page.table([_row(name, group, lost=lost, twice=twice) for name, group in named], header)
         total = self.total
         when = f" in {self.month}" if self.month else ""
         page.say(f"{number(total.pages)} pages, {money(total.cost)} at {self.destination}{when}", "bold")
         if total.possible_pages:
             page.say(
-                f"the answers for {number(total.possible_pages)} more pages were lost: if the API accepted "
-                "them, they are "
-                f"on the invoice too, for {money(total.possible_cost)}"
+                f"{number(total.possible_pages)} more pages were sent and have no answer on record: if the API "
+                f"accepted them, they are on the invoice too, for {money(total.possible_cost)}"
             )
         if total.billed_pages != total.pages:
             page.say("'billed, per answers' covers published results only: not failed, open or resent pages")
@@ -70,7 +72,7 @@ class UsageReport(BaseModel):
             )
 
 
-def _row(name: str, group: UsageGroup, *, lost: bool) -> list[str]:
+def _row(name: str, group: UsageGroup, *, lost: bool, twice: bool) -> list[str]:
     row = [
         name,
         number(group.documents),
@@ -79,7 +81,8 @@ def _row(name: str, group: UsageGroup, *, lost: bool) -> list[str]:
         money(group.cost),
         number(group.billed_pages),
     ]
-    return row + ([number(group.possible_pages), money(group.possible_cost)] if lost else [])
+    row += [number(group.possible_pages), money(group.possible_cost)] if lost else []
+    return row + ([number(group.possible_duplicates)] if twice else [])
 
 
 def read_usage(

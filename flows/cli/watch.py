@@ -1,4 +1,4 @@
-"""`bulk-ocr watch`: how a backfill stands, from any terminal, whoever does the work. Reads the ledger only."""
+"""The command `watch`: a backfill's progress, from any terminal and for all runs. Reads the ledger only."""
 
 import time
 from dataclasses import replace
@@ -15,24 +15,24 @@ from flows.cli.output import Page, complain, print_json
 from flows.cli.places import known_places
 from flows.cli.prefect_setup import prepare_for_blocks
 from flows.cli.signals import CLOCK
-from tasks.faults import ExitStatus, Passes, SetupFault
+from tasks.faults import ExitStatus, SetupFault, TransientFault
 
-_SHARE = 0.1  # of the time, at most, goes into reading the figures
+_SHARE = 0.1  # maximum share of the time spent on reading the figures
 
 
 def watch(
-    name: Annotated[str | None, Parameter(help="The backfill, or its destination; the only one when left out.")] = None,
+    name: Annotated[str | None, Parameter(help="The backfill, or its destination; the only one by default.")] = None,
     *,
     place: BackfillAt = ANYWHERE,
     once: Annotated[bool, Parameter(negative="", help="Print it once and end.")] = False,
     metrics: Annotated[
         Path | None, Parameter(help="Also write them to this file each time, for Prometheus' node exporter: NAME.prom.")
     ] = None,
-    seconds: Annotated[float, Parameter(validator=validators.Number(gte=1), help="How often to look.")] = 2,
+    seconds: Annotated[float, Parameter(validator=validators.Number(gte=1, lte=86_400), help="How often to look.")] = 2,
 ) -> ExitStatus:
-    """Show how a backfill stands, from any terminal, until it is finished. Needs no API key, and sends nothing.
+    """Show a backfill's progress until it is finished. Works from any terminal, needs no API key, sends nothing.
 
-    With --json, one object a look. Exit status 0 when the backfill is finished, 1 when it is not.
+    With --json, prints one object per reading. Exit status 0 if the backfill is finished, 1 if it is not.
     """
     prepare_for_blocks(place.credentials)
     from flows.cli.backfill_figures import picture
@@ -45,9 +45,9 @@ def watch(
     is_place = place.at is None and name in places
     if place.at is None and name is not None and not (is_place or name.startswith("s3://")):
         nearest = did_you_mean(name, places)
-        asked = f"did you mean the place {nearest}? Otherwise " if nearest else ""
+        suggestion = f"did you mean the place {nearest}? Otherwise " if nearest else ""
         raise SetupFault(
-            f"there is no place '{name}': {asked}say where the ledger of the backfill {name} lies, with --at "
+            f"there is no place '{name}': {suggestion}say where the ledger of the backfill {name} lies, with --at "
             "s3://bucket/prefix or BULK_OCR_DESTINATION"
         )
     if name is not None and (name.startswith("s3://") or is_place):
@@ -63,27 +63,27 @@ def watch(
         while True:
             began = time.monotonic()
             try:
-                found = reader.read()
-            except Passes as fault:
+                figures = reader.read()
+            except TransientFault as fault:
                 complain(f"{fault}; looking again")
-                found = None
+                figures = None
             else:
-                if found is None:
+                if figures is None:
                     raise SetupFault(f"the backfill {backfill.name} was deleted")
-            if found is not None and metrics is not None:
-                write_metrics(found, metrics)
-            if found is not None and telemetry is not None:
-                telemetry.send(found)
-            if found is not None and place.json:
-                print_json(found)
-            elif found is not None and screen is not None:
+            if figures is not None and metrics is not None:
+                write_metrics(figures, metrics)
+            if figures is not None and telemetry is not None:
+                telemetry.send(figures)
+            if figures is not None and place.json:
+                print_json(figures)
+            elif figures is not None and screen is not None:
                 screen.start()
-                screen.update(picture(found, console.width, console.height), refresh=True)
-            elif found is not None:
-                Page(console if console.is_terminal else None).draw(partial(picture, found))
-            over = found is not None and found.state in ("finished", "cancelled") and not found.served_by
-            if found is not None and (once or over):
-                return ExitStatus.DONE if found.state == "finished" else ExitStatus.SOME_FAILED
+                screen.update(picture(figures, console.width, console.height), refresh=True)
+            elif figures is not None:
+                Page(console if console.is_terminal else None).draw(partial(picture, figures))
+            over = figures is not None and figures.state in ("finished", "cancelled") and not figures.served_by
+            if figures is not None and (once or over):
+                return ExitStatus.DONE if figures.state == "finished" else ExitStatus.SOME_FAILED
             CLOCK.sleep(max(seconds, (time.monotonic() - began) / _SHARE))
     finally:
         if screen is not None:

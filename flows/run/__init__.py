@@ -1,1 +1,1 @@
-"""Running a flow: passes, dispatch of items to task runs, what the UI is told."""
+"""Running a flow: passes, dispatch of items to task runs, reporting to the UI."""

@@ -1,4 +1,4 @@
-"""What a run shows while it works and when it ends: to whoever watches in this process, and in Prefect's UI."""
+"""A run's progress and report: shown to a watcher in this process, and in Prefect's UI."""
 
 import json
 import logging
@@ -38,24 +38,24 @@ from tasks.tally import Tally
 log = logging.getLogger(__name__)
 
 _NOTHING = "Nothing to do"  # the name of a state
-_MOST_DELETED = 20  # empty runs in one go: one is left by each run, unless the server was gone
+_MOST_DELETED = 20  # empty runs deleted at once: each run leaves one, unless the server was unavailable
 _SHOW_SECONDS = 0.5
 _ARTIFACT_SECONDS = 5
-_SHARE = 0.05  # of the time, at most, goes into counting how far the run is
+_SHARE = 0.05  # maximum share of the time spent on counting progress
 
 
 class ProgressArtifact:
-    """The bar of a backfill in the UI."""
+    """A backfill's progress bar and tables in the UI."""
 
     def __init__(self) -> None:
         self._id: Any = None  # Prefect's
         self._tables: dict[str, Any] = {}
 
     def show(self, progress: Progress, still_open: int, figures: Figures | None) -> None:
-        """Create the bar, or move it; of a backfill, the table of its partitions as well."""
+        """Create or update the bar and, for a backfill, the tables of partitions and failures."""
         percent = 100.0 * progress.finished / progress.total if progress.total else 100.0
         words = f"{progress.finished} of {progress.total} documents finished, {still_open} open"
-        key = "bulk-ocr-progress"  # of a run whose figures are not known yet
+        key = "bulk-ocr-progress"  # until the figures are known
         if figures is not None:
             words, key = figures.sentence(), artifact_key(figures.destination, figures.name, "progress")
         if self._id is None:
@@ -70,7 +70,7 @@ class ProgressArtifact:
             self._show_table("failures", failure_rows(figures, run_link()), figures)
 
     def _show_table(self, what: str, rows: list[dict[str, str]], figures: Figures) -> None:
-        """Create a table, or bring it up to date."""
+        """Create or update a table."""
         words = figures.sentence()
         if what in self._tables:
             _update_table(self._tables[what], rows, words)
@@ -81,15 +81,15 @@ class ProgressArtifact:
 
 
 def artifact_key(destination: str, name: str, what: str) -> str:
-    """The key of an artifact, in the letters that keys have: artifacts of one key are versions of one another.
+    """Return an artifact's key, limited to the permitted characters. Artifacts with the same key are versions.
 
     Args:
-        destination: where results and ledger lie.
-        name: the backfill's, or the flow's for a run that serves none.
-        what: what it shows.
+        destination: the location of results and ledger.
+        name: the backfill's name; the flow's name for a run without a backfill.
+        what: the kind of artifact.
     """
-    named = f"{destination.removeprefix('s3://')} {name}"
-    return f"bulk-ocr-{re.sub(r'[^a-z0-9]+', '-', named.lower()).strip('-')}-{what}"
+    subject = f"{destination.removeprefix('s3://')} {name}"
+    return f"bulk-ocr-{re.sub(r'[^a-z0-9]+', '-', subject.lower()).strip('-')}-{what}"
 
 
 def _report_key(report: RunReport) -> str:
@@ -97,18 +97,18 @@ def _report_key(report: RunReport) -> str:
 
 
 def failure_rows(figures: Figures, link: RunLink) -> list[dict[str, str]]:
-    """The documents that failed as rows of a table, each with a link to the run that gave it up.
+    """Return the failed documents as table rows, each with a link to the run in which it failed.
 
     Args:
-        figures: of the backfill.
-        link: gives the address of a run in the UI.
+        figures: the backfill's figures.
+        link: returns the address of a run in the UI.
     """
     return [
         {
             "document": printable(failed.document),
             "partition": printable(failed.partition),
             "code": failed.code,
-            # Before the reason, which is longer than the UI's tables are wide.
+            # Before the reason, which is wider than the UI's tables.
             "run": f"[{(failed.run or '')[:8]}]({address})" if (address := link(failed.run)) else failed.run or "",
             "reason": printable(failed.reason),
         }
@@ -117,20 +117,20 @@ def failure_rows(figures: Figures, link: RunLink) -> list[dict[str, str]]:
 
 
 def partition_rows(figures: Figures) -> list[dict[str, str]]:
-    """The partitions as rows of a table, with their sum as the first: there can be many."""
+    """Return the partitions as table rows. The total comes first, because there can be many rows."""
     rows = [
         _row(part.name, part.finished, part.total, part, part.spent, part.cost, aside=bool(figures.aside))
         for part in figures.partitions
     ]
-    spent = figures.pages_sent + figures.pages_lost
-    total = _row("all", figures.finished, figures.total, figures, spent, figures.cost, aside=bool(figures.aside))
+    charged = figures.pages_charged
+    total = _row("all", figures.finished, figures.total, figures, charged, figures.cost, aside=bool(figures.aside))
     return [total, *rows]
 
 
 def _row(
     name: str, finished: int, total: int, part: Figures | PartitionFigures, spent: int, cost: float, *, aside: bool
 ) -> dict[str, str]:
-    """A row; the column of what is set aside only where something is, since the UI's tables are narrow."""
+    """Return a row. The column "set aside" is included only if needed, because the UI's tables are narrow."""
     return {
         "partition": printable(name),
         "finished": f"{finished:,} of {total:,}",
@@ -139,7 +139,7 @@ def _row(
         "open": f"{part.open:,}",
         "new": f"{part.new:,}",
         "pages": f"{part.pages:,}",
-        "pages paid": f"{spent:,}",
+        "pages charged": f"{spent:,}",
         "cost": f"${cost:,.2f}",
     }
 
@@ -153,10 +153,10 @@ class Announcer:
     """Announces the progress and the report of one run.
 
     Args:
-        flow: its flow.
-        tally: its counts.
-        watcher: whoever started it in this process.
-        steering: the backfill that the run serves, whose figures are shown; without one, the run's own counts are.
+        flow: the run's flow.
+        tally: the run's counts.
+        watcher: the caller in this process.
+        steering: the backfill that the run serves. Its figures are shown; without a backfill, the run's own counts are.
     """
 
     def __init__(
@@ -172,18 +172,18 @@ class Announcer:
         self._server = PrefectServer(watcher.clock)
         self._artifact = ProgressArtifact() if flow == "backfill" else None
         self._shown_at = self._artifact_at = watcher.clock.monotonic()
-        self._rest = 0.0  # seconds that make the counting a small part of the work
+        self._rest = 0.0  # seconds without counting, to keep its share of the time small
 
     def show(self, doing: str, *, always: bool = False) -> None:
-        """Tell whoever watches, and the UI from time to time, how far the run is.
+        """Show the run's progress to the watcher, and from time to time in the UI.
 
         Args:
-            doing: what goes on at this moment.
-            always: however short the last time is ago.
+            doing: the current activity.
+            always: show it even if the last time was a moment ago.
         """
         now = self._watcher.clock.monotonic()
         if not always and now - self._shown_at < max(_SHOW_SECONDS, self._rest):
-            return  # counting takes longer the more documents there are; once a document would be too often
+            return  # counting takes longer with more documents, so it is not done for each of them
         figures = self._steering.figures
         if figures is None:
             census = self._tally.census()
@@ -205,9 +205,9 @@ class Announcer:
         """Announce the end.
 
         Args:
-            report: what the run did.
-            left_open: jobs that are open at the destination, whoever sent them; None if unknown.
-            expiring: jobs whose results the API forgets within days.
+            report: the run's report.
+            left_open: number of jobs open at the destination, from all runs; None if unknown.
+            expiring: number of jobs whose results the API will delete within days.
         """
         self.show("finished", always=True)
         self._watcher.report(report)
@@ -220,9 +220,9 @@ class Announcer:
 
 
 def _delete_empty_runs(of: UUID) -> None:
-    """Delete the scheduled runs of a deployment that had nothing to do: the one that ends now tells as much.
+    """Delete scheduled runs of a deployment that had nothing to do: the run that is ending replaces them.
 
-    A schedule of a minute would leave 1,440 a day among the runs that did something.
+    A schedule with a run every minute would otherwise leave 1,440 empty runs a day.
 
     Args:
         of: the deployment.
@@ -238,9 +238,9 @@ def _delete_empty_runs(of: UUID) -> None:
 
 
 def announce_early_end(tally: Tally, steering: Steering, error: BaseException) -> None:
-    """Leave a report of a run that ends in the middle: by a fault, a crash, or because it is cancelled.
+    """Write a report of a run that ends early: by a fault, a crash or a cancellation.
 
-    Not for runs at a terminal, whose person waits for the end of the command.
+    Not for runs at a terminal, where the command itself shows how the run ended.
     """
     if attended():
         return
@@ -250,15 +250,15 @@ def announce_early_end(tally: Tally, steering: Steering, error: BaseException) -
         report.backfill = None if steering.figures is None else steering.figures.name
         report.ended = report.ended or f"the run ended early: {error or type(error).__name__}"
         create_markdown_artifact(report.markdown(), key=_report_key(report), description=report.sentence())
-    except Exception as failure:  # noqa: BLE001  # what ended the run is what has to be told
+    except Exception as failure:  # noqa: BLE001  # must not hide the error that ended the run
         log.warning("the report of this run could not be written: %s", failure)
 
 
 def final_state(report: RunReport) -> State[RunReport]:
-    """The flow run's last state, with a name that tells how it ended; the report is its result.
+    """Return the flow run's final state, named after how it ended, with the report as its result.
 
-    Documents that failed leave the run completed: it did its work, and their task runs are red. A ceiling that was
-    reached, or a backfill that was paused, is no success, and no fault either that somebody has to be woken for.
+    A run with failed documents is completed: it did its work, and the documents' task runs are red. A reached ceiling
+    or a paused backfill is neither a success nor a fault that should wake somebody up: the run is cancelled.
     """
     if report.ended:
         return Failed(name="Set-up", message=printable(report.ended), data=report)

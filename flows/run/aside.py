@@ -1,4 +1,4 @@
-"""The notes on documents that earlier runs set aside: removed when this run shows that they are of no use any more."""
+"""Clean-up of notes on documents that earlier runs set aside, once this run shows that they are obsolete."""
 
 import logging
 
@@ -13,13 +13,13 @@ log = logging.getLogger(__name__)
 
 
 class AsideBefore:
-    """What had been set aside when the run began.
+    """The documents that had been set aside when the run began.
 
     Args:
-        context: the tools.
+        context: the run's context.
 
     Attributes:
-        all_listed: whether the documents that are meant have been listed to the end.
+        all_listed: whether the selected documents have been listed completely.
     """
 
     def __init__(self, context: RunContext) -> None:
@@ -29,18 +29,18 @@ class AsideBefore:
         self._ids: set[str] = set()
 
     def load(self) -> None:
-        """Read which ones there are."""
+        """List the notes."""
         self._ids = set(self._notes.ids())
 
     def note(self, outcome: Outcome) -> None:
-        """Note what became of a document in this run."""
+        """Remove the note of a document that this run has submitted or finished, or whose version is gone."""
         if outcome.kind in ("open", "done", "failed"):
             self._remove(outcome.job_id)
         if outcome.moved:  # that version is gone
             self._remove(outcome.listed_as or outcome.job_id)
 
     def prune(self, known: KnownJobs) -> None:
-        """Remove the notes on documents that are finished, and on those that are not there: this run has met all."""
+        """Remove the notes on documents that are finished and, if this run has listed everything, on missing ones."""
         settings, options = self._context.settings, self._context.options
         met_all = self.all_listed and settings.selection == EVERYTHING and options.shards == 1
         mine = (settings.source, options.model, options.answer_schema)

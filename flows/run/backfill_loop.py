@@ -1,4 +1,4 @@
-"""The loop of a backfill: when documents are listed, when the open jobs are looked at, and when it is over."""
+"""The loop of a backfill: when to list documents, when to survey the open jobs, and when to end."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from flows.run.dispatch import Stage
 from flows.run.steering import Steering
 from tasks.context import RunContext
-from tasks.faults import Passes
+from tasks.faults import TransientFault
 from tasks.job.record import Document
 from tasks.tally import Tally
 
@@ -27,17 +27,17 @@ Documents = Callable[[], Iterator[Document | None]]
 
 
 class _Troubles:
-    """Faults of the moment, one after another: the work goes on after a pause, unless there is no end of them."""
+    """Consecutive transient faults: work continues after a pause, unless there are too many."""
 
     def __init__(self) -> None:
         self._in_a_row = 0
         self.until = 0.0
 
-    def met(self, fault: Passes, now: float) -> None:
-        """Note one.
+    def met(self, fault: TransientFault, now: float) -> None:
+        """Note a fault.
 
         Raises:
-            Passes: it was one too many.
+            TransientFault: it was one too many.
         """
         self._in_a_row += 1
         if self._in_a_row == _TROUBLES:
@@ -46,27 +46,27 @@ class _Troubles:
         log.warning("%s; going on in %g s", fault, _TROUBLE_SECONDS)
 
     def over(self) -> None:
-        """Note that it worked."""
+        """Note a success."""
         self._in_a_row = 0
 
 
 class BackfillLoop:
     """Submits, polls and collects until every document is done or failed, or nothing more can be done.
 
-    The loop ends when the listing is used up and nothing is open, as a last look at the ledger confirms. On the way
+    The loop ends when the listing is exhausted and nothing is open, confirmed by a last survey of the ledger. Meanwhile
 
-    - the account may be refused: what is finished at the API is still collected, once (`closing`);
-    - the backfill may be paused: what waits is given back, and listed again once it goes on (`held`);
-    - the run may have taken as many documents as it was to (`limited`).
+    - the account may be refused: jobs that are finished at the API are still collected, once (`closing`);
+    - the backfill may be paused: waiting documents are dropped, and listed again when it is resumed (`held`);
+    - the run may reach its limit of documents (`limited`).
 
     Args:
         pumps: moves the documents.
-        context: the tools.
-        tally: what the run has done so far.
+        context: the run's context.
+        tally: the run's counts.
         steering: the backfill that the run serves.
-        documents: lists the new documents; gives None in between, where nothing is new for a while.
-        open_jobs: how many jobs are open at the beginning.
-        limit: most documents to send.
+        documents: lists the new documents; yields None for documents that are not new, so that the loop can go on.
+        open_jobs: number of jobs open at the beginning.
+        limit: maximum number of documents to send.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class BackfillLoop:
         self._closing_at: float | None = None
 
     def run(self) -> None:
-        """Work until it is over.
+        """Work until nothing is left to do.
 
         Raises:
             Fault: the run ends.
@@ -116,14 +116,14 @@ class BackfillLoop:
             self._pumps.look_by(now)
 
     def _heed_pause(self) -> None:
-        if self._held and self._pumps.sending:  # what was given back is listed again
+        if self._held and self._pumps.sending:  # the dropped documents are listed again
             self._listing, self._held = self._documents(), False
         if not self._pumps.sending:
             self._listing, self._held = None, self._tally.sending
             self._taken -= self._pumps.drop_documents()
 
     def _list(self, now: float) -> None:
-        """Take documents from the listing, as many as the window and the limit let through."""
+        """Take documents from the listing, as many as window and limit allow."""
         if self._listing is None or now < self._listing_troubles.until:
             return
         open_now = self._open_before if self._looked_at is None else self._pumps.open_jobs
@@ -132,9 +132,9 @@ class BackfillLoop:
             if self._limit is not None:
                 room = min(room, self._limit - self._taken)
             added, more = self._pumps.take_listed(self._listing, room)
-        except Passes as fault:
+        except TransientFault as fault:
             self._listing_troubles.met(fault, now)
-            self._listing = self._documents()  # one that failed cannot be gone on with
+            self._listing = self._documents()  # a failed listing cannot be continued
             return
         self._listing_troubles.over()
         self._taken += added
@@ -147,7 +147,7 @@ class BackfillLoop:
             self._tally.stop_sending(f"{self._limit} documents were taken, which is the limit of this run")
 
     def _look(self, now: float) -> None:
-        """Look at all open jobs when that is due, and take in those that are due themselves."""
+        """Survey all open jobs when a survey is due, and take in the jobs that are due."""
         if self._closing:
             return
         if now >= max(self._pumps.look_at, self._looking_troubles.until):
@@ -155,13 +155,13 @@ class BackfillLoop:
                 self._pumps.look()
                 self._looked_at = now
                 self._looking_troubles.over()
-            except Passes as fault:
+            except TransientFault as fault:
                 self._looking_troubles.met(fault, now)
         self._pumps.take_due()
 
     @property
     def _closing(self) -> bool:
-        """Whether the account is refused, and the one look after that has been made."""
+        """Whether the account was refused and the one survey after that has been made."""
         return self._closing_at is not None and self._looked_at is not None and self._looked_at >= self._closing_at
 
     def _next(self, now: float) -> Literal["over", "turn", "list anew"]:
@@ -179,10 +179,10 @@ class BackfillLoop:
         return "turn" if self._listing is not None else self._after_the_last(now)
 
     def _after_the_last(self, now: float) -> Literal["over", "turn", "list anew"]:
-        """Everything listed is dealt with: see what is left, and list again what was left for later."""
+        """After everything listed has ended: check what is left, and list again if documents were left for later."""
         try:
             settled = self._pumps.settle_vanished()
-        except Passes as fault:
+        except TransientFault as fault:
             self._looking_troubles.met(fault, now)
             settled = False
         if not settled:
@@ -191,7 +191,7 @@ class BackfillLoop:
         left = self._tally.known.unclaimed()
         if not left or self._listings == _LISTINGS:
             return "over"
-        # Documents that changed under us, or that something passing kept from being sent.
+        # Documents that changed while they were processed, or that a transient fault kept from being sent.
         log.info("listing the source again: %d documents were left for later", left)
         self._listing, self._listings = self._documents(), self._listings + 1
         return "list anew"

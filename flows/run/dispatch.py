@@ -1,8 +1,10 @@
-"""From items to task runs to results: how items are shared out over task runs, and how many of those are under way.
+"""Dispatch of items to task runs: how many items each task run gets, and how many are in progress.
 
-Every stage (submit, poll, collect) is a lane: a bounded queue of what waits, and the task runs under way. Small runs
-have a task run for each document, which is what people look at. Beyond, a task run stands for some seconds of work:
-Prefect's server records a bounded number of task runs a second and drops what comes faster.
+Every stage (submit, poll, collect) is a lane: a bounded queue of waiting items, and the task runs in progress. A run of
+up to a hundred documents has a task run for each, which is what people look at. In a larger run, a task run covers some
+seconds of work: Prefect's server records a limited number of task runs per second and drops the rest, and a task run
+costs as much processor time as a document. So up to a hundred documents are queued before the first is sent, as far as
+the listing is quick: by then a large run is known to be one.
 """
 
 import logging
@@ -32,100 +34,134 @@ Item = Document | Held
 STAGES: tuple[Stage, ...] = ("submit", "poll", "collect")
 
 _ONE_BY_ONE = 100
-_CHUNK_SECONDS = 5.0  # of work in a task run, at the rate that the stage has had so far
+_CHUNK_SECONDS = 5.0  # of work in a task run, at the stage's rate so far
 _SMALLEST_CHUNK = 50
 _LARGEST_CHUNK = 1000
-_GATHER_SECONDS = 3.0  # items are waited for so long, to make a chunk of them
+_GATHER_SECONDS = 3.0  # how long to wait for more items to form a chunk
 _LONGEST_GATHER_SECONDS = 30.0
-_GATHERED = 60  # items that are worth waiting for: three stages make a twentieth of a task run a document
-_LIKELY_RATE = 10.0  # requests a second, where the account's limit is to be found out
+_GATHERED = 60  # items worth waiting for: with three stages, a twentieth of a task run per document
+_LIKELY_RATE = 10.0  # requests per second, assumed while the account's limit is being learned
 _POLL_SECONDS = 15  # of the rate limit in one task run of polls
 
 
-class Pace:
-    """How many items one task run of a stage gets, by how many there have been and how fast they came.
-
-    Attributes:
-        items: how many were started so far.
-    """
+class Scale:
+    """How many documents a run has, as far as that is known by now."""
 
     def __init__(self) -> None:
+        self._documents = 0
+
+    def expect(self, documents: int) -> None:
+        """Note that there are at least so many."""
+        self._documents = max(self._documents, documents)
+
+    @property
+    def small(self) -> bool:
+        """Whether each document gets a task run of its own."""
+        return self._documents <= _ONE_BY_ONE
+
+
+class Pace:
+    """The number of items per task run of a stage, depending on their number and rate so far.
+
+    Args:
+        scale: how many documents the run has.
+
+    Attributes:
+        items: number of items started so far.
+    """
+
+    def __init__(self, scale: Scale) -> None:
         self.items = 0
+        self._scale = scale
         self._began: float | None = None
 
     def note(self, items: int, now: float) -> None:
-        """Note that so many items more were started."""
+        """Note that more items were started."""
         self.items += items
         if self._began is None:
             self._began = now
 
     @property
     def one_by_one(self) -> bool:
-        """Whether each item gets a task run of its own."""
-        return self.items < _ONE_BY_ONE
+        """Whether each item gets its own task run."""
+        return self._scale.small
 
     def most(self, now: float) -> int:
-        """The most items for the next task run."""
+        """Return the maximum number of items for the next task run."""
         if self.one_by_one:
             return 1
         return int(min(_LARGEST_CHUNK, max(_SMALLEST_CHUNK, self.items // 100, self._rate(now) * _CHUNK_SECONDS)))
 
     def gather_seconds(self, now: float) -> float:
-        """How long fewer items than that are kept waiting for others to come."""
+        """Return how long fewer items wait for more to arrive."""
         if self.one_by_one:
             return 0.0
-        worth = min(_GATHERED, self.items / 20) / max(self._rate(now), 1e-6)
-        return min(_LONGEST_GATHER_SECONDS, max(_GATHER_SECONDS, worth))
+        worthwhile_seconds = min(_GATHERED, self.items / 20) / max(self._rate(now), 1e-6)
+        return min(_LONGEST_GATHER_SECONDS, max(_GATHER_SECONDS, worthwhile_seconds))
 
     def _rate(self, now: float) -> float:
-        """Items a second so far."""
+        """Return the items per second so far."""
         return 0.0 if self._began is None else self.items / max(now - self._began, 1.0)
 
 
 class Lane:
-    """One stage: what waits to be started, and how much of it is under way.
+    """One stage: the items that wait to be started, and the number in progress.
 
     Args:
         step: the task.
-        places: how many task runs of one item each are under way at most.
-        processes: how many processes there are: two chunks for each are under way at most.
-        most: items in one task run at most, whatever the pace; None for the pace's own.
-        gather: seconds that the first item waits for others to come, where that is longer than at the lane's pace.
+        places: maximum number of concurrent task runs with one item each.
+        processes: number of processes: each may have two chunks in progress.
+        scale: how many documents the run has; None for a lane whose items come again, which says nothing about it.
+        ahead: whether items are queued until the run is known to be a large one.
+        most: fixed maximum of items per task run; None to let the pace decide.
+        gather: minimum number of seconds that the first item waits for more to arrive.
 
     Attributes:
-        waiting: the items that wait.
-        running: how many task runs are under way.
-        items: how many items these have.
+        waiting: the waiting items.
+        running: number of task runs in progress.
+        items: number of items in these task runs.
     """
 
     def __init__(
-        self, step: Task[Any, Any], places: int, processes: int, most: int | None = None, gather: float = 0.0
+        self,
+        step: Task[Any, Any],
+        places: int,
+        processes: int,
+        scale: Scale | None = None,
+        *,
+        ahead: bool = False,
+        most: int | None = None,
+        gather: float = 0.0,
     ) -> None:
         self.step = step
         self.waiting: deque[Item] = deque()
         self.running = self.items = 0
         self._places, self._processes, self._most, self._gather = places, processes, most, gather
-        self._pace = Pace()
-        self._since = 0.0  # when the oldest item that waits came
+        self._scale, self._ahead = scale or Scale(), ahead
+        self._pace = Pace(self._scale)
+        self._since = 0.0  # when the oldest waiting item arrived
 
     def room(self, now: float) -> int:
-        """How many items more it takes."""
+        """Return how many more items the lane accepts."""
         if self._most is None and self._pace.one_by_one:
+            if self._ahead:
+                return _ONE_BY_ONE + 1 - self._pace.items - len(self.waiting)
             return max(0, self._places - self.running - len(self.waiting))
         return max(0, 2 * self._size(now) - len(self.waiting))
 
     def add(self, item: Item, now: float) -> None:
-        """Let an item wait."""
+        """Add an item to the queue."""
         if not self.waiting:
             self._since = now
         self.waiting.append(item)
+        self._scale.expect(self._pace.items + len(self.waiting))
 
     def take(self, now: float, *, at_once: bool) -> list[Item]:
-        """What the next task run gets; nothing while there is no place for one, or too little waits.
+        """Take the items for the next task run; none if no task run can start, or too few items wait.
 
         Args:
-            now: the time.
-            at_once: whether nothing else is to be waited for.
+            now: the current time.
+            at_once: do not wait for more items.
         """
         if not self.waiting or self.full:
             return []
@@ -141,17 +177,17 @@ class Lane:
 
     @property
     def full(self) -> bool:
-        """Whether no other task run can be started before one has ended."""
+        """Whether no other task run can start before one has ended."""
         one_by_one = self._pace.one_by_one or self._most is not None
         return self.running >= (self._places if one_by_one else 2 * self._processes)
 
     def ended(self, items: int) -> None:
-        """Note the end of a task run that had so many items."""
+        """Note the end of a task run with this many items."""
         self.running -= 1
         self.items -= items
 
     def ripe_at(self, now: float) -> float:
-        """When what waits is started, however little it is."""
+        """Return when the waiting items are started, however few they are."""
         return self._since + max(self._gather, self._pace.gather_seconds(now))
 
     def _size(self, now: float) -> int:
@@ -163,9 +199,9 @@ class Ended:
     """A task run that has ended.
 
     Attributes:
-        stage: the stage it belonged to.
-        items: what it had to work on.
-        result: what it gave.
+        stage: its stage.
+        items: its items.
+        result: its result.
     """
 
     stage: Stage
@@ -174,12 +210,12 @@ class Ended:
 
 
 class Dispatcher:
-    """Runs the steps of one flow run as task runs on an engine, with a bounded number under way.
+    """Runs the steps of one flow run as task runs on an engine, with a bounded number in progress.
 
     Args:
-        engine: what the task runs work on.
+        engine: the engine that executes task runs.
         flow_run: the flow run's id.
-        clock: the time to go by.
+        clock: the timer.
     """
 
     def __init__(self, engine: Engine, flow_run: str | None, clock: Clock) -> None:
@@ -188,31 +224,37 @@ class Dispatcher:
         self._clock = clock
         poll = max(engine.settings.options.workers, int(_POLL_SECONDS * self.requests_per_second))
         places, processes = engine.places, engine.processes
+        self._scale = Scale()
+        gather = min(_GATHER_SECONDS, engine.settings.options.poll_seconds)
         self._lanes: dict[Stage, Lane] = {
-            "submit": Lane(submit_step, places, processes),
-            "poll": Lane(poll_step, 1, 1, poll, min(_GATHER_SECONDS, engine.settings.options.poll_seconds)),
-            "collect": Lane(collect_step, places, processes),
+            "submit": Lane(submit_step, places, processes, self._scale, ahead=True),
+            "poll": Lane(poll_step, 1, 1, most=poll, gather=gather),
+            "collect": Lane(collect_step, places, processes, self._scale),
         }
         self._under_way: dict[Any, tuple[Stage, Sequence[Item]]] = {}  # by future
         self._ended: SimpleQueue[Any] = SimpleQueue()
 
+    def expect(self, documents: int) -> None:
+        """Note that the run has at least so many documents: a large run has no task run for each."""
+        self._scale.expect(documents)
+
     def room(self, stage: Stage) -> int:
-        """How many items more a stage takes at this moment: its queue is bounded."""
+        """Return how many more items a stage accepts at the moment: its queue is bounded."""
         return self._lanes[stage].room(self._clock.monotonic())
 
     def add(self, stage: Stage, items: Iterable[Item]) -> None:
-        """Let items wait for a task run of a stage."""
+        """Add items to the queue of a stage."""
         now = self._clock.monotonic()
         for item in items:
             self._lanes[stage].add(item, now)
 
     def items(self, stage: Stage) -> int:
-        """How many items of a stage wait or are under way."""
+        """Return the number of items of a stage that are waiting or in progress."""
         lane = self._lanes[stage]
         return lane.items + len(lane.waiting)
 
     def drop(self, stage: Stage) -> list[Item]:
-        """Take out what waits in a stage."""
+        """Remove and return the waiting items of a stage."""
         waiting = self._lanes[stage].waiting
         dropped = list(waiting)
         waiting.clear()
@@ -220,40 +262,43 @@ class Dispatcher:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits and nothing is under way."""
+        """Whether nothing is waiting or in progress."""
         return not self._under_way and not any(lane.waiting for lane in self._lanes.values())
 
     @property
     def working(self) -> list[Stage]:
-        """The stages of which something is under way."""
+        """The stages with task runs in progress."""
         return [stage for stage in STAGES if self._lanes[stage].running]
 
     def start(self, at_once: Collection[Stage] = ()) -> float:
-        """Start the task runs that there is room for.
+        """Start as many task runs as possible.
 
         Args:
-            at_once: the stages for which nothing else will come. Small chunks are started at once in any case while
-                nothing is under way: what they would be waiting for cannot come.
+            at_once: the stages for which no more items will arrive. While nothing is in progress, small chunks are
+                always started at once: no more items can arrive for them.
 
         Returns:
-            The seconds until there is something to start again, if nothing comes in between.
+            The seconds until another task run can start, if nothing happens before.
         """
         now, seconds = self._clock.monotonic(), _LONGEST_GATHER_SECONDS
         for stage in STAGES:
             lane = self._lanes[stage]
             while items := lane.take(now, at_once=stage in at_once or not self._under_way):
                 self._start(stage, items)
-            if lane.waiting and not lane.full:  # what has no place waits for the end of a task run
+            if lane.waiting and not lane.full:  # a full lane waits for the end of a task run
                 seconds = min(seconds, lane.ripe_at(now) - now)
         return max(0.0, seconds)
 
     def next(self, seconds: float) -> Ended | None:
-        """Wait for the end of a task run; None when none has ended in so many seconds.
+        """Wait for the end of a task run; None if none has ended after this many seconds.
 
         Raises:
-            EndsRun: the process that worked cannot, or the cluster is gone: no document's trouble.
+            EndsRun: the process or the cluster has failed: not the fault of any document.
         """
         self._engine.look_at_cluster()
+        return self._ended_within(seconds)
+
+    def _ended_within(self, seconds: float) -> Ended | None:
         try:
             future = self._ended.get(timeout=max(0.0, seconds)) if seconds > 0 else self._ended.get_nowait()
         except Empty:
@@ -263,21 +308,26 @@ class Dispatcher:
         return Ended(stage, items, _result(future, stage, items))
 
     def drain(self) -> Iterator[Ended]:
-        """Wait for all that is under way, whatever comes of it: what ends the run will end it again."""
+        """Wait for all task runs in progress. A fault that ends the run is suppressed: it will be raised again.
+
+        Raises:
+            SetupFault: the cluster is gone, so no task run in progress will end.
+        """
         while self._under_way:
+            self._engine.look_at_cluster()
             with suppress(EndsRun):
-                ended = self.next(1.0)
+                ended = self._ended_within(1.0)
                 if ended is not None:
                     yield ended
 
     @property
     def requests_per_second(self) -> float:
-        """The rate of one process of the engine: a poll is one process's work. A guess, where it is learned."""
+        """The rate of one process of the engine, since a poll is one process's work. An estimate if it is learned."""
         rate = self._engine.settings.options.requests_per_second
         return _LIKELY_RATE if rate == "auto" else rate
 
     def let_end(self) -> None:
-        """Wait for the task runs under way, as far as their engine does not do so by itself."""
+        """Wait for the task runs in progress, unless the engine does so by itself."""
         self._engine.let_end(list(self._under_way))
 
     def _start(self, stage: Stage, items: Sequence[Item]) -> None:
@@ -292,7 +342,7 @@ class Dispatcher:
 
 
 def _label(stage: Stage, items: Sequence[Item]) -> str:
-    """What a task run is called after its stage."""
+    """Return the part of a task run's name after its stage."""
     if stage == "poll":
         return f"{len(items)} jobs" if len(items) > 1 else "1 job"
     first, last = _key(items[0]), _key(items[-1])
@@ -304,10 +354,10 @@ def _key(item: Item) -> str:
 
 
 def _result(future: Any, stage: Stage, items: Sequence[Item]) -> StepResult:
-    """What a task run gave.
+    """Return the result of a task run.
 
     Raises:
-        EndsRun: the process that worked cannot: no document's trouble.
+        EndsRun: the process has failed: not the fault of any document.
     """
     result = outcome_of(future)
     if isinstance(result, EndsRun):
@@ -315,5 +365,5 @@ def _result(future: Any, stage: Stage, items: Sequence[Item]) -> StepResult:
     if isinstance(result, StepResult):
         return result
     log.error("a task run over %d documents died: %s; a later pass or run retries them", len(items), result)
-    # Jobs that could not even be asked for are asked for again.
+    # Jobs of a collect task run are left to a later run; this run polls those of other stages again.
     return StepResult(left=[item.job.id for item in items if isinstance(item, Held)] if stage == "collect" else [])

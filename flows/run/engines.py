@@ -1,7 +1,7 @@
-"""What the task runs of a flow run work on: threads of its own process, or the processes of a Dask or Ray cluster.
+"""Engines that execute task runs: threads of the flow run's own process, or processes of a Dask or Ray cluster.
 
-Threads are enough for most: the work waits for S3 and the API. A cluster spreads it over machines. Its processes share
-nothing with one another but the ledger, so what is the account's or the run's is shared out among them.
+Threads suffice for most runs, because the work waits for S3 and the API. A cluster spreads it over several machines.
+Its processes share only the ledger, so the rates of the account and the run are divided among them.
 """
 
 import logging
@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,22 +23,22 @@ from tasks.prefect_tasks import deliver_logs, prepare_process
 log = logging.getLogger(__name__)
 
 _END_SECONDS = 120.0
-_BESIDE = 2  # task runs beside those that send and those that collect: polls, for which nobody should wait
+_BESIDE = 2  # additional threads for polls, which should not wait behind sending and collecting
 _LOOK_SECONDS = 5.0
 _CLUSTER_SECONDS = 120.0
-"""How long a cluster may have no processes, or too many: one that is restarted or scaled comes back sooner."""
+"""How long a cluster may have no processes, or too many: a restart or a change of scale takes less time."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A task runner that has been started.
+    """A started task runner.
 
     Attributes:
-        runner: takes task runs.
-        settings: as each of its processes works.
-        processes: over how many the rates are shared out.
-        count: counts them anew.
-        now: seconds of a clock that only goes forward.
+        runner: Prefect's task runner.
+        settings: the settings of each of its processes.
+        processes: number of processes among which the rates are divided.
+        count: counts the processes.
+        now: a monotonic timer, in seconds.
     """
 
     runner: TaskRunner[Any]
@@ -50,13 +50,13 @@ class Engine:
 
     @property
     def places(self) -> int:
-        """How many task runs of one stage can be at work at once."""
+        """How many task runs of one stage can work at once."""
         return self.processes * self.settings.options.workers
 
     def let_end(self, futures: Iterable[Any]) -> None:
-        """Wait for what is under way when a run is ended: a cluster's processes are killed as it closes.
+        """Wait for task runs in progress when a run is ended: a cluster's processes are killed when it closes.
 
-        What is being sent is put on record. Threads are waited for in any case.
+        Submissions in progress are recorded first. Threads are always waited for.
         """
         if isinstance(self.runner, ThreadPoolTaskRunner):
             return
@@ -67,10 +67,10 @@ class Engine:
                     break
 
     def look_at_cluster(self) -> None:
-        """Look now and then whether the cluster is as it should be; threads of this process cannot be lost.
+        """Check the cluster from time to time. Threads of this process need no check.
 
         Raises:
-            SetupFault: the cluster has lost all its processes, or has more than the rates are shared out over.
+            SetupFault: the cluster has lost all its processes, or has more than the rates are divided among.
         """
         if self.settings.options.engine == "threads":
             return
@@ -106,14 +106,14 @@ class Engine:
 
 @dataclass
 class _ClusterWatch:
-    """When a run last looked at its cluster, and since when it has been wrong."""
+    """When the cluster was last checked, and since when its number of processes has been wrong."""
 
     looked: float = float("-inf")
     wrong_since: float | None = None
 
 
 def _ended(future: Any) -> bool:
-    """Whether a task run ends within a second."""
+    """Whether a task run has ended or ends within a second."""
     try:
         future.result(timeout=1.0, raise_on_failure=False)
     except TimeoutError:
@@ -124,7 +124,7 @@ def _ended(future: Any) -> bool:
 
 
 def outcome_of(future: Any) -> Any:
-    """What a task run gave, or the exception that ended it."""
+    """Return the result of a task run, or the exception that ended it."""
     try:
         return future.result(raise_on_failure=False)
     except Exception as error:  # noqa: BLE001  # a cluster that lost a process raises whatever it likes
@@ -133,10 +133,10 @@ def outcome_of(future: Any) -> Any:
 
 @contextmanager
 def engine(settings: RunSettings) -> Iterator[Engine]:
-    """Start what the options name, or join the cluster that they name.
+    """Start the engine named by the options, or connect to their cluster.
 
     Raises:
-        SetupFault: it is not installed, cannot be reached, has no processes, or more than there are rates for.
+        SetupFault: it is not installed, cannot be reached, or has no processes or too many.
     """
     options = settings.options
     kind = _KINDS[options.engine]
@@ -147,7 +147,7 @@ def engine(settings: RunSettings) -> Iterator[Engine]:
             with _interrupts_kept_from_children():
                 runner.__enter__()
                 kind.prepare(runner)
-                there = kind.count(runner)
+                present = kind.count(runner)
         except ModuleNotFoundError as error:
             raise SetupFault(
                 f"the processes of the cluster at {options.cluster} cannot load bulk-ocr: {error}. Install it there, "
@@ -158,12 +158,12 @@ def engine(settings: RunSettings) -> Iterator[Engine]:
                 f"{options.engine} cannot be used at {options.cluster or 'this machine'}: {error}. Start the cluster, "
                 "or correct --cluster"
             ) from error
-        if there == 0:
+        if present == 0:
             raise SetupFault(f"the cluster at {options.cluster} has no processes to work in: start some")
-        if there > options.processes:
+        if present > options.processes:
             raise SetupFault(
-                f"the cluster at {options.cluster} can work on {there} task runs in processes of their own, and the "
-                f"account's rates were to be shared out over {options.processes}: give --processes {there}"
+                f"the cluster at {options.cluster} can work on {present} task runs in processes of their own, and the "
+                f"account's rates were to be shared out over {options.processes}: give --processes {present}"
             )
         try:
             yield Engine(runner, shared, options.processes, kind.count)
@@ -175,7 +175,7 @@ def engine(settings: RunSettings) -> Iterator[Engine]:
 
 @contextmanager
 def _interrupts_kept_from_children() -> Iterator[None]:
-    """Ctrl-C is for this process: those that are started here let what they are sending end."""
+    """Keep Ctrl-C from child processes started in the `with` block, so that they can finish what they are sending."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -196,7 +196,7 @@ def _dask(options: Options) -> TaskRunner[Any]:
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as error:
         raise _missing("dask") from error
-    # Its profiler walks every thread's stack a hundred times a second, and nobody looks at what it finds.
+    # Dask's profiler samples every thread's stack a hundred times a second, and its data are not used.
     dask.config.set({"distributed.worker.profile.enabled": False})
     if options.cluster:
         return DaskTaskRunner(address=options.cluster)
@@ -211,19 +211,21 @@ def _dask(options: Options) -> TaskRunner[Any]:
 
 
 def _ray(options: Options) -> TaskRunner[Any]:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it reports to its makers otherwise
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry to Ray's vendor
     try:
         from prefect_ray import RayTaskRunner
     except ImportError as error:
         raise _missing("ray") from error
-    # A process of Ray's works on one task run at a time, and Ray starts as many as it has processors to give.
+    # A Ray process works on one task run at a time, and Ray starts one for each CPU.
     here = {"num_cpus": options.processes, "include_dashboard": False}
     runner: TaskRunner[Any] = RayTaskRunner(address=options.cluster, init_kwargs={} if options.cluster else here)
     return runner
 
 
 def _missing(name: str) -> SetupFault:
-    return SetupFault(f"--engine {name} needs a package that is not installed: pip install 'bulk-ocr[{name}]'")
+    return SetupFault(
+        f"--engine {name} needs a package that is not installed: pip install --constraint constraints.txt '.[{name}]'"
+    )
 
 
 def _dask_processes(runner: Any) -> int:
@@ -231,7 +233,7 @@ def _dask_processes(runner: Any) -> int:
 
 
 def _deliver_dask_logs(runner: Any) -> None:
-    """Have the processes of a Dask cluster send what they have logged, before it is closed."""
+    """Make the processes of a Dask cluster send their logs before it is closed."""
     try:
         runner.client.run(deliver_logs, on_error="ignore")
     except Exception as error:  # noqa: BLE001  # a scheduler that is gone raises whatever it likes
@@ -242,18 +244,27 @@ def _ray_processes(_runner: Any) -> int:
     import ray
 
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray has no types there
-    return int(resources.get("CPU", 1))
+    return ray_processes(resources)
+
+
+def ray_processes(resources: Mapping[str, float]) -> int:
+    """How many processes a Ray cluster works with.
+
+    Args:
+        resources: what the cluster has in all. Processors are not among it when none is left.
+    """
+    return int(resources.get("CPU", 0))
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What is particular about an engine.
+    """The functions that differ between engines.
 
     Attributes:
-        start: makes the task runner.
+        start: creates the task runner.
         count: counts its processes.
-        prepare: makes its processes ready for task runs.
-        conclude: is called before it is closed.
+        prepare: prepares its processes for task runs.
+        conclude: called before it is closed.
     """
 
     start: Callable[[Options], Any]

@@ -1,4 +1,4 @@
-"""What a run tells Prefect's event feed when it ends, for alerts to go by: one resource a destination."""
+"""Events that a run emits to Prefect when it ends, for alerts: one resource per destination."""
 
 from typing import Any
 
@@ -19,46 +19,46 @@ BUDGET_REACHED = "bulk-ocr.budget.reached"
 STALLED = "bulk-ocr.backfill.stalled"
 BACKFILL = "bulk-ocr.backfill"
 TERMINAL = "bulk-ocr-terminal"
-"""The tag of runs that somebody started at a terminal, and sees end there: they page nobody."""
+"""The tag of runs that were started at a terminal, where somebody sees how they end: they trigger no alerts."""
 
 
 def emit_events(report: RunReport, *, left_open: int | None, expiring: int) -> None:
-    """Emit what happened. Events are queued and sent in the background; a server that is gone loses them.
+    """Emit the events of a run. They are queued and sent in the background, and lost if the server is unavailable.
 
     Args:
-        report: what the run did.
-        left_open: jobs that were open at the destination when the run ended, whoever sent them; None if unknown.
-        expiring: jobs whose results the API forgets within days.
+        report: the run's report.
+        left_open: number of jobs open at the destination at the end of the run, from all runs; None if unknown.
+        expiring: number of jobs whose results the API will delete within days.
     """
     resource = {
         "prefect.resource.id": f"bulk-ocr.destination.{report.destination}",
         "prefect.resource.name": report.destination,
         "bulk-ocr.attended": "yes" if attended() else "no",
-        # Ten times as many failures are news although some were told of a while ago.
+        # Ten times as many failures trigger another alert, even shortly after the last one.
         "bulk-ocr.magnitude": str(len(str(report.failed))),
     }
     payload: dict[str, Any] = {
         "flow": report.flow, "sentence": report.sentence(), "failed": report.failed, "open": left_open,
         "expiring": expiring, "refused": report.refused, "reasons": report.top_reasons(), "ceiling": report.ceiling,
     }  # fmt: skip
-    happened = {
+    conditions = {
         REFUSED: bool(report.refused),
         FAILED: report.failed > 0,
         COLLECTED: report.done > 0,
-        # Whoever sits at the terminal knows what is open; nobody else has to be told when nothing of it ends.
+        # Not at a terminal: the user knows what is open, and nobody else needs an alert if those jobs never end.
         OPEN: bool(left_open) and not attended(),
-        # Said as well, and at every run: jobs also end in a run that died before it told, and SQLite drops events.
+        # Emitted by every run: the run that ended the last job may have died before that, and SQLite drops events.
         NONE_OPEN: left_open == 0,
         EXPIRING: expiring > 0,
         BUDGET_REACHED: bool(report.ceiling),
     }
-    for event, did in happened.items():
-        if did:
+    for event, applies in conditions.items():
+        if applies:
             emit_event(event, resource=resource, payload=payload)
 
 
 def attended() -> bool:
-    """Whether somebody sits at the terminal where this run works."""
+    """Whether this run was started at a terminal."""
     return TERMINAL in flow_run.tags
 
 
@@ -66,8 +66,8 @@ def emit_budget_event(destination: str, spent: str) -> None:
     """Emit that most of a budget is spent.
 
     Args:
-        destination: where the run works.
-        spent: how much of which ceiling.
+        destination: the run's destination.
+        spent: a description of the budget and its spent share.
     """
     emit_event(
         BUDGET,
@@ -81,11 +81,11 @@ def emit_budget_event(destination: str, spent: str) -> None:
 
 
 def emit_backfill_event(what: str, figures: Figures) -> None:
-    """Emit what happened to a backfill.
+    """Emit an event of a backfill.
 
     Args:
         what: `started`, `progress` (at each tenth), `stalled` or `finished`.
-        figures: how it stands.
+        figures: the backfill's figures.
     """
     emit_event(
         f"{BACKFILL}.{what}",
@@ -107,6 +107,8 @@ def emit_backfill_event(what: str, figures: Figures) -> None:
             "finished": figures.finished,
             "total": figures.total,
             "pages_sent": figures.pages_sent,
+            "pages_lost": figures.pages_lost,
+            "possible_duplicates": figures.possible_duplicates,
             "cost": figures.cost,
             "failures": figures.failures,
         },

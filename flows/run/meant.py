@@ -1,4 +1,4 @@
-"""Which documents, and so which open jobs, a run is about: its selection, asked of a job instead of a listing."""
+"""The run's selection applied to open jobs: which of them the run is responsible for."""
 
 from collections.abc import Iterable, Iterator
 
@@ -11,13 +11,13 @@ from tasks.tally import KnownJobs
 
 
 class Meant:
-    """Tells the jobs that a run is about from those that others have left open at its destination.
+    """Distinguishes the jobs of a run's selection from others that are open at its destination.
 
-    Without a selection, a run is about all of them.
+    Without a selection, a run is responsible for all open jobs.
 
     Args:
-        context: the tools.
-        known: which documents the run has met so far.
+        context: the run's context.
+        known: the documents that the run has seen so far.
     """
 
     def __init__(self, context: RunContext, known: KnownJobs) -> None:
@@ -28,7 +28,7 @@ class Meant:
         self._listed = bool(selection.manifest or selection.inventory)
 
     def document(self, document: Document) -> bool:
-        """Whether the run is about a document, as far as that can be told without a manifest or an inventory."""
+        """Whether a document is selected. With a manifest or an inventory, always True: see `jobs`."""
         context, selection = self._context, self._context.settings.selection
         if context.settings.source is None or selection == EVERYTHING or self._listed:
             return True
@@ -40,5 +40,5 @@ class Meant:
         return selection.takes(source.relative(document.key), document.size, document.last_modified)
 
     def jobs(self, job_ids: Iterable[str]) -> Iterator[str]:
-        """Those of some jobs whose documents a manifest or an inventory names, where there is one; else all."""
+        """Yield the jobs whose documents are in the manifest or inventory; all jobs if there is neither."""
         return (job_id for job_id in job_ids if not self._listed or self._known.met(job_id))

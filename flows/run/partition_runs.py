@@ -1,13 +1,12 @@
-"""The partitions of a backfill as subflow runs in Prefect's UI, each of which can be retried by itself.
+"""The partitions of a backfill as subflow runs in Prefect's UI, each of which can be retried separately.
 
-A deployed run works on all partitions at once. What it did for one of them becomes a subflow run as soon as the
-partition is finished, or when the run ends: a run of the same deployment, confined to that partition, in the state that
-the partition is in. "Retry" in the UI starts it as a real run, which puts back what failed in that partition and goes
-on with what is left of it.
+A deployed run works on all partitions at once. When a partition is finished, or when the run ends, a subflow run is
+created for it: a run of the same deployment, confined to the partition, in a state that shows how the partition ended.
+"Retry" in the UI starts it as a real run, which puts back the partition's failed documents and processes the rest.
 
-It is created in a final state, never as running: a run that is killed leaves none behind that seems to run, and a
-deployment's concurrency limit, which counts the states in between, is left alone. One costs a flow run, a task run and
-three states in Prefect's database, so only partitions that the run has worked on get one, and so many at most.
+It is created in a final state, never as running: a killed run leaves no subflow run that seems to be running, and a
+deployment's concurrency limit, which counts active states, is not affected. Each costs a flow run, a task run and three
+states in Prefect's database, so only partitions that the run has worked on get one, up to a maximum.
 """
 
 import logging
@@ -32,23 +31,24 @@ from tasks.selection import Selection
 log = logging.getLogger(__name__)
 
 MOST = 200
-"""Partitions of one run that get a subflow run; the table of partitions has all of them."""
+"""Maximum number of subflow runs for one run; the table of partitions has all partitions."""
 
 _FLOW = "backfill"
 _AT_ONCE = 5  # between two readings of the figures
 
 
 class PartitionRuns:
-    """The partitions that one run has worked on, as subflow runs of it.
+    """The partitions that one run has worked on, as its subflow runs.
 
-    For a deployed run of the flow `backfill` only: nothing else can be retried from the UI, and the other flows do not
-    go on until a partition is finished. A run that is confined to one partition is itself the run to retry.
+    Only for deployed runs of the flow `backfill`: no other run can be retried from the UI, and the other flows do not
+    work until a partition is finished. If there is only one partition, or the run is confined to one, the run itself
+    can be retried.
 
     Args:
         backfill: the backfill that the run serves.
-        selection: what the run was confined to.
-        shard: which of several shards the run is; the first one speaks for all.
-        clock: the time to go by.
+        selection: the run's selection.
+        shard: the run's shard number; the first shard creates the subflow runs for all.
+        clock: the timer.
     """
 
     def __init__(self, backfill: Backfill, selection: Selection, shard: int, clock: Clock) -> None:
@@ -59,37 +59,37 @@ class PartitionRuns:
         self._wanted = deployed and shard == 1 and len(self._only) != 1
         self._server = PrefectServer(clock)
         self._before: dict[str, PartitionFigures] | None = None
-        self._told: set[str] = set()
+        self._created: set[str] = set()
         self._parameters: dict[str, Any] = {}
-        self._all_told = True
+        self._below_maximum = True
 
     def begin(self, figures: Figures) -> None:
-        """Note how the partitions stood before the run did anything."""
+        """Note the state of the partitions before the run does anything."""
         self._before = {partition.name: partition for partition in figures.partitions}
 
     def tell(self, figures: Figures, *, ending: bool = False) -> None:
-        """Create the runs of the partitions that are finished; at the end, of all that were worked on.
+        """Create the subflow runs of finished partitions; at the end of the run, of all partitions it worked on.
 
         Args:
-            figures: how the backfill stands.
+            figures: the backfill's figures.
             ending: whether the run ends.
         """
-        if not self._wanted or self._before is None:
+        if not self._wanted or self._before is None or len(figures.partitions) < 2:
             return
         due = [partition for partition in figures.partitions if self._is_due(partition, ending=ending)]
-        room = MOST - len(self._told)
-        if len(due) > room and self._all_told:
-            self._all_told = False
+        room = MOST - len(self._created)
+        if len(due) > room and self._below_maximum:
+            self._below_maximum = False
             log.info("only the first %d partitions of this run get a subflow run of their own", MOST)
         due = due[: room if ending else min(room, _AT_ONCE)]
         if due:
             self._server.tell(lambda: self._create(due), once=ending)
 
     def _is_due(self, partition: PartitionFigures, *, ending: bool) -> bool:
-        if partition.name in self._told or (self._only and partition.name not in self._only):
+        if partition.name in self._created or (self._only and partition.name not in self._only):
             return False
         before = (self._before or {}).get(partition.name, PartitionFigures(name=partition.name))
-        return _standing(partition) != _standing(before) and (ending or not (partition.new or partition.open))
+        return _counts(partition) != _counts(before) and (ending or not (partition.new or partition.open))
 
     def _create(self, partitions: list[PartitionFigures]) -> None:
         with get_client(sync_client=True) as client:
@@ -98,11 +98,11 @@ class PartitionRuns:
             lines = []
             for partition in partitions:
                 lines.append(self._create_one(client, partition))
-                self._told.add(partition.name)
+                self._created.add(partition.name)
             client.create_logs(lines)
 
     def _create_one(self, client: SyncPrefectClient, partition: PartitionFigures) -> LogCreate:
-        """Create the run of a partition. Returns the line of its log, for whoever wonders why there is no other."""
+        """Create the subflow run of a partition. Returns its only log line, which explains where its log is."""
         name = printable(f"partition {partition.name}")
         shown_in_parent = client.create_task_run(
             Task(fn=_nothing, name=name),
@@ -130,20 +130,20 @@ class PartitionRuns:
 
 
 def _nothing() -> None:
-    """The task that stands for a subflow run in its parent does nothing itself."""
+    """The function of the task that represents a subflow run in its parent: does nothing."""
 
 
-def _standing(partition: PartitionFigures) -> tuple[int, ...]:
+def _counts(partition: PartitionFigures) -> tuple[int, ...]:
     return partition.done, partition.failed, partition.aside, partition.open, partition.spent
 
 
 def retry_parameters(parameters: Mapping[str, Any], name: str, by: str, partition: str) -> dict[str, Any]:
-    """The parameters of a run that is confined to one partition, and puts back what failed in it.
+    """Return the parameters of a run that is confined to one partition and puts back its failed documents.
 
     Args:
-        parameters: of the run that worked on all of them, as the server has them.
+        parameters: the parameters of the parent run, as stored on the server.
         name: the backfill.
-        by: how it is divided.
+        by: how it is divided into partitions.
         partition: the partition.
     """
     selection = {**(parameters.get("selection") or {}), "by": by, "partition": [partition]}
@@ -151,11 +151,11 @@ def retry_parameters(parameters: Mapping[str, Any], name: str, by: str, partitio
 
 
 def partition_state(partition: PartitionFigures) -> State[Any]:
-    """The state that tells how a partition stands. None of them is a failure of Prefect's: see `final_state`."""
+    """Return the state that shows how a partition ended. It is never a failed state in Prefect: see `final_state`."""
     words = f"{partition.finished:,} of {partition.total:,} documents finished"
     counts = ((partition.failed, "failed"), (partition.aside, "set aside"))
     words += "".join(f", {number:,} {what}" for number, what in counts if number)
-    words += f"; {partition.spent:,} pages paid, ${partition.cost:,.4f}"
+    words += f"; {partition.spent:,} pages charged, ${partition.cost:,.4f}"
     if partition.new or partition.open:
         return Completed(name="Partly done", message=words)
     if partition.failed:

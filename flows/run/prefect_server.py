@@ -1,4 +1,4 @@
-"""Prefect's server as a run sees it: told what the UI shows, and never waited for longer than that is worth."""
+"""Calls to Prefect's server that update the UI: their share of a run's time is limited, and failures are tolerated."""
 
 import logging
 from collections.abc import Callable
@@ -10,17 +10,17 @@ from tasks.clock import Clock
 
 log = logging.getLogger(__name__)
 
-_SILENCE_SECONDS = 300  # a call to a server that is gone takes a minute of retries
-_SHARE = 0.05  # of the time, at most, goes into telling how far the run is
+_SILENCE_SECONDS = 300  # a call to an unavailable server takes a minute of retries
+_SHARE = 0.05  # maximum share of the time spent on showing progress
 
 
 class PrefectServer:
-    """Prefect's server, as far as the UI is concerned: the work does not depend on it.
+    """Prefect's server, as used for the UI. The run's work does not depend on it.
 
-    A call that fails is followed by five minutes without any, and a slow one by a rest that makes it cheap.
+    After a failed call, there are no calls for five minutes; after a slow one, there is a proportionate pause.
 
     Args:
-        clock: the time to go by.
+        clock: the timer.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -28,11 +28,11 @@ class PrefectServer:
         self._silent_until = self._resting_until = clock.monotonic()
 
     def tell(self, call: Callable[[], object], *, once: bool = False) -> None:
-        """Make a call that puts something into the UI, if the server is there.
+        """Make a call that updates the UI, if the server is available.
 
         Args:
             call: the call.
-            once: whether it is made once only, so that it does not wait for a better moment.
+            once: whether the call is made only once, so that it is not omitted during a pause after a slow one.
         """
         now = self._clock.monotonic()
         if now < self._silent_until or (now < self._resting_until and not once):

@@ -1,4 +1,4 @@
-"""How far a run is, and who in this process wants to know. Knows nothing of Prefect, nor of a terminal."""
+"""A run's progress and its watcher in this process. Independent of Prefect and of terminals."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -11,14 +11,14 @@ from tasks.report import RunReport
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run, or the command `file`, is.
+    """The progress of a run, or of the command `file`.
 
     Attributes:
-        doing: what goes on at this moment, as in `submitting`.
-        finished: documents that are done, failed or set aside.
-        total: documents known of so far; None as long as nothing can be said of it.
-        details: further counts in words, as in `3 open, 25 pages sent`.
-        figures: of the backfill that a run serves.
+        doing: the current activity, such as `submitting`.
+        finished: number of documents that are done, failed or set aside.
+        total: number of documents known so far; None if unknown.
+        details: further counts as text, such as `3 open, 25 pages sent`.
+        figures: the figures of the backfill that a run serves.
     """
 
     doing: str
@@ -28,7 +28,7 @@ class Progress:
     figures: Figures | None = None
 
     def line(self) -> str:
-        """The same in words."""
+        """Describe the progress in one line."""
         if self.total is None:
             return self.doing
         counts = f"{self.doing}: {self.finished} of {self.total} documents finished"
@@ -36,16 +36,16 @@ class Progress:
 
 
 def _ignore(_: object) -> None:
-    """Nobody is watching."""
+    """Does nothing: the default callback."""
 
 
 @dataclass(frozen=True)
 class Watcher:
-    """Whoever starts a run in their own process, as the command line does.
+    """The callbacks of code that starts a run in its own process, such as the command line.
 
     Attributes:
-        progress: takes how far the run is, a few times a second at most.
-        report: takes the report, also when Prefect's server is lost before the flow returns it.
+        progress: called with the progress, at most a few times per second.
+        report: called with the report, even if Prefect's server is lost before the flow returns it.
         clock: the run's clock; ending it ends the run.
     """
 

@@ -1,8 +1,8 @@
-"""Submitting, polling and collecting at the same time: three lanes with bounded queues, and one loop that decides.
+"""Concurrent submitting, polling and collecting: three lanes with bounded queues, and one loop that decides.
 
-The loop is the flow's own thread: it lists, looks at the open jobs, and counts. What it learns of a job from the steps
-themselves, it need not read in the ledger; a look at all open jobs, which also finds those of other runs, is made
-twice a minute and whenever nothing else is left to do.
+The loop runs in the flow's own thread: it lists, surveys the open jobs, and counts. What the steps report about a job
+need not be read from the ledger. A survey of all open jobs, which also finds those of other runs, is made twice a
+minute and whenever nothing else is left to do.
 """
 
 import logging
@@ -15,7 +15,7 @@ from flows.run.dispatch import STAGES, Dispatcher, Ended, Stage
 from flows.run.meant import Meant
 from flows.run.steering import Steering
 from tasks.context import RunContext
-from tasks.faults import Cancelled, Passes, RecordUnreadable
+from tasks.faults import Cancelled, RecordUnreadable, TransientFault
 from tasks.job.outcome import Outcome
 from tasks.job.record import Document
 from tasks.steps.discover import several
@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 30.0
 _SHORTEST_PAUSE = 0.05
-_LONGEST_WAIT = 1.0  # between two looks whether the run is being ended
+_LONGEST_WAIT = 1.0  # between two checks whether the run is being ended
 _LOOKS_AT_ONCE = 16
-_LISTING_SECONDS = 0.5  # the other lanes wait no longer for a listing in which nothing is new
+_LISTING_SECONDS = 0.5  # how long the other lanes wait for a listing without new documents
 _POLL_SECONDS_A_PASS = 60
 
 _DOING: dict[Stage, str] = {"submit": "submitting", "poll": "polling", "collect": "collecting"}
@@ -44,14 +44,14 @@ class Pumps:
     """Moves documents through the lanes.
 
     Args:
-        context: the tools.
-        tally: what the run has done so far.
+        context: the run's context.
+        tally: the run's counts.
         dispatcher: starts task runs.
-        open_jobs: looks at the open jobs.
-        meant: tells which jobs the run is about.
+        open_jobs: surveys the open jobs.
+        meant: decides which jobs belong to the run's selection.
         steering: the backfill that the run serves.
-        take: counts what a task run gave.
-        show: tells whoever watches what goes on.
+        take: counts the result of a task run.
+        show: shows the current activity to the watcher.
     """
 
     def __init__(
@@ -68,44 +68,45 @@ class Pumps:
         self._context, self._tally, self._dispatcher = context, tally, dispatcher
         self._open_jobs, self._meant, self._steering = open_jobs, meant, steering
         self._take, self._show = take, show
-        self._busy: set[str] = set()  # jobs that wait in a lane, or that a step works on
-        self._open: set[str] = set()  # jobs that are open, as far as we know, and that the run waits for
+        self._busy: set[str] = set()  # jobs that wait in a lane, or that a step is working on
+        self._open: set[str] = set()  # jobs that are known to be open and that the run waits for
         self._due: deque[Held] = deque()
         self._ready: deque[Held] = deque()
         self._survey = Survey()
-        self._fresh = False  # whether nothing has ended since the last look
+        self._fresh = False  # whether nothing has ended since the last survey
         self._look_at = 0.0
         self._looked_at = -_LOOK_SECONDS
 
     # One pass
 
     def submit(self, documents: Iterator[Document], most: int, heed: Callable[[Outcome], None]) -> int:
-        """Submit up to `most` documents, and wait until that is done. Returns how many were taken.
+        """Submit up to `most` documents, and wait for them. Returns how many were taken.
 
         Raises:
-            Fault: the listing failed, or the run ends. What was being sent has ended.
+            Fault: the listing failed, or the run ends. No submission is in progress any more.
         """
         taken, exhausted = 0, False
         try:
             while not (exhausted and self._dispatcher.idle):
                 room = self._dispatcher.room("submit")
-                while not exhausted and room:
+                until = self._context.clock.monotonic() + _LISTING_SECONDS
+                while not exhausted and room and self._context.clock.monotonic() < until:
                     document = next(documents, None) if taken < most and self.sending else None
                     exhausted = document is None
                     if document is not None and self._add_document(document):
                         taken, room = taken + 1, room - 1
                 self.turn(_SUBMIT if exhausted else _NONE, heed)
-        except Passes:
-            # What is being sent has to end first, or whoever looks next would take it for dead.
+        except TransientFault:
+            # Submissions in progress have to end first, or the next survey would treat them as abandoned.
             for ended in self._dispatcher.drain():
                 self._count(ended, heed)
             raise
         return taken
 
     def collect(self) -> Survey:
-        """Poll the jobs that are due, and collect those that are finished. Returns how things stood before."""
+        """Poll the jobs that are due, and collect those that are finished. Returns the survey made before."""
         self.look()
-        # So many as the rate limit lets through in about a minute: the next pass goes on.
+        # As many as the rate limit allows in about a minute: the next pass continues.
         most = max(self._context.options.workers, int(_POLL_SECONDS_A_PASS * self._dispatcher.requests_per_second))
         self._due = deque(list(self._due)[:most])
         while self._due or self._ready or not self._dispatcher.idle:
@@ -121,7 +122,7 @@ class Pumps:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is under way, and nothing is known to be done."""
+        """Whether nothing is in progress, and nothing is known to be due."""
         return self._dispatcher.idle and not (self._due or self._ready)
 
     @property
@@ -135,40 +136,40 @@ class Pumps:
 
     @property
     def submitting(self) -> int:
-        """How many documents wait to be sent, or are being sent."""
+        """The number of documents that wait to be sent or are being sent."""
         return self._dispatcher.items("submit")
 
     @property
     def open_jobs(self) -> int:
-        """How many jobs are open that the run waits for."""
+        """The number of open jobs that the run waits for."""
         return len(self._open)
 
     @property
     def looked_anew(self) -> bool:
-        """Whether nothing has ended since the last look at all open jobs."""
+        """Whether nothing has ended since the last survey of all open jobs."""
         return self._fresh
 
     @property
     def look_at(self) -> float:
-        """When all open jobs are to be looked at again."""
+        """When the next survey of all open jobs is due."""
         return self._look_at
 
     def look_by(self, moment: float) -> None:
-        """Let all open jobs be looked at by then."""
+        """Schedule the next survey of all open jobs."""
         self._look_at = moment
 
     def take_due(self) -> None:
-        """Take in the jobs that are due by now, as far as their records are at hand."""
+        """Take in the jobs that are due by now, if their records are in memory."""
         self._sort(self._open_jobs.due())
 
     def settle_vanished(self) -> bool:
-        """Find out what became of jobs that were open, and that the last look has not found.
+        """Determine the state of jobs that were open and that the last survey did not find.
 
-        Another run has finished them, or has given back what it had claimed and not sent: such a document is as new as
-        any other, and is listed again.
+        Another run has finished them, or has released its claim without sending: such a document is new, and is listed
+        again.
 
         Returns:
-            Whether that is known of all. It is not of one whose record is closed, until that is deleted.
+            Whether all their states are known. A job whose record is closed is unknown until the record is deleted.
         """
         known, settled = self._tally.known, True
         vanished = [job_id for job_id in known.open_jobs() if job_id not in self._open]
@@ -183,7 +184,7 @@ class Pumps:
         return settled
 
     def _state(self, job_id: str) -> State | Literal["closed"] | None:
-        """How a job stands in the ledger."""
+        """Return a job's state in the ledger."""
         ledger = self._context.ledger
         ended: tuple[State, ...] = ("done", "failed")
         for state in ended:
@@ -196,10 +197,10 @@ class Pumps:
         return None if held is None else "closed" if held.job.closed is not None else "open"
 
     def take_listed(self, listing: Iterator[Document | None], room: int) -> tuple[int, bool]:
-        """Take documents from the listing, as many as there is room for.
+        """Take documents from the listing, up to `room` and the lane's own limit.
 
         Returns:
-            How many, and whether there may be more.
+            How many were added, and whether there may be more.
         """
         room, added = min(room, self._dispatcher.room("submit")), 0
         until = self._context.clock.monotonic() + _LISTING_SECONDS
@@ -213,7 +214,7 @@ class Pumps:
         return added, True
 
     def _add_document(self, document: Document) -> bool:
-        """Let a document wait to be submitted, unless it does already: a listing that is begun anew has it again."""
+        """Queue a document for submission, unless it is queued already: a listing that is restarted yields it again."""
         job_id = self._context.job_id(document)
         if job_id in self._busy:
             return False
@@ -222,39 +223,40 @@ class Pumps:
         return True
 
     def drop_documents(self) -> int:
-        """Give back the documents that wait to be submitted. Returns how many."""
+        """Drop the documents that wait to be submitted. Returns how many there were."""
         documents = [document for document in self._dispatcher.drop("submit") if isinstance(document, Document)]
         self._busy.difference_update(self._context.job_id(document) for document in documents)
         return len(documents)
 
     def look(self) -> None:
-        """Look at all open jobs."""
+        """Survey all open jobs."""
         self._context.check_clock()
         tally, clock, options = self._tally, self._context.clock, self._context.options
         survey = self._open_jobs.survey(self._busy.__contains__)
         tally.note_survey(survey.unreadable, survey.expiring)
-        found: set[str] = set()
+        open_ids: set[str] = set()
         for job_id in self._meant.jobs(survey.open):
-            # A job whose document is not listed (any more) is seen to as well: it is paid for.
+            # Jobs whose documents are no longer listed are included: they are paid for.
             tally.known.count(job_id, "open")
             if not tally.known.is_left(job_id):
-                found.add(job_id)
-        self._open = found | (self._open & self._busy)
+                open_ids.add(job_id)
+        self._open = open_ids | (self._open & self._busy)
         self._survey, self._fresh, self._looked_at = survey, True, clock.monotonic()
         wait = _LOOK_SECONDS
         if survey.look_at is not None:
             wait = min(wait, max(_SHORTEST_PAUSE, (survey.look_at - clock.now()).total_seconds()))
-        self._look_at = self._looked_at + max(wait, min(options.poll_seconds, _LOOK_SECONDS) if not found else 0)
+        self._dispatcher.expect(len(survey.due) + len(survey.ready))
+        self._look_at = self._looked_at + max(wait, min(options.poll_seconds, _LOOK_SECONDS) if not open_ids else 0)
         self._sort(survey)
 
     def look_soon(self, *, anew: bool = False) -> None:
-        """Look at all open jobs as soon as that makes sense again; `anew` doubts what the last look has shown."""
+        """Schedule a survey of all open jobs soon; with `anew`, the result of the last one no longer counts."""
         self._fresh = self._fresh and not anew
         pause = max(_SHORTEST_PAUSE, min(self._context.options.poll_seconds, _LOOK_SECONDS))
         self._look_at = min(self._look_at, self._looked_at + pause)
 
     def _sort(self, survey: Survey) -> None:
-        """Take in the jobs for which there is something to do."""
+        """Queue the jobs that need work."""
         for jobs, queue in ((survey.due, self._due), (survey.ready, self._ready)):
             for held in jobs:
                 if held.job.id not in self._busy and not self._tally.known.is_left(held.job.id):
@@ -262,21 +264,21 @@ class Pumps:
                     queue.append(held)
 
     def fill(self) -> None:
-        """Move jobs into the lanes, as far as there is room."""
+        """Move jobs into the lanes while there is room."""
         lanes: tuple[tuple[Stage, deque[Held]], ...] = (("collect", self._ready), ("poll", self._due))
         for stage, queue in lanes:
-            # No more is polled than is collected soon: a poll's download URLs live for minutes.
+            # Poll no more than can be collected soon: download URLs are valid for minutes only.
             if stage == "poll" and self._ready:
                 return
             room = self._dispatcher.room(stage)
             self._dispatcher.add(stage, [queue.popleft() for _ in range(min(room, len(queue)))])
 
     def turn(self, at_once: Collection[Stage], heed: Callable[[Outcome], None] = lambda _: None) -> None:
-        """Start what can be started, wait for something to happen, and count what has ended.
+        """Start task runs, wait for one to end, and count the results.
 
         Args:
-            at_once: the stages for which nothing else will come.
-            heed: gets what became of each document.
+            at_once: the stages for which no more items will arrive.
+            heed: called with the outcome of each document.
         """
         clock = self._context.clock
         seconds = min(self._dispatcher.start(at_once), self._seconds_to_wait())
@@ -300,7 +302,7 @@ class Pumps:
         return " and ".join(_DOING[stage] for stage in stages) if stages else self._survey.waiting_for()
 
     def _count(self, ended: Ended, heed: Callable[[Outcome], None]) -> None:
-        """Count what a task run gave, and take in what its jobs need next."""
+        """Count the result of a task run, and queue its jobs' next steps."""
         result, sent = ended.result, ended.stage == "submit"
         self._take(result, collected=not sent)
         self._fresh = False
@@ -313,7 +315,7 @@ class Pumps:
             elif outcome.kind not in ("open", "later") or outcome.budget_used_up:
                 self._open.discard(outcome.job_id)
             elif not sent and outcome.not_sending and self._steering.state == "cancelled":
-                # Its missing pages would be waited for for ever. A run that is started later sends them.
+                # Otherwise the run would wait forever for its missing pages. A later run sends them.
                 self._tally.known.leave(outcome.job_id)
                 self._open.discard(outcome.job_id)
         self._open.difference_update(result.left)
@@ -322,7 +324,7 @@ class Pumps:
         self._sort(Survey(ready=result.ready))
         for held in result.still_open:
             self._sort(self._open_jobs.note(held))
-        told = {held.job.id for held in (*result.ready, *result.still_open)}
-        told |= {outcome.job_id for outcome in result.outcomes if outcome.kind in ("done", "failed")}
-        if not ids <= told:
+        known_ids = {held.job.id for held in (*result.ready, *result.still_open)}
+        known_ids |= {outcome.job_id for outcome in result.outcomes if outcome.kind in ("done", "failed")}
+        if not ids <= known_ids:
             self.look_soon()

@@ -1,4 +1,4 @@
-"""One flow run: prepared, worked on in passes of submitting and collecting, and closed with a report."""
+"""One flow run: prepares, submits and collects, and closes with a report."""
 
 import gc
 import logging
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 _READERS = 16
 _OBJECTS_A_COLLECTION = 20_000
-_FEW_KEYS = 500  # looking up so many jobs takes no longer than listing them all might
+_FEW_KEYS = 500  # looking up this many jobs is no slower than listing all of them
 
 
 Flow = Literal["submit", "listen", "collect", "backfill"]
@@ -50,15 +50,16 @@ Flow = Literal["submit", "listen", "collect", "backfill"]
 
 @contextmanager
 def open_run(flow: Flow, settings: RunSettings, *, by_name: bool = False) -> Iterator["Run"]:
-    """Open what a flow run works with, and close it again. For use inside the flow function.
+    """Open and close everything that a flow run needs. For use inside the flow function.
 
     Args:
-        flow: which flow it is.
-        settings: what the flow was given.
-        by_name: whether the backfill was named: then it says what the flow was not given.
+        flow: the flow.
+        settings: the flow's settings.
+        by_name: whether the backfill was named explicitly: then it completes the settings.
 
     Raises:
-        SetupFault, Passes: there are no secrets to be had, the engine cannot be used, or the backfill cannot be read.
+        SetupFault, TransientFault: the secrets cannot be obtained, the engine cannot be used, or the backfill cannot
+            be read.
     """
     attach_logs()
     _spare_garbage_collector()
@@ -69,7 +70,7 @@ def open_run(flow: Flow, settings: RunSettings, *, by_name: bool = False) -> Ite
     settings = context.settings
     with ExitStack() as opened:
         opened.callback(close_context, settings, context.flow_run)
-        # Tags of the flow run's are not the task runs': each of them would cost a call about the tags' limits.
+        # Task runs do not inherit the flow run's tags: each would cost a call about the tags' concurrency limits.
         opened.enter_context(TagsContext(current_tags=set()))
         folder = opened.enter_context(tempfile.TemporaryDirectory(dir=process_folder()))
         known = opened.enter_context(KnownJobs(Path(folder)))
@@ -79,8 +80,8 @@ def open_run(flow: Flow, settings: RunSettings, *, by_name: bool = False) -> Ite
         try:
             yield Run(context, tally, dispatcher, Announcer(flow, tally, watcher, steering), steering)
         except BaseException as error:
-            # Whatever ends the run ends it for all threads: what they have claimed and not sent is given back, and
-            # none of them waits any longer, for the rate limit or for the next attempt.
+            # End the run for all threads: claims without submissions are released, and no thread keeps waiting for the
+            # rate limit or the next attempt.
             context.stop_submitting(Cancelled("the run is shutting down"))
             context.clock.end()
             dispatcher.let_end()
@@ -90,25 +91,25 @@ def open_run(flow: Flow, settings: RunSettings, *, by_name: bool = False) -> Ite
 
 
 def _as_the_backfill_says(context: RunContext, watcher: Watcher) -> RunContext:
-    """The tools of a run that takes over what its backfill says; the same where that is nothing new."""
-    given, name = context.settings, context.settings.backfill
+    """Return the context with settings completed from the backfill; the same context if that changes nothing."""
+    settings, name = context.settings, context.settings.backfill
     try:
         backfill = None if name is None else context.backfills.read(name)
-        taken = given if backfill is None else taken_over(backfill, given)
+        merged = settings if backfill is None else taken_over(backfill, settings)
     except BaseException:
-        close_context(given, context.flow_run)
+        close_context(settings, context.flow_run)
         raise
-    if taken == given:
+    if merged == settings:
         return context
-    close_context(given, context.flow_run)
-    return open_context(taken, context.flow_run, open_access, clock=watcher.clock, keep=True)
+    close_context(settings, context.flow_run)
+    return open_context(merged, context.flow_run, open_access, clock=watcher.clock, keep=True)
 
 
 @cache
 def _spare_garbage_collector() -> None:
-    """Keep Python from looking through all of Prefect and boto3 for garbage, again and again, while batches are read.
+    """Keep the garbage collector from scanning all of Prefect and boto3 repeatedly while batches are read.
 
-    A page is thousands of small objects, none of which is garbage; a collection was due with every other page.
+    A page consists of thousands of small objects, so a collection would be due with every other page.
     """
     gc.freeze()
     gc.set_threshold(_OBJECTS_A_COLLECTION, 20, 20)
@@ -118,9 +119,9 @@ class Run:
     """One flow run at work.
 
     Attributes:
-        context: the tools.
-        tally: what the run has done so far.
-        steering: the backfill that it serves, if it serves one.
+        context: the run's context.
+        tally: the run's counts.
+        steering: the backfill that the run serves, if any.
     """
 
     def __init__(
@@ -137,14 +138,14 @@ class Run:
         self._missing = Missing()
 
     def prepare(self, *, few: bool = False, retry_failed: bool = False) -> int:
-        """Prove the set-up, and learn what the ledger knows. Returns how many jobs are open.
+        """Check the set-up and load the ledger. Returns the number of open jobs.
 
         Args:
-            few: only few documents will be looked at: their jobs are looked up one by one, not listed.
-            retry_failed: put back first what failed of the documents that are meant.
+            few: only a few documents will be processed: their jobs are looked up one by one instead of listed.
+            retry_failed: first put back the failed ones of the selected documents.
 
         Raises:
-            SetupFault, AccountFault, Passes: with what to mend.
+            SetupFault, AccountFault, TransientFault: something is wrong; the message tells how to fix it.
         """
         self.context.prepare()
         self.steering.join()
@@ -166,14 +167,14 @@ class Run:
         return still_open
 
     def _put_back_failed(self) -> None:
-        """Put back the documents that failed and that the run is about; what was paid for is kept."""
+        """Put back the selected documents that failed; pages already paid for are kept."""
         ledger, number = self.context.ledger, 0
         for failed in several(self._failed_and_meant, [entry.id for entry in ledger.entries("failed")], _READERS):
             number += failed[1] is not None and ledger.put_back(failed[1])
         log.info("%d documents that had failed were put back", number)
 
     def _failed_and_meant(self, job_id: str) -> FailedJob | None:
-        """The record of a document that failed, if the run is about it and this version can read it."""
+        """Return the record of a failed document; None if it is not selected or cannot be read."""
         try:
             failed = self.context.ledger.failed(job_id)
         except RecordUnreadable:
@@ -186,26 +187,26 @@ class Run:
         self.show("looking for new documents")
 
     def new_documents(self) -> Iterator[Document]:
-        """The documents that are meant and have no job yet, in the order of the listing; counts all on the way."""
+        """Yield the selected documents without a job, in the order of the listing, and count all listed ones."""
         return (document for document in self._list() if document is not None)
 
     def _set_aside(self, key: str, fault: ObjectRefused) -> None:
         self.tally.note_refused(f"s3://{self.context.source.bucket}/{key}", str(fault))
 
     def _list(self) -> Iterator[Document | None]:
-        """The new documents; None for each that is not new, so that whoever takes them can do something else."""
-        self._missing = missing = Missing()  # listed again, they are found again
+        """Yield the new documents; None for each that is not new, so that the caller regains control."""
+        self._missing = missing = Missing()  # a new listing finds them again
         documents = discover(
             self.context, self.tally.known, missing, refused=self._set_aside, looked=self._show_looking
         )
-        for found in documents:
-            self.tally.known.count(found.job_id, found.state)
-            new = found.state is None and not self.tally.known.is_left(found.job_id)
-            yield found.document if new else None
+        for discovered in documents:
+            self.tally.known.count(discovered.job_id, discovered.state)
+            new = discovered.state is None and not self.tally.known.is_left(discovered.job_id)
+            yield discovered.document if new else None
         self._aside.all_listed = True
 
     def submit(self, documents: Iterator[Document], most: int, heed: Callable[[Outcome], None] = lambda _: None) -> int:
-        """Submit up to `most` documents. Returns how many were taken; `heed` gets what became of each."""
+        """Submit up to `most` documents. Returns how many were taken; `heed` is called with each outcome."""
         return self._pumps.submit(documents, most, heed)
 
     def collect(self) -> None:
@@ -216,37 +217,37 @@ class Run:
         """Submit, poll and collect until everything is done or failed, or nothing more can be done.
 
         Args:
-            open_jobs: how many jobs are open at the beginning, as `prepare` found.
-            order: which documents are sent first; as the backfill says, where it is left to that.
-            limit: most documents to send; the backfill's limit when left out.
+            open_jobs: number of jobs open at the beginning, as returned by `prepare`.
+            order: which documents to send first; "listed" leaves it to the backfill.
+            limit: maximum number of documents to send; the backfill's limit by default.
         """
         if (backfill := self.context.backfill) is not None:
             order, limit = backfill.order if order == "listed" else order, limit or backfill.limit
         self._pumps.run(lambda: ordered(self._list(), order), open_jobs, limit)
 
     def _take(self, result: StepResult, *, collected: bool) -> None:
-        """Count what a task run gave."""
+        """Count the result of a task run."""
         self.tally.add(result, collected=collected)
         for outcome in result.outcomes:
             self._aside.note(outcome)
 
     def write_texts(self) -> None:
-        """Write the plain texts that earlier runs did not, where they are wanted."""
+        """Write plain texts that earlier runs did not write, if they are requested."""
         if not self.context.options.text or self.tally.refused:
             return
         try:
             self.tally.note_texts(write_missing_texts(self.context))
         except CredentialsRefused:
             raise
-        except Fault as fault:  # the results are there; the next run writes what is missing
+        except Fault as fault:  # the results exist; the next run writes the missing texts
             log.error("not all plain texts could be written: %s", fault)
 
     def show(self, doing: str) -> None:
-        """Tell whoever watches how far the run is, now and then."""
+        """Show the run's progress from time to time."""
         self._announcer.show(doing)
 
     def close(self) -> RunReport:
-        """Count what this run met, and announce the report."""
+        """Finish counting, and announce the report."""
         left_open = self._settle()
         self._aside.prune(self.tally.known)
         self.tally.note_missing(self._missing.count, self._missing.first)
@@ -261,21 +262,21 @@ class Run:
         return report
 
     def _found_nothing(self) -> bool:
-        """Whether the source was looked through and there was no document; of a shard, that may well be."""
+        """Whether the whole source was listed and has no documents. Not for shards, which may be empty."""
         looked = self._aside.all_listed and self.context.options.shards == 1
         return looked and not self._missing.count and not self.tally.census().documents
 
     def _note_nothing(self) -> None:
         try:
             self.tally.note_nothing(why_nothing(self.context))
-        except Fault as fault:  # it is only said
+        except Fault as fault:  # it is for information only
             log.warning("the reason why there is no document could not be determined: %s", fault)
 
     def _settle(self) -> int | None:
-        """Find out which of the jobs that this run has left another run has ended: the ledger knows.
+        """Check in the ledger which of this run's unfinished jobs another run has ended.
 
         Returns:
-            How many jobs are open at the destination; None when it cannot be read.
+            The number of jobs open at the destination; None if it cannot be read.
         """
         known, ledger = self.tally.known, self.context.ledger
         left_open: int | None = None
@@ -289,6 +290,6 @@ class Run:
                     known.settle_elsewhere(job_id, "done")
                 elif ledger.failed(job_id) is not None:
                     known.settle_elsewhere(job_id, "failed")
-        except Fault as fault:  # a report that counts a job as open which is not is better than none
+        except Fault as fault:  # a report that counts too many jobs as open is better than none
             log.warning("not all jobs could be counted: %s", fault)
         return left_open

@@ -1,4 +1,4 @@
-"""Where a flow run is to be seen: its page in the UI of the Prefect server that is configured."""
+"""Links to flow runs in the UI of the configured Prefect server."""
 
 import os
 import uuid
@@ -8,9 +8,9 @@ RunLink = Callable[[str | None], str | None]
 
 
 def run_link() -> RunLink:
-    """What gives the address of a flow run in the UI, or None where no server is configured or it is no flow run.
+    """Return a function that maps a run to its address in the UI; None without a server, or if it is no flow run.
 
-    The environment is asked alone: reading Prefect's profiles would take seconds.
+    Only the environment is consulted: reading Prefect's profiles would take seconds.
     """
     ui = os.environ.get("PREFECT_UI_URL") or os.environ.get("PREFECT_API_URL", "").rstrip("/").removesuffix("/api")
 
@@ -19,7 +19,7 @@ def run_link() -> RunLink:
             return None
         try:
             uuid.UUID(run)
-        except ValueError:  # a process that ran no flow
+        except ValueError:  # a process without a flow run
             return None
         return f"{ui.rstrip('/')}/runs/flow-run/{run}"
 

@@ -1,7 +1,7 @@
-"""What a run has to do with the backfill that it serves: it joins it, heeds what people say about it, and tells of it.
+"""A run's part in the backfill that it serves: it joins, obeys changes that people make to it, and reports on it.
 
-The run's loop asks two things: whether anything may be sent at present, and how many jobs may be open. Everything else
-happens in a thread of its own, which reads the figures from the ledger as often as that costs little.
+The run's loop asks two questions: whether documents may be sent at present, and how many jobs may be open. Everything
+else happens in a separate thread, which reads the figures from the ledger as often as is cheap.
 """
 
 import logging
@@ -16,32 +16,32 @@ from flows.run.partition_runs import PartitionRuns
 from flows.run.telemetry import Telemetry, open_telemetry
 from tasks.backfills.figures import Figures
 from tasks.backfills.page import report_page
-from tasks.backfills.record import Backfill, PartitionPlan, Planned, Server, difference, new_backfill, who
+from tasks.backfills.record import Backfill, PartitionPlan, Planned, Server, difference, new_backfill, own_name, who
 from tasks.context import RunContext
-from tasks.faults import EndsRun, Fault, Passes, SetupFault
+from tasks.faults import EndsRun, Fault, SetupFault, TransientFault
 from tasks.steps.figures import FiguresReader, settings_of
-from tasks.steps.nearest import did_you_mean
+from tasks.steps.nearest import did_you_mean, mistyped
 
 log = logging.getLogger(__name__)
 
 _SHORTEST_SECONDS = 2.0
-_LAST_SECONDS = 30.0  # for the figures that are being read when the run ends
-_SHARE = 0.1  # of the time, at most, goes into reading the figures
+_LAST_SECONDS = 30.0  # for a reading of the figures that is in progress when the run ends
+_SHARE = 0.1  # maximum share of the time spent on reading the figures
 _LINE_SECONDS = 60.0
 _WARNED_SHARE = 0.8
-_FEW = 50  # of so few documents a share that failed says nothing
+_FEW = 50  # documents; below this, the share of failures means little
 _STALLED_SECONDS = 1800.0
 
 
 class Steering:
-    """The backfill that a run serves, if it serves one.
+    """The backfill that a run serves, if any.
 
     Args:
-        context: the tools of the run.
+        context: the run's context.
 
     Attributes:
         figures: the backfill's figures, as last read.
-        note: who else serves the backfill, where somebody did when the run joined it.
+        note: the other runs that served the backfill when this run joined; None if there were none.
     """
 
     def __init__(self, context: RunContext) -> None:
@@ -51,23 +51,25 @@ class Steering:
         self._name = context.settings.backfill
         self._reader: FiguresReader | None = None
         self._ended = threading.Event()
-        self._told: set[str] = set()
+        self._emitted: set[str] = set()
         self._thread: threading.Thread | None = None
         self._partition_runs: PartitionRuns | None = None
         self._telemetry: Telemetry | None = None
 
     def join(self) -> None:
-        """Join the backfill, making it where there is none of that name; from then on its figures are followed.
+        """Join the backfill, which is created if it does not exist, and start to follow its figures.
 
         Raises:
-            SetupFault: the backfill means other documents than the run, or a partition is not there.
-            Passes: the ledger cannot be read or written now.
+            SetupFault: the backfill is for other documents than the run, or a partition does not exist.
+            TransientFault: the ledger is unavailable at the moment.
         """
         context, name = self._context, self._name
         if name is None:
             return
         now = context.clock.now()
         known = context.backfills.read(name)
+        if known is None and name != own_name(context.settings):
+            self._prove_name(name)
         backfill = known or new_backfill(context.settings, name, now)
         if (why := difference(backfill, context.settings)) is not None:
             raise SetupFault(
@@ -77,7 +79,7 @@ class Steering:
         self.figures = reader.read_of(backfill)
         self._prove_partitions(self.figures)
         if known is None:
-            if not self.figures.documents:  # whoever mistyped the source wants no backfill of nothing
+            if not self.figures.documents:  # a mistyped source should not create an empty backfill
                 self.figures = None
                 return
             backfill = context.backfills.make(backfill)
@@ -108,6 +110,20 @@ class Steering:
         self._thread = threading.Thread(target=inherited.run, args=(self._follow,), name="backfill", daemon=True)
         self._thread.start()
 
+    def _prove_name(self, name: str) -> None:
+        """Prove that a new name is no misspelling: that backfill would have none of the other's ceilings.
+
+        Raises:
+            SetupFault: there is a backfill with a similar name.
+        """
+        meant = mistyped(name, self._context.backfills.names())
+        if meant is not None:
+            place = self._context.destination
+            raise SetupFault(
+                f"there is no backfill '{name}' at {place}. Did you mean {meant}? If it is to be a new one, create it "
+                f"with 'bulk-ocr plan {self._context.settings.source} {place} --save {name}'"
+            )
+
     def _prove_partitions(self, figures: Figures) -> None:
         names = [partition.name for partition in figures.partitions]
         for wanted in self._context.settings.selection.partition:
@@ -118,7 +134,7 @@ class Steering:
 
     @property
     def sends(self) -> bool:
-        """Whether anything may be sent at present.
+        """Whether documents may be sent at present.
 
         Raises:
             SetupFault: the backfill's record cannot be read.
@@ -127,41 +143,41 @@ class Steering:
 
     @property
     def held(self) -> str | None:
-        """Why nothing is sent at present; None where something may be.
+        """Why nothing may be sent at present; None if documents may be sent.
 
         Raises:
             SetupFault: the backfill's record cannot be read.
         """
         try:
             self._context.prove_sends(self._name)
-        except Passes as held:
+        except TransientFault as held:
             return str(held)
         return None
 
     @property
     def window(self) -> int:
-        """How many jobs may be open."""
+        """The maximum number of open jobs."""
         window = self._context.pace.window
         return self._context.options.window if window is None else window
 
     @property
     def state(self) -> str | None:
-        """The backfill's state, as it was a few seconds ago; None where the run serves none, or it cannot be read."""
+        """The backfill's state, at most a few seconds old; None without a backfill, or if it cannot be read."""
         try:
             backfill = self._context.backfill
-        except (Passes, SetupFault):
+        except (TransientFault, SetupFault):
             return None
         return None if backfill is None else backfill.state
 
     def end(self) -> None:
-        """Follow the backfill no longer."""
+        """Stop following the backfill."""
         self._ended.set()
 
     def finish(self, stopped: str | None) -> Figures | None:
-        """The run is over: read the figures once more, and put on record what they mean.
+        """Read the figures a last time at the end of the run, and update the backfill's record.
 
         Args:
-            stopped: why the run sent less than there is.
+            stopped: why the run did not send everything; None if it did.
         """
         self._ended.set()
         if self._thread is not None:
@@ -171,29 +187,29 @@ class Steering:
         context, now = self._context, self._context.clock.now()
         try:
             context.budget.flush()
-            found = self._reader.read(everything=True)
-            if found is None:
+            figures = self._reader.read(everything=True)
+            if figures is None:
                 return None
-            over = not (found.new or found.open)
+            over = not (figures.new or figures.open)
 
             def ended(record: Backfill) -> Backfill:
                 if record.state != "running":
                     return record
                 if over:
-                    return record.moved("finished", _outcome(found), now)
+                    return record.moved("finished", _outcome(figures), now)
                 return record.moved("running", stopped or "", now)
 
             record = context.backfills.change(self._name, ended)
-            found.state, found.why = record.state, record.why
-            found.served_by = []
-            self.figures = found
+            figures.state, figures.why = record.state, record.why
+            figures.served_by = []
+            self.figures = figures
             if self._partition_runs is not None:
-                self._partition_runs.tell(found, ending=True)
-            self._measure(found, last=True)
+                self._partition_runs.tell(figures, ending=True)
+            self._measure(figures, last=True)
             context.objects.put(
                 context.destination.bucket,
                 context.ledger.report_key(self._name),
-                report_page(found).encode(),
+                report_page(figures).encode(),
                 {},
                 "text/html; charset=utf-8",
             )
@@ -207,54 +223,54 @@ class Steering:
         return self.figures
 
     def _follow(self) -> None:
-        """Read the figures again and again, and act on them."""
+        """Read the figures repeatedly, and act on them."""
         line_at = stalled_at = time.monotonic()
         finished, rest = -1, _SHORTEST_SECONDS
         while not self._ended.wait(rest):
             began = time.monotonic()
             try:
-                self._context.budget.flush()  # what was sent last is on the meter only with the next reservation
-                found = self._reader.read() if self._reader else None
-            except Exception as error:  # noqa: BLE001  # they are only shown; whoever works finds out by itself
+                self._context.budget.flush()  # the meter gets the last submissions only with the next reservation
+                figures = self._reader.read() if self._reader else None
+            except Exception as error:  # noqa: BLE001  # for display only; the steps detect faults themselves
                 log.info("the figures of backfill %s cannot be read now: %s", self._name, error)
-                found = None
+                figures = None
             took = time.monotonic() - began
             rest = max(_SHORTEST_SECONDS, took / _SHARE)
-            if found is None:
+            if figures is None:
                 continue
-            self.figures = found
-            self._heed_failures(found)
-            self._tell_progress(found)
+            self.figures = figures
+            self._heed_failures(figures)
+            self._tell_progress(figures)
             self.tell_budgets()
             if self._partition_runs is not None:
-                self._partition_runs.tell(found)
-            self._measure(found)
-            if found.finished != finished:
-                finished, stalled_at = found.finished, began
-            elif found.open and began - stalled_at >= _STALLED_SECONDS:
+                self._partition_runs.tell(figures)
+            self._measure(figures)
+            if figures.finished != finished:
+                finished, stalled_at = figures.finished, began
+            elif figures.open and began - stalled_at >= _STALLED_SECONDS:
                 stalled_at = began
                 self._tell("stalled", f"stalled-{began}")
             if began - line_at >= _LINE_SECONDS:
                 line_at = began
-                log.info("%s", found.sentence())
+                log.info("%s", figures.sentence())
 
-    def _measure(self, found: Figures, *, last: bool = False) -> None:
-        found.throttle_wait_seconds = round(self._context.throttle_wait_seconds, 3)
+    def _measure(self, figures: Figures, *, last: bool = False) -> None:
+        figures.throttle_wait_seconds = round(self._context.throttle_wait_seconds, 3)
         if self._telemetry is not None:
-            self._telemetry.send(found, last=last)
+            self._telemetry.send(figures, last=last)
 
-    def _heed_failures(self, found: Figures) -> None:
-        """Pause the backfill when more has failed than it bears."""
+    def _heed_failures(self, figures: Figures) -> None:
+        """Pause the backfill if more documents have failed than it allows."""
         name, now = self._name, self._context.clock.now()
         if name is None:
             return
 
         def paused(record: Backfill) -> Backfill:
-            allowed = record.ceilings.failures_allowed(max(found.finished, _FEW))
-            if record.state != "running" or found.failed <= allowed:
+            allowed = record.ceilings.failures_allowed(max(figures.finished, _FEW))
+            if record.state != "running" or figures.failed <= allowed:
                 return record
             limit = record.ceilings.stop_after_failures
-            return record.moved("paused", f"{found.failed:,} documents failed, and it stops after {limit}", now)
+            return record.moved("paused", f"{figures.failed:,} documents failed, and it stops after {limit}", now)
 
         try:
             if self._context.backfills.change(name, paused).state == "paused":
@@ -262,28 +278,28 @@ class Steering:
         except Fault as fault:
             log.warning("backfill %s could not be paused: %s", name, fault)
 
-    def _tell_progress(self, found: Figures) -> None:
-        """Emit each tenth of the documents once."""
-        if found.total:
-            tenth = found.finished * 10 // found.total * 10
+    def _tell_progress(self, figures: Figures) -> None:
+        """Emit an event once for each tenth of the documents."""
+        if figures.total:
+            tenth = figures.finished * 10 // figures.total * 10
             if 0 < tenth < 100:
                 self._tell("progress", f"progress-{tenth}")
 
     def tell_budgets(self) -> None:
-        """Emit, once a run, that most of a budget is spent: that of the run, its backfill, the day or the month."""
+        """Emit an event once for each budget of which most is spent: of the run, its backfill, the day or the month."""
         for budget in self._context.budget.used():
             key = f"budget-{budget.name}"
-            if budget.share < _WARNED_SHARE or key in self._told:
+            if budget.share < _WARNED_SHARE or key in self._emitted:
                 continue
-            self._told.add(key)
+            self._emitted.add(key)
             spent = f"{100 * budget.share:.0f} % of the budget of {budget.label} is spent ({budget.room()})"
             log.warning("%s", spent)
             self._emit(partial(emit_budget_event, self._context.settings.destination, spent))
 
     def _tell(self, what: str, key: str) -> None:
         figures = self.figures
-        if key not in self._told and figures is not None:
-            self._told.add(key)
+        if key not in self._emitted and figures is not None:
+            self._emitted.add(key)
             self._emit(lambda: emit_backfill_event(what, figures))
 
     def _emit(self, emit: Callable[[], None]) -> None:
@@ -294,22 +310,26 @@ class Steering:
 
 
 def _reader(context: RunContext, backfill: Backfill) -> FiguresReader:
-    """What reads the figures, with tools that mean all the documents of the backfill, not only the run's share."""
+    """Return a reader of the figures for all documents of the backfill, not only the run's part."""
     whole = RunContext(
         settings_of(backfill, context.settings), context.objects, clock=context.clock, liveness=context.liveness
     )
     return FiguresReader(whole, backfill.name, context.published)
 
 
-def _planned(found: Figures) -> Planned:
+def _planned(figures: Figures) -> Planned:
     return Planned(
-        at=found.at,
-        documents=found.documents,
-        partitions=tuple(PartitionPlan(name=each.name, documents=each.documents) for each in found.partitions),
+        at=figures.at,
+        documents=figures.documents,
+        partitions=tuple(
+            PartitionPlan(name=partition.name, documents=partition.documents) for partition in figures.partitions
+        ),
     )
 
 
-def _outcome(found: Figures) -> str:
-    parts = [f"{found.done:,} done"]
-    parts += [f"{number:,} {name}" for name, number in (("failed", found.failed), ("set aside", found.aside)) if number]
+def _outcome(figures: Figures) -> str:
+    parts = [f"{figures.done:,} done"]
+    parts += [
+        f"{number:,} {name}" for name, number in (("failed", figures.failed), ("set aside", figures.aside)) if number
+    ]
     return ", ".join(parts)

@@ -1,10 +1,10 @@
-"""A backfill's figures over OpenTelemetry (OTLP over HTTP), where the environment names a collector.
+"""Export of a backfill's figures with OpenTelemetry (OTLP over HTTP), if the environment names a collector.
 
-    OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_EXPORTER_OTLP_METRICS_ENDPOINT   where it listens; nothing is sent without
+    OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_EXPORTER_OTLP_METRICS_ENDPOINT   its address; required
     OTEL_METRIC_EXPORT_INTERVAL                                           milliseconds between two exports: 60000
-    OTEL_EXPORTER_OTLP_HEADERS, OTEL_RESOURCE_ATTRIBUTES, …               as OpenTelemetry's own library reads them
+    OTEL_EXPORTER_OTLP_HEADERS, OTEL_RESOURCE_ATTRIBUTES, …               read by OpenTelemetry's own library
 
-A collector that cannot be reached costs a run some seconds now and then, and nothing else.
+An unreachable collector delays a run by some seconds now and then, and has no other effect.
 """
 
 import importlib.util
@@ -19,22 +19,22 @@ from tasks.backfills.metrics import metrics_of
 log = logging.getLogger(__name__)
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
-_TIMEOUT_SECONDS = 5.0  # a run waits for no collector for longer; OTEL_EXPORTER_OTLP_TIMEOUT says otherwise
+_TIMEOUT_SECONDS = 5.0  # the longest wait for a collector, unless OTEL_EXPORTER_OTLP_TIMEOUT is set
 _INTERVAL_SECONDS = 60.0
 _SILENCE_SECONDS = 300.0
 
 
 def open_telemetry(now: Callable[[], float]) -> "Telemetry | None":
-    """What sends the figures, where the environment names a collector; None where it does not.
+    """Return the exporter of figures; None if the environment names no collector.
 
     Args:
-        now: seconds of a clock that only goes forward.
+        now: a monotonic timer, in seconds.
     """
     if not any(os.environ.get(name) for name in _ENDPOINTS) or os.environ.get("OTEL_SDK_DISABLED", "") == "true":
         return None
     if importlib.util.find_spec("opentelemetry.exporter") is None or not _is_installed():
         log.warning(
-            "%s is set, and no metrics are sent: pip install 'bulk-ocr[otel]'",
+            "%s is set, and no metrics are sent: pip install --constraint constraints.txt '.[otel]'",
             next(name for name in _ENDPOINTS if os.environ.get(name)),
         )
         return None
@@ -49,17 +49,17 @@ def _is_installed() -> bool:
 
 
 class Telemetry:
-    """Sends the figures of a backfill to a collector. It never raises.
+    """Sends the figures of a backfill to a collector. Never raises.
 
     Args:
-        now: seconds of a clock that only goes forward.
+        now: a monotonic timer, in seconds.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
         from opentelemetry.sdk.resources import Resource
 
-        # The exporter logs each failure with a traceback; what matters of that is said below.
+        # The exporter logs each failure with a traceback; `send` logs what matters.
         logging.getLogger(OTLPMetricExporter.__module__).setLevel(logging.CRITICAL)
         self._now = now
         self._exporter = OTLPMetricExporter(
@@ -69,36 +69,36 @@ class Telemetry:
         self._interval = _interval()
         self._next = now()
 
-    def send(self, found: Figures, *, last: bool = False) -> None:
-        """Send the figures, as often as the environment asks for.
+    def send(self, figures: Figures, *, last: bool = False) -> None:
+        """Send the figures, at most once per configured interval.
 
         Args:
-            found: how the backfill stands.
-            last: whether there is no other time: then it is sent unless the collector was just found unreachable.
+            figures: how the backfill stands.
+            last: whether this is the last call: then it is sent early, unless the collector was just unreachable.
         """
         now = self._now()
         if now < self._next and not (last and self._next - now <= self._interval):
             return
         self._next = now + self._interval
         try:
-            reason = self._export(found)
-        except Exception as error:  # noqa: BLE001  # metrics are looked at; the work does not depend on them
+            reason = self._export(figures)
+        except Exception as error:  # noqa: BLE001  # the work does not depend on metrics
             reason = str(error) or type(error).__name__
         if reason is not None:
             log.warning("the metrics could not be sent (%s); the run continues and will retry", reason)
             self._next = self._now() + max(self._interval * 2, _SILENCE_SECONDS)
 
-    def _export(self, found: Figures) -> str | None:
-        """Export once. Returns why not, if it failed."""
+    def _export(self, figures: Figures) -> str | None:
+        """Export once. Returns the reason if it failed."""
         from opentelemetry.sdk.metrics import MeterProvider
         from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExportResult
 
-        # Made anew each time: a code of failure or a partition that is gone is not sent for ever.
+        # Created for each export: otherwise failure codes and partitions that no longer exist would be sent forever.
         reader = InMemoryMetricReader()
         provider = MeterProvider(metric_readers=[reader], resource=self._resource)
         meter = provider.get_meter("bulk-ocr")
-        where = {"backfill": found.name, "destination": found.destination}
-        for metric in metrics_of(found):
+        where = {"backfill": figures.name, "destination": figures.destination}
+        for metric in metrics_of(figures):
             gauge = meter.create_gauge(f"bulk_ocr.{metric.name}", description=metric.words)
             for values, number in metric.samples.items():
                 attributes: dict[str, Any] = {**where, **dict(zip(metric.labels, values, strict=True))}

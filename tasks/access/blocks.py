@@ -16,7 +16,7 @@ from prefect.settings import PREFECT_API_URL
 from pydantic import ConfigDict, Field, SecretStr
 
 from tasks.access.environment import Access
-from tasks.faults import Passes, SetupFault
+from tasks.faults import SetupFault, TransientFault
 from tasks.store.aws import AwsAccount
 from tasks.upstage.client import DEFAULT_BASE_URL
 
@@ -50,7 +50,7 @@ def upstage_block(name: str) -> Access:
     """The API's address and key from a block 'Upstage account'.
 
     Raises:
-        SetupFault, Passes: as for `open_access`.
+        SetupFault, TransientFault: as for `open_access`.
     """
     name = name.rpartition("/")[2]
     block = _load(UpstageAccount, name)
@@ -69,14 +69,16 @@ def aws_block(name: str) -> AwsAccount:
     """The AWS account of a block of prefect-aws: NAME of type 'AWS Credentials', or minio-credentials/NAME.
 
     Raises:
-        SetupFault, Passes: as for `open_access`.
+        SetupFault, TransientFault: as for `open_access`.
     """
     kind, _, own = f"{'' if '/' in name else f'{_AWS}/'}{name}".rpartition("/")
     shown = f"block {kind}/{own}"
     try:
         from prefect_aws import AwsCredentials, MinIOCredentials
     except ImportError:
-        raise SetupFault(f"{shown} needs a package that is not installed: pip install 'bulk-ocr[aws]'") from None
+        raise SetupFault(
+            f"{shown} needs a package that is not installed: pip install --constraint constraints.txt '.[aws]'"
+        ) from None
     block = _load(AwsCredentials, own) if kind == _AWS else _load(MinIOCredentials, own)
     if isinstance(block, AwsCredentials):
         halves = (block.aws_access_key_id, block.aws_secret_access_key)
@@ -143,17 +145,17 @@ def _what_there_is(client: SyncPrefectClient, slug: str, name: str) -> str:
     return f"there is no block {slug}/{name} {where}; {known}. Create it in the UI, or with '{command}'"
 
 
-def _trouble(slug: str, name: str, error: Exception) -> SetupFault | Passes:
+def _trouble(slug: str, name: str, error: Exception) -> SetupFault | TransientFault:
     """What it means when a block cannot be read, without the error's own words."""
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code
-        kind = Passes if status == 429 or status >= 500 else SetupFault
+        kind = TransientFault if status == 429 or status >= 500 else SetupFault
         return kind(
             f"block {slug}/{name} cannot be read: {_server()} answered {status}. Check PREFECT_API_KEY and "
             "its permissions"
         )
     if isinstance(error, httpx.HTTPError) or "Failed to reach API" in str(error):
-        return Passes(
+        return TransientFault(
             f"block {slug}/{name} cannot be read: {_server()} does not answer ({type(error).__name__}). Start "
             "it, or correct PREFECT_API_URL or the profile"
         )

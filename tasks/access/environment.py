@@ -3,8 +3,10 @@
 import os
 from dataclasses import dataclass, field, replace
 
+from tasks.faults import SetupFault
+from tasks.options import Credentials, Options
 from tasks.store.aws import AwsAccount
-from tasks.upstage.client import DEFAULT_BASE_URL
+from tasks.upstage.client import DEFAULT_BASE_URL, NO_KEY
 
 
 @dataclass(frozen=True)
@@ -36,3 +38,15 @@ def environment_access() -> Access:
     base_url = variable.strip()  # of a line break, as a file or a secret store may bring
     origin = "the environment" if base_url == variable else "the environment, with white space around the URL removed"
     return Access(base_url or DEFAULT_BASE_URL, os.environ.get("UPSTAGE_API_KEY", ""), origin)
+
+
+def prove_key(credentials: Credentials, options: Options) -> None:
+    """Prove that there is a key for the API, before a Prefect server is started for a run that cannot begin.
+
+    A cluster's processes may have one of their own.
+
+    Raises:
+        SetupFault: the environment has none, and no block is named.
+    """
+    if options.engine == "threads" and credentials.upstage is None and not environment_access().key.strip():
+        raise SetupFault(NO_KEY)

@@ -17,7 +17,7 @@ def open_access(credentials: Credentials) -> Access:
 
     Raises:
         SetupFault: a block is missing or unusable; the message says how to fix it.
-        Passes: the Prefect server is unavailable at the moment.
+        TransientFault: the Prefect server is unavailable at the moment.
     """
     storage = storage_access(credentials)
     return api_access(credentials).with_aws(storage.aws, storage.source_aws)
@@ -27,7 +27,7 @@ def api_access(credentials: Credentials) -> Access:
     """The API's address and key. They come from the same place, so that a key is never sent to another's address.
 
     Raises:
-        SetupFault, Passes: as for `open_access`.
+        SetupFault, TransientFault: as for `open_access`.
     """
     if credentials.upstage is None:
         return environment_access()
@@ -40,7 +40,7 @@ def storage_access(credentials: Credentials) -> Access:
     """The accounts for S3 alone; none, which stands for boto3's own chain, where no block is named.
 
     Raises:
-        SetupFault, Passes: as for `open_access`.
+        SetupFault, TransientFault: as for `open_access`.
     """
     return Access().with_aws(_account(credentials.aws), _account(credentials.source_aws))
 
@@ -62,7 +62,7 @@ def open_results(credentials: Credentials, connections: int, options: Destinatio
         options: how its bucket is used.
 
     Raises:
-        SetupFault, Passes: as for `open_access`.
+        SetupFault, TransientFault: as for `open_access`.
     """
     account = account_of(options, storage_access(credentials).aws)
     return Objects(connect(connections=connections, account=account), options=options)

@@ -1,4 +1,4 @@
-"""Charts of a backfill: in letters for pages that take no pictures, and as SVG for those that do."""
+"""Charts of a backfill: as block characters for text, and as SVG for HTML pages."""
 
 import html
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 720, 180, 56, 24
 
 
 def sparkline(values: Sequence[float], width: int = 60) -> str:
-    """The values as a line of blocks, the highest as a full one; several in a column where there are too many."""
+    """Draw the values as a line of block characters, averaged if there are more values than columns."""
     columns = _in_columns(values, width)
     highest = max(columns, default=0)
     if not highest:
@@ -17,7 +17,7 @@ def sparkline(values: Sequence[float], width: int = 60) -> str:
 
 
 def histogram(values: Sequence[float], bins: int = 10) -> list[tuple[float, float, int]]:
-    """How many of the values are between which two numbers, in bins of one width."""
+    """Count values in bins of equal width, each as lower bound, upper bound and count."""
     if not values:
         return []
     low, high = min(values), max(values)
@@ -29,13 +29,13 @@ def histogram(values: Sequence[float], bins: int = 10) -> list[tuple[float, floa
 
 
 def bars(title: str, values: Sequence[float], labels: Sequence[str], unit: str = "") -> str:
-    """A bar chart as SVG, which needs nothing from elsewhere.
+    """Draw a bar chart as self-contained SVG.
 
     Args:
-        title: what it shows.
-        values: the heights.
-        labels: what each bar is, shown when it is pointed at; the first and the last stand below.
-        unit: of the values.
+        title: the caption.
+        values: the heights of the bars.
+        labels: a label for each bar, shown as a tooltip; the first and the last are also shown below the axis.
+        unit: the unit of the values.
     """
     highest = max(values, default=0) or 1
     step = (_WIDTH - _LEFT) / max(1, len(values))

@@ -1,4 +1,4 @@
-"""How long a backfill takes, and which limit decides about that; and how sure an estimate from a sample is."""
+"""Estimates for a backfill: its minimum duration, the limit that determines it, and confidence intervals of samples."""
 
 import math
 from collections.abc import Sequence
@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from tasks.options import Options
 from tasks.upstage.throttle import START_PAGES, START_REQUESTS, Rate
 
-_POLLS_A_REQUEST = 2  # a job is asked for about twice: too early once, and when it is finished
+_POLLS_A_REQUEST = 2  # a job is polled about twice: once too early, and once when it is finished
 _DAY = 86_400.0
-_SURE = 1.96  # standard errors on either side: 95 of 100 samples are right
+_SURE = 1.96  # standard errors on either side, for a confidence of 95 %
 
 
 def duration(requests: int, pages: int, options: Options, price: float) -> tuple[float, str]:
-    """How long the work takes at least, by the slowest of its limits.
+    """Estimate the minimum duration from the strictest limit.
 
     Args:
-        requests: submissions.
-        pages: pages in them.
-        options: the run's.
-        price: dollars a page.
+        requests: number of submissions.
+        pages: number of pages in them.
+        options: the run's options.
+        price: dollars per page.
 
     Returns:
-        Seconds, and the limit that decides, in words.
+        The duration in seconds, and the limit that determines it, as an option.
     """
     calls = requests if options.mode == "sync" else requests * (1 + _POLLS_A_REQUEST)
     second, named_second = _rate(options.requests_per_second, START_REQUESTS)
@@ -40,23 +40,23 @@ def duration(requests: int, pages: int, options: Options, price: float) -> tuple
 
 
 def _rate(rate: Rate, start: float) -> tuple[float, str]:
-    """A rate in numbers, and in words. What is yet to be found out is reckoned as the lowest tier."""
-    return (start, f"auto, reckoned as {start:g}") if rate == "auto" else (rate, f"{rate:g}")
+    """Return a rate as a number and as text. "auto" counts as the rate of the lowest tier."""
+    return (start, f"auto, estimated at {start:g}") if rate == "auto" else (rate, f"{rate:g}")
 
 
 def interval(sample: Sequence[int], population: int) -> tuple[int, int]:
-    """Between which two numbers the sum over a population lies, as a random sample of it tells; 95 % sure.
+    """Estimate the sum over a population from a random sample, as an interval with 95 % confidence.
 
     Args:
-        sample: the values of those that were looked at.
-        population: how many there are in all.
+        sample: the values in the sample.
+        population: the size of the population.
     """
     number = len(sample)
     if number < 2:
         return 0, 0
     mean = sum(sample) / number
     variance = sum((value - mean) ** 2 for value in sample) / (number - 1)
-    correction = max(0.0, 1 - number / population)  # where all were looked at, nothing is unsure
+    correction = max(0.0, 1 - number / population)  # a sample of everything has no error
     error = _SURE * math.sqrt(variance / number * correction) * population
     total = mean * population
     return max(sum(sample), math.floor(total - error)), math.ceil(total + error)

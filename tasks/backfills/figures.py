@@ -1,7 +1,7 @@
 """The figures of a backfill: one model for the progress of `run`, for `watch`, for the Prefect UI and for reports.
 
 All of them come from the ledger: the states of the jobs from listings, pages and times from the jobs' records, money
-from the backfill's meter. They say the same whoever asks, and whoever does the work.
+from the backfill's meter. They are the same for every reader, whichever runs do the work.
 """
 
 from collections import Counter
@@ -13,8 +13,9 @@ from math import ceil
 from pydantic import BaseModel, Field
 
 from tasks.backfills.record import Backfill, PartitionPlan
+from tasks.budget.meter import MICROS, Charged
 from tasks.job.record import Confidence
-from tasks.upstage.budget import MICROS, Charged
+from tasks.job.spending import duplicates_text
 
 _WINDOW = timedelta(minutes=10)
 _MOST_MINUTES = 720
@@ -24,12 +25,13 @@ _SHORTEST_WINDOW = timedelta(seconds=5)
 
 @dataclass(frozen=True)
 class DoneFigures:
-    """What the figures need to know of a finished document."""
+    """The data of a finished document that the figures need."""
 
     partition: str
     document: str
     pages: int
     spent: int
+    possible_duplicates: int
     seconds: float
     finished_at: datetime
     at_api: float | None = None
@@ -38,29 +40,40 @@ class DoneFigures:
 
 @dataclass(frozen=True)
 class FailedFigures:
-    """What the figures need to know of a document that was given up."""
+    """The data of a failed document that the figures need."""
 
     partition: str
     code: str
     reason: str
     spent: int
+    possible_duplicates: int
     document: str = ""
     run: str | None = None
 
 
 @dataclass(frozen=True)
 class OpenFigures:
-    """What the figures need to know of an open job."""
+    """The data of an open job that the figures need."""
 
     partition: str
     at_api: bool
     held_until: datetime | None
     spent: int
+    possible_duplicates: int
     since: datetime | None = None
 
 
+@dataclass(frozen=True)
+class EarlierFigures:
+    """What a document had cost before it was done again."""
+
+    partition: str
+    spent: int
+    possible_duplicates: int
+
+
 class FailedDocument(BaseModel):
-    """A document that was given up, and the run that did so."""
+    """A failed document, and the run in which it failed."""
 
     document: str
     partition: str
@@ -82,7 +95,7 @@ class PartitionFigures(BaseModel):
     aside: int = 0
     new: int = 0
     pages: int = Field(0, description="in published results")
-    spent: int = Field(0, description="pages paid for, or possibly, by this backfill")
+    spent: int = Field(0, description="pages charged to this backfill: sent, or without an answer on record")
     cost: float = Field(0, description="dollars, for those")
 
     @property
@@ -97,7 +110,7 @@ class PartitionFigures(BaseModel):
 
 
 class Figures(BaseModel):
-    """How a backfill stands. `documents` is `done + failed + open + aside + new`."""
+    """The state of a backfill in numbers. `documents` is `done + failed + open + aside + new`."""
 
     name: str
     source: str
@@ -120,9 +133,12 @@ class Figures(BaseModel):
     pages: int = Field(0, description="in published results")
     pages_of: int = Field(0, description="documents whose records were read for pages and times")
     pages_sent: int = Field(0, description="paid for: in accepted submissions, by the backfill's meter")
-    pages_lost: int = Field(0, description="possibly paid for: in submissions whose answer was lost")
+    pages_lost: int = Field(0, description="possibly paid for as well: in submissions without an answer on record")
+    possible_duplicates: int = Field(
+        0, description="submissions that may be paid for, and were or will be made again, in the records that were read"
+    )
     pages_reserved: int = Field(0, description="about to be sent")
-    cost: float = Field(0, description="dollars, for pages sent and lost")
+    cost: float = Field(0, description="dollars, for `pages_sent` and `pages_lost`")
     max_pages: int | None = None
     max_cost: float | None = None
     price_per_page: float = 0
@@ -139,7 +155,7 @@ class Figures(BaseModel):
     held_until: datetime | None = Field(None, description="when the last of them is free again, at the latest")
     oldest_open_seconds: float | None = Field(None, description="age of the oldest open job, of those that were read")
     throttle_wait_seconds: float | None = Field(
-        None, description="that calls waited for the rate limit, in the process that tells"
+        None, description="time that calls of the reporting process have waited for the rate limit"
     )
     failures: dict[str, int] = Field({}, description="by reason")
     reasons: dict[str, str] = Field({}, description="by code, what was said of one of the documents, and what to do")
@@ -154,7 +170,7 @@ class Figures(BaseModel):
 
     @property
     def total(self) -> int:
-        """The documents to measure progress against: those planned, or more where more came."""
+        """The number of documents to measure progress against: as planned, or more if more have arrived."""
         return max(self.planned, self.documents)
 
     @property
@@ -163,29 +179,34 @@ class Figures(BaseModel):
         return self.done + self.failed + self.aside
 
     @property
+    def pages_charged(self) -> int:
+        """Pages paid for, and those that may be: what the ceilings count."""
+        return self.pages_sent + self.pages_lost
+
+    @property
     def budget_share(self) -> float | None:
-        """How much of the nearest ceiling is spent; None without one."""
+        """The spent share of the nearest ceiling; None without a ceiling."""
         shares = []
         if self.max_pages:
-            shares.append((self.pages_sent + self.pages_lost + self.pages_reserved) / self.max_pages)
+            shares.append((self.pages_charged + self.pages_reserved) / self.max_pages)
         if self.max_cost:
             shares.append(self.cost / self.max_cost)
         return max(shares) if shares else None
 
     def sentence(self) -> str:
-        """The figures in one line, for logs and for the Prefect UI."""
+        """Summarise the figures in one line, for logs and the Prefect UI."""
         return f"{self.name}: {self.finished:,} of {self.total:,} documents finished, {details_of(self)}"
 
 
 @dataclass(frozen=True)
 class Counted:
-    """What a listing of source and ledger gave: documents by partition and state."""
+    """Documents by partition and state, counted from listings of source and ledger."""
 
     states: Counter[tuple[str, str]]
 
     def of(self, state: str) -> int:
-        """Documents in a state."""
-        return sum(number for (_, found), number in self.states.items() if found == state)
+        """Return the number of documents in a state."""
+        return sum(number for (_, found_state), number in self.states.items() if found_state == state)
 
 
 def figures(
@@ -195,35 +216,36 @@ def figures(
     done: Sequence[DoneFigures],
     opened: Sequence[OpenFigures],
     failed: Sequence[FailedFigures],
-    earlier: Sequence[tuple[str, int]],
+    earlier: Sequence[EarlierFigures],
     spent: Charged,
     served_by: Sequence[str],
 ) -> Figures:
-    """Work out the figures.
+    """Compute the figures.
 
     Args:
-        backfill: its record.
-        now: the time.
+        backfill: the backfill's record.
+        now: the current time.
         counted: documents by partition and state.
-        done: finished documents, as far as their records were read.
-        opened: open jobs, as far as they were read.
-        failed: those that failed, as far as they were read.
-        earlier: partition and pages spent of each time that a document was done before it was done again.
-        spent: its meter.
-        served_by: the runs that work for it.
+        done: finished documents whose records were read.
+        opened: open jobs whose records were read.
+        failed: failed documents whose records were read.
+        earlier: what documents had cost before they were done again.
+        spent: the backfill's meter.
+        served_by: the runs that serve it.
     """
     planned = backfill.planned
     left = counted.of("new") + counted.of("open")
     since = f"{backfill.why}; since then {left:,} documents are to be done" if left else backfill.why
-    jobs: list[DoneFigures | OpenFigures | FailedFigures] = [*done, *opened, *failed]
-    spending = [(job.partition, job.spent) for job in jobs] + list(earlier)
+    jobs: list[DoneFigures | OpenFigures | FailedFigures | EarlierFigures] = [*done, *opened, *failed, *earlier]
+    spending = [(job.partition, job.spent) for job in jobs]
     partitions = _partitions(backfill, counted, done, spending)
-    recent = sorted(done, key=lambda each: each.finished_at)[-500:]
-    seconds = sorted(each.seconds for each in recent)
-    at_api = sorted(each.at_api for each in recent if each.at_api is not None)
-    sure = [(each.document, each.confidence) for each in done if each.confidence is not None]
+    recent = sorted(done, key=lambda document: document.finished_at)[-500:]
+    seconds = sorted(document.seconds for document in recent)
+    at_api = sorted(document.at_api for document in recent if document.at_api is not None)
+    confidences = [(document.document, document.confidence) for document in done if document.confidence is not None]
+    least_confident = sorted(confidences, key=lambda pair: pair[1].mean)[:10]
     held = [job.held_until for job in opened if job.held_until is not None]
-    found = Figures(
+    result = Figures(
         name=backfill.name,
         source=backfill.source,
         destination=backfill.destination,
@@ -239,10 +261,11 @@ def figures(
         aside=counted.of("aside"),
         new=counted.of("new"),
         changed=_changed(planned.partitions if planned else (), partitions),
-        pages=sum(each.pages for each in done),
+        pages=sum(document.pages for document in done),
         pages_of=len(done),
         pages_sent=spent.sent,
         pages_lost=spent.lost,
+        possible_duplicates=sum(job.possible_duplicates for job in jobs),
         pages_reserved=spent.total - spent.sent - spent.lost,
         cost=spent.cost / MICROS,
         max_pages=backfill.ceilings.max_pages,
@@ -256,23 +279,30 @@ def figures(
         held=len(held),
         held_until=max(held, default=None),
         oldest_open_seconds=max(((now - job.since).total_seconds() for job in opened if job.since), default=None),
-        failures=dict(Counter(each.code for each in failed).most_common()),
-        reasons={each.code: each.reason for each in failed},
+        failures=dict(Counter(failure.code for failure in failed).most_common()),
+        reasons={failure.code: failure.reason for failure in failed},
         failed_documents=[
             FailedDocument(
-                document=each.document, partition=each.partition, code=each.code, reason=each.reason, run=each.run
+                document=failure.document,
+                partition=failure.partition,
+                code=failure.code,
+                reason=failure.reason,
+                run=failure.run,
             )
-            for each in sorted(failed, key=lambda each: each.document)[:_LISTED]
+            for failure in sorted(failed, key=lambda failure: failure.document)[:_LISTED]
         ],
         served_by=list(served_by),
         partitions=partitions,
-        slowest=[(each.document, each.seconds) for each in sorted(done, key=lambda each: -each.seconds)[:10]],
-        least_confident=[(name, each.mean) for name, each in sorted(sure, key=lambda pair: pair[1].mean)[:10]],
-        confidence=[sum(column) for column in zip(*(each.bins for _, each in sure), strict=True)],
+        slowest=[
+            (document.document, document.seconds)
+            for document in sorted(done, key=lambda document: -document.seconds)[:10]
+        ],
+        least_confident=[(name, confidence.mean) for name, confidence in least_confident],
+        confidence=[sum(column) for column in zip(*(confidence.bins for _, confidence in confidences), strict=True)],
         per_minute=_per_minute(done),
-        latencies=[round(each.seconds, 3) for each in recent],
+        latencies=[round(document.seconds, 3) for document in recent],
     )
-    return _with_rates(found, done, recent, now)
+    return _with_rates(result, done, recent, now)
 
 
 def _partitions(
@@ -282,29 +312,33 @@ def _partitions(
     spending: Sequence[tuple[str, int]],
 ) -> list[PartitionFigures]:
     planned = backfill.planned.partitions if backfill.planned else ()
-    found = {
+    by_name = {
         plan.name: PartitionFigures(name=plan.name, planned=plan.documents, planned_pages=plan.pages)
         for plan in planned
     }
     for (name, state), number in counted.states.items():
-        partition = found.setdefault(name, PartitionFigures(name=name))
+        partition = by_name.setdefault(name, PartitionFigures(name=name))
         partition.documents += number
         setattr(partition, state, getattr(partition, state) + number)
-    for each in done:
-        partition = found.setdefault(each.partition, PartitionFigures(name=each.partition))
-        partition.pages += each.pages
+    for done_document in done:
+        partition = by_name.setdefault(done_document.partition, PartitionFigures(name=done_document.partition))
+        partition.pages += done_document.pages
     for name, pages in spending:
-        partition = found.setdefault(name, PartitionFigures(name=name))
+        partition = by_name.setdefault(name, PartitionFigures(name=name))
         partition.spent += pages
         partition.cost = round(partition.spent * backfill.price_per_page, 6)
-    return sorted(found.values(), key=lambda partition: partition.name)
+    return sorted(by_name.values(), key=lambda partition: partition.name)
 
 
 def _changed(planned: Sequence[PartitionPlan], partitions: Sequence[PartitionFigures]) -> str | None:
-    """How the source differs from the plan, in words."""
+    """Describe how the source differs from the plan; None if it does not."""
     if not planned:
         return None
-    more = {each.name: each.documents - each.planned for each in partitions if each.documents != each.planned}
+    more = {
+        partition.name: partition.documents - partition.planned
+        for partition in partitions
+        if partition.documents != partition.planned
+    }
     if not more:
         return None
     some = ", ".join(f"{name} {number:+,}" for name, number in list(more.items())[:5])
@@ -312,34 +346,34 @@ def _changed(planned: Sequence[PartitionPlan], partitions: Sequence[PartitionFig
     return f"the source has changed since it was planned: {sum(more.values()):+,} documents ({some}{rest})"
 
 
-def _with_rates(found: Figures, done: Sequence[DoneFigures], recent: Sequence[DoneFigures], now: datetime) -> Figures:
-    """With pages a minute over the last minutes, and what follows from them."""
-    within = [each for each in recent if now - each.finished_at <= _WINDOW]
+def _with_rates(figures: Figures, done: Sequence[DoneFigures], recent: Sequence[DoneFigures], now: datetime) -> Figures:
+    """Add the rates of the last minutes, and the time left at these rates."""
+    within = [document for document in recent if now - document.finished_at <= _WINDOW]
     if not within:
-        return found
-    # From the first of them on: a backfill that has just begun is as fast as it is, not as ten minutes make it.
+        return figures
+    # From the first document in the window on: a backfill that has just begun must not be averaged over ten minutes.
     window = max(now - within[0].finished_at, _SHORTEST_WINDOW).total_seconds() / 60
-    found.documents_per_minute = len(within) / window
-    found.pages_per_minute = sum(each.pages for each in within) / window
-    left = found.total - found.finished
-    if left > 0 and found.documents_per_minute:
-        found.seconds_left = left / found.documents_per_minute * 60
-        if found.planned_pages and found.pages_per_minute:
-            paid = sum(each.spent for each in done)
-            found.seconds_left = max(0, found.planned_pages - paid) / found.pages_per_minute * 60
-        found.ends_at = now + timedelta(seconds=found.seconds_left)
-    return found
+    figures.documents_per_minute = len(within) / window
+    figures.pages_per_minute = sum(document.pages for document in within) / window
+    left = figures.total - figures.finished
+    if left > 0 and figures.documents_per_minute:
+        figures.seconds_left = left / figures.documents_per_minute * 60
+        if figures.planned_pages and figures.pages_per_minute:
+            paid = sum(document.spent for document in done)
+            figures.seconds_left = max(0, figures.planned_pages - paid) / figures.pages_per_minute * 60
+        figures.ends_at = now + timedelta(seconds=figures.seconds_left)
+    return figures
 
 
 def _per_minute(done: Sequence[DoneFigures]) -> list[tuple[datetime, int]]:
     minutes: Counter[datetime] = Counter()
-    for each in done:
-        minutes[each.finished_at.replace(second=0, microsecond=0)] += each.pages
+    for document in done:
+        minutes[document.finished_at.replace(second=0, microsecond=0)] += document.pages
     if not minutes:
         return []
     first, last = min(minutes), max(minutes)
     first = max(first, last - timedelta(minutes=_MOST_MINUTES - 1))
-    # Minutes without a page are among them: a pause is to be seen.
+    # Minutes without pages are included, so that pauses show.
     all_minutes = (first + timedelta(minutes=number) for number in range(int((last - first).total_seconds() // 60) + 1))
     return [(minute, minutes[minute]) for minute in all_minutes]
 
@@ -348,28 +382,32 @@ def _quantile(values: Sequence[float], share: float) -> float | None:
     return values[max(0, ceil(share * len(values)) - 1)] if values else None
 
 
-def details_of(found: Figures) -> str:
+def details_of(figures: Figures) -> str:
     """The figures beside the documents finished, in one line."""
-    parts = [f"{found.failed:,} failed"] if found.failed else []
-    pages = f"{found.pages_sent:,} pages sent"
-    if found.max_pages:
-        pages += f" of {found.max_pages:,}"
-    money = dollars(found.cost) + (f" of {dollars(found.max_cost)}" if found.max_cost else "")
-    parts += [f"{found.open:,} open", pages, money]
-    if found.pages_per_minute:
-        parts.append(f"{found.pages_per_minute:,.0f} pages a minute")
-    if found.seconds_left is not None:
-        parts.append(f"{span(found.seconds_left)} left")
+    parts = [f"{figures.failed:,} failed"] if figures.failed else []
+    pages = f"{figures.pages_sent:,} pages sent"
+    if figures.pages_lost:
+        pages += f" and {figures.pages_lost:,} without an answer"
+    if figures.max_pages:
+        pages += f" of {figures.max_pages:,}"
+    money = dollars(figures.cost) + (f" of {dollars(figures.max_cost)}" if figures.max_cost else "")
+    parts += [f"{figures.open:,} open", pages, money]
+    if figures.possible_duplicates:
+        parts.append(duplicates_text(figures.possible_duplicates))
+    if figures.pages_per_minute:
+        parts.append(f"{figures.pages_per_minute:,.0f} pages a minute")
+    if figures.seconds_left is not None:
+        parts.append(f"{span(figures.seconds_left)} left")
     return ", ".join(parts)
 
 
 def dollars(amount: float) -> str:
-    """An amount, with so many digits that it says something."""
+    """Format an amount, with more digits if it is small."""
     return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"
 
 
 def span(seconds: float) -> str:
-    """A length of time, for people."""
+    """Format a duration in the largest suitable unit."""
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"

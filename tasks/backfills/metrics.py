@@ -1,4 +1,4 @@
-"""The figures of a backfill as metrics: one list, for the textfile of Prometheus and for OpenTelemetry."""
+"""The figures of a backfill as metrics: one list, for Prometheus's textfile and for OpenTelemetry."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ _PLAIN = {
     "planned": "Documents planned",
     "pages": "Pages in published results",
     "pages_sent": "Pages in accepted submissions",
-    "pages_lost": "Pages in submissions whose answer was lost",
+    "pages_lost": "Pages in submissions without an answer on record, which may be billed",
+    "possible_duplicates": "Submissions that may be paid for, and were or will be made again",
     "pages_reserved": "Pages about to be sent",
     "pages_per_minute": "Pages published a minute, in the last ten minutes",
     "at_api": "Jobs that the API works on",
@@ -32,9 +33,9 @@ class Metric:
 
     Attributes:
         name: without the prefix `bulk_ocr`.
-        words: what it measures.
-        labels: the names of its labels, beside the backfill and its destination.
-        samples: values by the labels' values.
+        words: its description.
+        labels: the names of its labels, in addition to the backfill and its destination.
+        samples: the values by label values.
     """
 
     name: str
@@ -43,31 +44,33 @@ class Metric:
     samples: Samples
 
 
-def metrics_of(found: Figures) -> list[Metric]:
-    """The metrics of a backfill that stands like this; those that nobody knows yet are left out."""
-    plain = [(name, words, getattr(found, name)) for name, words in _PLAIN.items()]
+def metrics_of(figures: Figures) -> list[Metric]:
+    """Return the metrics of a backfill. Metrics without a value yet are omitted."""
+    plain = [(name, words, getattr(figures, name)) for name, words in _PLAIN.items()]
     plain += [
-        ("cost_dollars", "Money for pages sent and lost", found.cost),
-        ("budget_share", "Share of the nearest ceiling that is spent", found.budget_share or 0),
-        ("serving_runs", "Runs that work for it", len(found.served_by)),
-        ("read_timestamp_seconds", "When these figures were read", found.at.timestamp()),
+        ("cost_dollars", "Money for pages sent and lost", figures.cost),
+        ("budget_share", "Share of the nearest ceiling that is spent", figures.budget_share or 0),
+        ("serving_runs", "Runs that work for it", len(figures.served_by)),
+        ("read_timestamp_seconds", "When these figures were read", figures.at.timestamp()),
     ]
-    known = [(name, words, getattr(found, name)) for name, words in _WHERE_KNOWN.items()]
+    known = [(name, words, getattr(figures, name)) for name, words in _WHERE_KNOWN.items()]
     plain += [metric for metric in known if metric[2] is not None]
     metrics = [Metric(name, words, (), {(): float(value)}) for name, words, value in plain]
     quantiles = (
-        ("api_seconds", "At the API, of the last documents", found.api_p50, found.api_p90),
-        ("document_seconds", "From claim to result, of the last documents", found.seconds_p50, found.seconds_p90),
+        ("api_seconds", "At the API, of the last documents", figures.api_p50, figures.api_p90),
+        ("document_seconds", "From claim to result, of the last documents", figures.seconds_p50, figures.seconds_p90),
     )
     for name, words, half, most in quantiles:
         samples: Samples = {
             (quantile,): value for quantile, value in (("0.5", half), ("0.9", most)) if value is not None
         }
         metrics.append(Metric(name, words, ("quantile",), samples))
-    failures: Samples = {(code,): float(number) for code, number in found.failures.items()}
+    failures: Samples = {(code,): float(number) for code, number in figures.failures.items()}
     metrics.append(Metric("failures", "Documents given up, by code", ("code",), failures))
     documents: Samples = {
-        (partition.name, state): float(getattr(partition, state)) for partition in found.partitions for state in STATES
+        (partition.name, state): float(getattr(partition, state))
+        for partition in figures.partitions
+        for state in STATES
     }
     metrics.append(Metric("documents", "Documents by partition and state", ("partition", "state"), documents))
     return metrics

@@ -1,4 +1,4 @@
-"""The report of a backfill as one HTML page that needs nothing from elsewhere: it can be kept, sent, and opened."""
+"""The report of a backfill as a self-contained HTML page."""
 
 import html
 from collections.abc import Iterable, Sequence
@@ -26,66 +26,78 @@ progress { width: 100%; accent-color: var(--bar); }
 """
 
 
-def report_page(found: Figures) -> str:
-    """The report of a backfill that stands like this."""
-    share = 100 * found.finished / found.total if found.total else 100.0
+def report_page(figures: Figures) -> str:
+    """Render the report of a backfill."""
+    share = 100 * figures.finished / figures.total if figures.total else 100.0
     numbers = [
-        ("documents", f"{found.finished:,} of {found.total:,}"),
-        ("done", f"{found.done:,}"),
-        ("failed", f"{found.failed:,}"),
-        ("set aside", f"{found.aside:,}"),
-        ("open", f"{found.open:,}"),
-        ("pages done", f"{found.pages:,}"),
-        ("pages paid", f"{found.pages_sent:,}" + (f" of {found.max_pages:,}" if found.max_pages else "")),
-        ("possibly paid twice", f"{found.pages_lost:,}"),
-        ("money", dollars(found.cost) + (f" of {dollars(found.max_cost)}" if found.max_cost else "")),
+        ("documents", f"{figures.finished:,} of {figures.total:,}"),
+        ("done", f"{figures.done:,}"),
+        ("failed", f"{figures.failed:,}"),
+        ("set aside", f"{figures.aside:,}"),
+        ("open", f"{figures.open:,}"),
+        ("pages done", f"{figures.pages:,}"),
+        ("pages charged", f"{figures.pages_charged:,}" + (f" of {figures.max_pages:,}" if figures.max_pages else "")),
+        ("of these, without an answer", f"{figures.pages_lost:,}"),
+        ("submissions possibly paid twice", f"{figures.possible_duplicates:,}"),
+        ("money charged", dollars(figures.cost) + (f" of {dollars(figures.max_cost)}" if figures.max_cost else "")),
     ]
-    if found.seconds_p50 is not None and found.seconds_p90 is not None:
-        numbers.append(("from claim to result", f"{span(found.seconds_p50)}, p90 {span(found.seconds_p90)}"))
-    if found.api_p50 is not None and found.api_p90 is not None:
-        numbers.append(("at the API", f"{span(found.api_p50)}, p90 {span(found.api_p90)}"))
+    if figures.seconds_p50 is not None and figures.seconds_p90 is not None:
+        numbers.append(("from claim to result", f"{span(figures.seconds_p50)}, p90 {span(figures.seconds_p90)}"))
+    if figures.api_p50 is not None and figures.api_p90 is not None:
+        numbers.append(("at the API", f"{span(figures.api_p50)}, p90 {span(figures.api_p90)}"))
     facts = "".join(f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in numbers)
     parts = [
-        f"<h1>{_text(found.name)}: {_text(found.state)}</h1>",
-        f"<p class=dim>{_text(found.source)} → {_text(found.destination)}, as of {found.at:%Y-%m-%d %H:%M} UTC</p>",
+        f"<h1>{_text(figures.name)}: {_text(figures.state)}</h1>",
+        f"<p class=dim>{_text(figures.source)} → {_text(figures.destination)}, "
+        f"as of {figures.at:%Y-%m-%d %H:%M} UTC</p>",
         f'<progress max="100" value="{share:.1f}"></progress><dl>{facts}</dl>',
     ]
-    parts += [f"<p>{_text(remark)}</p>" for remark in (found.why, found.changed) if remark]
-    if found.per_minute:
-        labels = [f"{minute:%m-%d %H:%M}" for minute, _ in found.per_minute]
-        parts.append(bars("pages published a minute", [pages for _, pages in found.per_minute], labels, "pages"))
-    if found.latencies:
-        bins = histogram(found.latencies, 20)
+    parts += [f"<p>{_text(remark)}</p>" for remark in (figures.why, figures.changed) if remark]
+    if figures.per_minute:
+        labels = [f"{minute:%m-%d %H:%M}" for minute, _ in figures.per_minute]
+        parts.append(bars("pages published a minute", [pages for _, pages in figures.per_minute], labels, "pages"))
+    if figures.latencies:
+        bins = histogram(figures.latencies, 20)
         labels = [f"{span(low)} to {span(high)}" for low, high, _ in bins]
-        title = f"seconds from claim to result, of the last {len(found.latencies):,} documents"
+        title = f"seconds from claim to result, of the last {len(figures.latencies):,} documents"
         parts.append(bars(title, [count for _, _, count in bins], labels, "documents"))
-    if found.confidence:
-        labels = [f"{number / 10:.1f} to {(number + 1) / 10:.1f}" for number in range(len(found.confidence))]
-        parts.append(bars("words by confidence", found.confidence, labels, "words"))
-    if found.failures:
-        rows = [(code, f"{number:,}", found.reasons.get(code, "")) for code, number in found.failures.items()]
+    if figures.confidence:
+        labels = [f"{number / 10:.1f} to {(number + 1) / 10:.1f}" for number in range(len(figures.confidence))]
+        parts.append(bars("words by confidence", figures.confidence, labels, "words"))
+    if figures.failures:
+        rows = [(code, f"{number:,}", figures.reasons.get(code, "")) for code, number in figures.failures.items()]
         header = ("code", "documents", "what was said of one of them")
         parts += ["<h2>Failures</h2>", _table(header, rows, "words")]
-    if found.partitions:
-        columns = ("partition", "finished", "failed", "set aside", "open", "new", "pages", "pages paid", "cost")
+    if figures.partitions:
+        columns = ("partition", "finished", "failed", "set aside", "open", "new", "pages", "pages charged", "cost")
         partitions = [
             (
-                each.name,
-                f"{each.finished:,} of {each.total:,}",
-                *(f"{number:,}" for number in (each.failed, each.aside, each.open, each.new, each.pages, each.spent)),
-                dollars(each.cost),
+                partition_figures.name,
+                f"{partition_figures.finished:,} of {partition_figures.total:,}",
+                *(
+                    f"{number:,}"
+                    for number in (
+                        partition_figures.failed,
+                        partition_figures.aside,
+                        partition_figures.open,
+                        partition_figures.new,
+                        partition_figures.pages,
+                        partition_figures.spent,
+                    )
+                ),
+                dollars(partition_figures.cost),
             )
-            for each in found.partitions
+            for partition_figures in figures.partitions
         ]
         parts += ["<h2>Partitions</h2>", _table(columns, partitions)]
-    if found.slowest:
-        slowest = [(document, span(seconds)) for document, seconds in found.slowest]
+    if figures.slowest:
+        slowest = [(document, span(seconds)) for document, seconds in figures.slowest]
         parts += ["<h2>Slowest documents</h2>", _table(("document", "from claim to result"), slowest)]
-    if found.least_confident:
-        least = [(document, f"{mean:.3f}") for document, mean in found.least_confident]
+    if figures.least_confident:
+        least = [(document, f"{mean:.3f}") for document, mean in figures.least_confident]
         parts += ["<h2>Least confident documents</h2>", _table(("document", "mean of its words"), least)]
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_text(found.name)}</title>'
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_text(figures.name)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
         f"<body>{''.join(parts)}</body></html>"
     )
@@ -98,5 +110,5 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "nu
 
 
 def _text(words: str) -> str:
-    """Words of strangers, such as keys, that neither HTML nor a terminal takes for anything else."""
+    """Escape untrusted text, such as keys, for HTML and terminals."""
     return html.escape(printable(words))

@@ -1,4 +1,4 @@
-"""Records that this process has just written of documents that it published: its figures need not read them again."""
+"""Records of documents that this process has just published, so that its figures need not read them again."""
 
 import threading
 from collections import deque
@@ -9,7 +9,7 @@ _KEPT = 5000
 
 
 class Published:
-    """Keeps records from one reading of the figures to the next, where somebody reads figures. Safe between threads."""
+    """Keeps records from one reading of the figures to the next, if the figures are read. Thread-safe."""
 
     def __init__(self) -> None:
         self._records: deque[DoneJob] = deque(maxlen=_KEPT)
@@ -17,17 +17,17 @@ class Published:
         self._lock = threading.Lock()
 
     def follow(self) -> None:
-        """Keep records from now on: somebody takes them."""
+        """Start to keep records."""
         self._followed = True
 
     def add(self, done: DoneJob) -> None:
-        """Keep a record, if anybody takes it."""
+        """Keep a record, if `follow` was called."""
         if self._followed:
             with self._lock:
                 self._records.append(done)
 
     def take(self) -> list[DoneJob]:
-        """Those that were kept since the last time."""
+        """Return the records kept since the last call."""
         with self._lock:
             taken = list(self._records)
             self._records.clear()

@@ -1,12 +1,12 @@
-"""The record of a backfill, as the ledger keeps it under `_jobs/backfills/<name>.json`, and its changes.
+"""The record of a backfill, stored in the ledger as `_jobs/backfills/<name>.json`, and its changes.
 
     planned ──▶ running ──▶ finished
                  │   ▲  └──▶ cancelled
                  ▼   │
                 paused
 
-What is done, what was paid and how fast it goes is not in here: that is told by the records of the jobs and by the
-meter `backfill-<name>`. Everything here was decided by a person, or by a ceiling that a person has set.
+It does not contain progress, spending or speed: those come from the jobs' records and the meter `backfill-<name>`.
+Everything in it was decided by a person, or by a ceiling that a person has set.
 """
 
 import getpass
@@ -24,7 +24,7 @@ from tasks.job.record import AnswerSchema, Frozen
 from tasks.options import RunSettings
 from tasks.selection import EVERYTHING, Selection
 from tasks.store.location import Location
-from tasks.upstage.limits import PRICE_PER_PAGE
+from tasks.upstage.limits import MOST, PRICE_PER_PAGE
 
 State = Literal["planned", "running", "paused", "cancelled", "finished"]
 Order = Literal["listed", "oldest", "newest", "smallest"]
@@ -38,7 +38,7 @@ Share = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?%?$")]
 
 
 class PartitionPlan(Frozen):
-    """What was planned of one partition."""
+    """The plan of one partition."""
 
     name: str
     documents: int
@@ -47,7 +47,7 @@ class PartitionPlan(Frozen):
 
 
 class Planned(Frozen):
-    """What was planned: the fixed total that progress is measured against."""
+    """The plan: the fixed total that progress is measured against."""
 
     at: datetime
     documents: int
@@ -61,16 +61,16 @@ class Planned(Frozen):
 
 
 class Ceilings(Frozen):
-    """What the backfill may spend in all, whoever serves it, and when it stops by itself."""
+    """What the backfill may spend in total, over all runs that serve it, and when it stops by itself."""
 
     max_pages: int | None = Field(None, ge=1)
-    max_cost: float | None = Field(None, gt=0, description="dollars")
+    max_cost: float | None = Field(None, gt=0, le=MOST, description="dollars")
     stop_after_failures: Share | None = Field(
         None, description="pause after so many failures: a number, or a share: 2%"
     )
 
     def failures_allowed(self, finished: int) -> float:
-        """How many documents may have failed when so many have ended."""
+        """Return how many documents may fail before the backfill is paused, given how many have finished."""
         limit = self.stop_after_failures
         if limit is None:
             return float("inf")
@@ -78,16 +78,16 @@ class Ceilings(Frozen):
 
 
 class Pace(Frozen):
-    """How fast each run that serves it goes; what is None is left to the run's own options."""
+    """The pace of each run that serves it; None leaves a setting to the run's own options."""
 
-    requests_per_second: Annotated[float, Field(gt=0)] | Literal["auto"] | None = None
-    pages_per_minute: Annotated[float, Field(gt=0)] | Literal["auto"] | None = None
+    requests_per_second: Annotated[float, Field(gt=0, le=MOST)] | Literal["auto"] | None = None
+    pages_per_minute: Annotated[float, Field(gt=0, le=MOST)] | Literal["auto"] | None = None
     workers: int | None = Field(None, ge=1, le=64)
     window: int | None = Field(None, ge=1, le=100_000)
 
 
 class Server(Frozen):
-    """A run that serves, or served, the backfill."""
+    """A run that serves or has served the backfill."""
 
     run: str = Field(description="the flow run, or the process where there is none")
     owner: str = Field(description="the process, as its heartbeat names it")
@@ -96,7 +96,7 @@ class Server(Frozen):
 
 
 class Backfill(Frozen):
-    """A backfill: what is meant, planned and allowed, its pace and its state."""
+    """A backfill: its documents, plan, ceilings, pace and state."""
 
     format: Literal[1] = 1
     name: str
@@ -108,7 +108,7 @@ class Backfill(Frozen):
     by: str = Field("month", description="how it is divided into partitions")
     order: Order = "listed"
     limit: int | None = Field(None, ge=1, description="most documents to send in one run")
-    price_per_page: float = Field(PRICE_PER_PAGE, ge=0, description="dollars")
+    price_per_page: float = Field(PRICE_PER_PAGE, ge=0, le=MOST, description="dollars")
     made_by: str
     made_at: datetime
     planned: Planned | None = None
@@ -128,29 +128,29 @@ class Backfill(Frozen):
 
     @property
     def meter(self) -> str:
-        """The name of its meter among the budgets."""
+        """The name of its meter."""
         return meter_of(self.name)
 
     @property
     def sends(self) -> bool:
-        """Whether anything may be sent for it."""
+        """Whether documents may be sent for it."""
         return self.state in ("planned", "running", "finished")
 
     def changed(self, now: datetime, **changes: object) -> "Backfill":
-        """The same with other values, which are checked."""
+        """Return a validated copy with some values replaced."""
         return self.model_validate({**dict(self), **changes, "changed_at": now})
 
     def moved(self, state: State, why: str, now: datetime) -> "Backfill":
-        """In another state, with the reason."""
+        """Return a copy in another state, with the reason."""
         return self if (self.state, self.why) == (state, why) else self.changed(now, state=state, why=why)
 
     def joined(self, server: Server, now: datetime) -> "Backfill":
-        """With one more run that serves it."""
+        """Return a copy with another run that serves it."""
         others = [known for known in self.served_by if known.owner != server.owner]
         return self.changed(now, served_by=(*others, server)[-_KEPT_RUNS:])
 
     def why_not(self) -> str:
-        """Why nothing is sent for it, and what to do about that."""
+        """Explain why nothing is sent for it, and how to change that."""
         reason = f" ({self.why})" if self.why else ""
         return (
             f"backfill {self.name} is {self.state}{reason}: nothing is sent until "
@@ -159,14 +159,14 @@ class Backfill(Frozen):
 
 
 def meter_of(name: str) -> str:
-    """The name of a backfill's meter among the budgets."""
+    """Return the name of a backfill's meter."""
     return f"backfill-{name}"
 
 
 def own_name(settings: RunSettings) -> str:
-    """The name of the backfill that a run makes when none is given: the same for the same work, always."""
+    """Return the default name of a run's backfill: always the same for the same work."""
     source, options = Location.parse(settings.source or settings.destination), settings.options
-    # A partition, or a run's own share of the work, is a part of the same backfill.
+    # A run that is confined to a partition belongs to the same backfill.
     whole = settings.selection.of_all_partitions()
     identity = "\n".join((str(source), options.model, str(options.answer_schema), whole.model_dump_json()))
     stem = re.sub(r"[^A-Za-z0-9-]+", "-", source.prefix.rstrip("/").rpartition("/")[2] or source.bucket).strip("-")
@@ -174,10 +174,10 @@ def own_name(settings: RunSettings) -> str:
 
 
 def new_backfill(settings: RunSettings, name: str, now: datetime, made_by: str | None = None) -> Backfill:
-    """The backfill that these settings mean.
+    """Create the backfill for a run's settings.
 
     Raises:
-        SetupFault: the name cannot be one, or there is no source.
+        SetupFault: the name is invalid, or there is no source.
     """
     if not _NAME.fullmatch(name):
         raise SetupFault(
@@ -202,7 +202,7 @@ def new_backfill(settings: RunSettings, name: str, now: datetime, made_by: str |
 
 
 def difference(backfill: Backfill, settings: RunSettings) -> str | None:
-    """How a run's settings contradict the backfill that it is to serve; None where they do not."""
+    """Describe how a run's settings contradict the backfill that it is to serve; None if they do not."""
     options, selection = settings.options, settings.selection.of_all_partitions()
     compared: Iterable[tuple[str, object, object]] = (
         ("source", str(Location.parse(backfill.source)), str(Location.parse(settings.source or backfill.source))),
@@ -210,20 +210,20 @@ def difference(backfill: Backfill, settings: RunSettings) -> str | None:
         ("schema", backfill.answer_schema, options.answer_schema),
         ("selection", backfill.selection, selection if selection != EVERYTHING else backfill.selection),
     )
-    for what, its, given in compared:
-        if its != given:
-            return f"its {what} is {its!s}, and this run was given {given!s}"
+    for field, planned, requested in compared:
+        if planned != requested:
+            return f"its {field} is {planned!s}, and this run was given {requested!s}"
     return None
 
 
 def taken_over(backfill: Backfill, settings: RunSettings) -> RunSettings:
-    """A run's settings, with what its backfill says wherever the run was given nothing in particular.
+    """Complete a run's settings from its backfill, wherever the run has no explicit setting.
 
-    Whoever starts a run by a backfill's name alone means the backfill's documents, recognised as planned.
+    A run that is started by a backfill's name alone processes the backfill's documents as planned.
 
     Args:
         backfill: the backfill that the run serves.
-        settings: what the run was given.
+        settings: the run's own settings.
     """
     selection, options = settings.selection, settings.options
     if selection.of_all_partitions() in (EVERYTHING, Selection(by=backfill.by)):
@@ -234,14 +234,14 @@ def taken_over(backfill: Backfill, settings: RunSettings) -> RunSettings:
         "price_per_page": backfill.price_per_page,
     }
     changes = {field: value for field, value in planned.items() if field not in options.model_fields_set}
-    taken = type(options).model_validate({**dict(options), **changes})
-    return RunSettings.model_validate({**dict(settings), "selection": selection, "options": taken})
+    merged = type(options).model_validate({**dict(options), **changes})
+    return RunSettings.model_validate({**dict(settings), "selection": selection, "options": merged})
 
 
 def who() -> str:
-    """Who works here, for people: user and machine."""
+    """Return user and machine of this process, for people."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a container may have no name for its user
+    except (KeyError, OSError):  # in a container, the user may have no name
         user = "somebody"
     return f"{user} at {socket.gethostname()}"

@@ -1,4 +1,4 @@
-"""Backfills in the ledger: read, made and changed with conditional writes, and followed while they are served."""
+"""Backfills in the ledger: read, created and changed with conditional writes, and followed while they are served."""
 
 import threading
 from collections.abc import Callable
@@ -7,26 +7,26 @@ from pydantic import ValidationError
 
 from tasks.backfills.record import Backfill
 from tasks.clock import Clock
-from tasks.faults import Passes, SetupFault
+from tasks.faults import SetupFault, TransientFault
 from tasks.store.ledger import Ledger
 
 _ATTEMPTS = 100
 _FRESH_SECONDS = 5.0
-"""What was said about a backfill is known to whoever works for it within so many seconds."""
+"""Changes to a backfill reach every process that serves it within this many seconds."""
 
 
 class Backfills:
     """Reads and writes the backfills of one destination.
 
     Args:
-        ledger: the destination's.
+        ledger: the destination's ledger.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
     def read(self, name: str) -> Backfill | None:
-        """A backfill; None when there is none of that name.
+        """Read a backfill; None if there is none of that name.
 
         Raises:
             SetupFault: its record cannot be read.
@@ -35,43 +35,43 @@ class Backfills:
         return None if stored is None else _parsed(name, stored[0])
 
     def names(self) -> list[str]:
-        """The names of all."""
+        """Return the names of all backfills."""
         return self._ledger.backfill_names()
 
     def make(self, backfill: Backfill) -> Backfill:
-        """Put a new backfill on record. Returns the one that is there, by this call or before."""
+        """Record a new backfill, unless there is one of that name. Returns the recorded one."""
         body = backfill.model_dump_json(indent=1).encode()
         if self._ledger.write_backfill(backfill.name, body, None):
             return backfill
         return self.read(backfill.name) or self.make(backfill)
 
     def change(self, name: str, change: Callable[[Backfill], Backfill]) -> Backfill:
-        """Change a backfill, whoever else changes it meanwhile. Returns it as it is then.
+        """Change a backfill, even if others change it meanwhile. Returns the changed backfill.
 
         Raises:
             SetupFault: there is none of that name, or its record cannot be read.
-            Passes: others keep writing it.
+            TransientFault: other processes keep writing it.
         """
         for _ in range(_ATTEMPTS):
             stored = self._ledger.read_backfill(name)
             if stored is None:
-                raise SetupFault(f"there is no backfill {name}: it was deleted; see 'bulk-ocr backfill list'")
+                raise _deleted(name)
             before = _parsed(name, stored[0])
             after = change(before)
             if after == before:
                 return before
             if self._ledger.write_backfill(name, after.model_dump_json(indent=1).encode(), stored[1]):
                 return after
-        raise Passes(f"others keep writing the backfill {name}")
+        raise TransientFault(f"others keep writing the backfill {name}")
 
 
 class Followed:
-    """Backfills as they were a few seconds ago at most, for everything that works for them. Safe between threads.
+    """A cache of backfills that is a few seconds old at most. Thread-safe.
 
     Args:
-        backfills: where they are.
-        clock: the time to go by.
-        seconds: how long an answer is good for.
+        backfills: the backfills of a destination.
+        clock: the timer.
+        seconds: how long a record is reused.
     """
 
     def __init__(self, backfills: Backfills, clock: Clock, seconds: float = _FRESH_SECONDS) -> None:
@@ -82,23 +82,30 @@ class Followed:
         self._lock = threading.Lock()
 
     def now(self, name: str) -> Backfill | None:
-        """A backfill; None when there is none of that name (any more).
+        """Return a backfill; None if there is none of that name.
 
         Raises:
-            SetupFault, Passes: it cannot be read, so nothing may be sent for it.
+            SetupFault, TransientFault: it cannot be read, or was deleted since, so nothing may be sent for it.
         """
         with self._lock:
             at = self._clock.monotonic()
             known = self._known.get(name)
             if known is None or at - known[0] >= self._seconds:
-                known = (at, self._backfills.read(name))
+                found = self._backfills.read(name)
+                if found is None and known is not None and known[1] is not None:
+                    raise _deleted(name)  # and with it the ceilings
+                known = (at, found)
                 self._known[name] = known
             return known[1]
 
     def forget(self, name: str) -> None:
-        """Ask anew the next time."""
+        """Read the record again next time."""
         with self._lock:
             self._known.pop(name, None)
+
+
+def _deleted(name: str) -> SetupFault:
+    return SetupFault(f"there is no backfill {name}: it was deleted; see 'bulk-ocr backfill list'")
 
 
 def _parsed(name: str, body: bytes) -> Backfill:

@@ -96,7 +96,7 @@ class Catalogue:
             most: where more records than this would have to be read, read none.
 
         Raises:
-            Passes, SetupFault: the ledger cannot be read.
+            TransientFault, SetupFault: the ledger cannot be read.
         """
         self._tell("listing the ledger", 0, 0)
         # A job that moves on meanwhile is found at least once: failed ones can be put back, and open ones end.
@@ -311,7 +311,7 @@ def open_catalogue(
 
     Raises:
         SetupFault: DuckDB is not installed, or the ledger cannot be read.
-        Passes: the ledger cannot be read now.
+        TransientFault: the ledger cannot be read now.
     """
     with ExitStack() as opened:
         folder = opened.enter_context(scratch_folder())

@@ -16,7 +16,7 @@ _FETCHED = 1000
 
 _SPEND = (
     'STRUCT("at" TIMESTAMP, pages INTEGER, accepted BOOLEAN, run VARCHAR, price DOUBLE, request VARCHAR, '
-    "number INTEGER)[]"
+    "possible_duplicates INTEGER, number INTEGER)[]"
 )
 # The fields of `row.Row`, in their order.
 COLUMNS: Mapping[str, str] = {
@@ -83,7 +83,8 @@ class Database:
             import duckdb
         except ImportError as error:
             raise SetupFault(
-                "the catalogue needs DuckDB, which is not installed: pip install 'bulk-ocr[catalogue]'"
+                "the catalogue needs DuckDB, which is not installed: "
+                "pip install --constraint constraints.txt '.[catalogue]'"
             ) from error
         self._folder = folder
         self._connection = duckdb.connect(

@@ -139,8 +139,9 @@ class Usage:
         requests: submissions that the API accepted.
         pages: pages in them: these are on the vendor's bill.
         cost: what they cost.
-        possible_pages: pages whose answer was lost: they may be on the bill as well.
+        possible_pages: pages without an answer on record: they may be on the bill as well.
         possible_cost: what those would cost.
+        possible_duplicates: submissions that may be paid for, and were or will be made again.
         billed_pages: what the answers say was billed, of the results that are published.
         unpriced_pages: pages of records that know no price.
     """
@@ -152,6 +153,7 @@ class Usage:
     cost: float = 0
     possible_pages: int = 0
     possible_cost: float = 0
+    possible_duplicates: int = 0
     billed_pages: int = 0
     unpriced_pages: int = 0
 
@@ -160,13 +162,16 @@ class Usage:
 # that is done again is claimed again: what is spent then is spent on top.
 _SPENT_COLUMNS = (
     "id VARCHAR, model VARCHAR, answer_schema VARCHAR, prefix VARCHAR, backfill VARCHAR, accepted BOOLEAN, "
-    'request VARCHAR, "at" TIMESTAMP, run VARCHAR, price DOUBLE, pages BIGINT'
+    'request VARCHAR, "at" TIMESTAMP, run VARCHAR, price DOUBLE, pages BIGINT, '
+    "possible_duplicates BIGINT"
 )
 _SPENT = """
 INSERT INTO spent
 SELECT id, max(model) AS model, max(answer_schema) AS answer_schema, max(prefix) AS prefix, max(backfill) AS backfill,
        s.accepted AS accepted, s.request AS request, max(s."at") AS "at", max(s.run) AS run, max(s.price) AS price,
-       max(s.pages) AS pages
+       max(s.pages) AS pages,
+       -- Rows saved by an earlier version tell of lost answers only.
+       max(coalesce(s.possible_duplicates, CASE WHEN s.accepted THEN 0 ELSE 1 END)) AS possible_duplicates
 FROM (
     SELECT id, claimed_at, model, answer_schema, prefix, backfill, unnest(spends) AS s
     FROM (SELECT * FROM history UNION ALL BY NAME SELECT * FROM underway)
@@ -209,6 +214,7 @@ def usage(
             "coalesce(sum(pages * coalesce(price, ?)) FILTER (accepted), 0) AS cost, "
             "coalesce(sum(pages) FILTER (NOT accepted), 0) AS possible_pages, "
             "coalesce(sum(pages * coalesce(price, ?)) FILTER (NOT accepted), 0) AS possible_cost, "
+            "coalesce(sum(possible_duplicates), 0) AS possible_duplicates, "
             "coalesce(sum(pages) FILTER (price IS NULL), 0) AS unpriced_pages "
             f"FROM spent WHERE {period} AND {part} GROUP BY 1",
             [otherwise, otherwise, *bounds],
@@ -261,6 +267,7 @@ def _usage(row: Mapping[str, Any]) -> Usage:
         cost=dollars("cost"),
         possible_pages=count("possible_pages"),
         possible_cost=dollars("possible_cost"),
+        possible_duplicates=count("possible_duplicates"),
         billed_pages=count("billed_pages"),
         unpriced_pages=count("unpriced_pages"),
     )

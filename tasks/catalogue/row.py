@@ -21,13 +21,14 @@ class SpendRow(BaseModel):
     run: str | None
     price: float | None
     request: str | None
+    possible_duplicates: int
     number: int  # among those without a request: tells two of them apart that are otherwise alike
 
 
 class Row(BaseModel):
     """What the catalogue knows of one record of one document. Seconds, dollars, UTC; None where nothing is known.
 
-    The fields are the columns, in this order. A new one needs a type in `database.COLUMNS`, and a new `ROW_FORMAT`.
+    The fields are the columns, in this order. A new one needs a type in `database.COLUMNS`.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -175,6 +176,7 @@ def _spends(job: Job) -> list[SpendRow]:
                 run=spend.run,
                 price=spend.price_per_page,
                 request=spend.request,
+                possible_duplicates=spend.possible_duplicates,
                 number=alike if spend.request is None else 0,
             )
         )

@@ -19,7 +19,7 @@ class Outcome:
         pages: pages published.
         pages_sent: pages submitted.
         requests: submissions made.
-        possible_duplicates: submissions that were, or may have been, made twice.
+        possible_duplicates: submissions that may be paid for, and were or will be made again.
         words: words in the published result.
         message: why, for `failed`, `aside` and `later`.
         result: where the result lies, for `done`.

@@ -116,7 +116,7 @@ class Request(Frozen):
 
 
 class LostPages(Frozen):
-    """Pages that were posted and whose answer was lost: they may be paid for, and no request id tells of them."""
+    """Pages that were posted and have no answer on record: they may be paid for, and no request id tells of them."""
 
     at: datetime
     pages: Annotated[int, Field(ge=0)]
@@ -159,9 +159,11 @@ class Job(Frozen):
     nonce: str | None = Field(None, description="makes two writers of otherwise equal records tell themselves apart")
     requests: tuple[Request, ...] = ()
     rounds: int = Field(0, ge=0, description="how often pages were sent, the first time included")
-    possible_duplicates: int = Field(0, ge=0, description="submissions whose answer was lost: may be paid for twice")
+    possible_duplicates: int = Field(
+        0, ge=0, description="submissions that may be paid for, and were or will be made again"
+    )
     pages_sent: int = Field(0, ge=0, description="pages in accepted submissions, and so paid for")
-    pages_lost: int = Field(0, ge=0, description="pages in submissions whose answer was lost: may be paid for")
+    pages_lost: int = Field(0, ge=0, description="pages in submissions without an answer on record: may be paid for")
     lost: tuple[LostPages, ...] = Field((), description="when those were posted, and by whom")
     poll_after: datetime | None = None
     content: str | None = Field(None, description="SHA-256 of the document's bytes, once they were read")

@@ -6,8 +6,8 @@
                   ▼                                                          (then posting …)            ▼
                (deleted)         a lease that ended: taken_over               done, or failed ──put_back─▶ open
 
-The count and the record come out of the same call, so that reports and records cannot disagree. Nothing else changes a
-record's lease, requests, rounds or counts. What a job needs next is told by `tasks.job.next_step`.
+The count and the record come out of the same call, so that a report and a record are computed from the same numbers.
+Nothing else changes a record's lease, requests, rounds or counts. `tasks.job.next_step` tells what a job needs next.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,8 +45,10 @@ class Counts:
     Attributes:
         requests: submissions that the API accepted.
         pages_sent: pages in them.
-        pages_lost: pages in submissions whose answer was lost.
-        possible_duplicates: submissions that may be paid for, and were or will be made again.
+        pages_lost: pages in submissions without an answer on record: it was lost, or the worker died. They may be
+            billed, and are not among `pages_sent`.
+        possible_duplicates: submissions that may be paid for, and were or will be made again: those without an answer
+            on record, those that the API forgot or never finished, and synchronous answers that may be incomplete.
     """
 
     requests: int = 0
@@ -177,7 +179,7 @@ def sent(
     """
     if request in job.requests:  # written before, though the answer to that write was lost
         return Change(job, accepted(pages))
-    late = taken_from(job, owner)  # another worker sends the same pages
+    late = is_no_longer_leased_to(job, owner)  # another worker sends the same pages
     found = counted_as_lost(job, posted) if late else None
     lost = {} if found is None else _found(job, found)
     counted = found is not None
@@ -195,12 +197,12 @@ def sent(
             "flow_run": flow_run,
             **lost,
         },
-        accepted(pages, late=late and not counted),
+        accepted(pages, possible_duplicate=late and not counted),
     )
 
 
-def taken_from(job: Job, owner: str) -> bool:
-    """Whether another worker has taken the job over from its owner."""
+def is_no_longer_leased_to(job: Job, owner: str) -> bool:
+    """Whether the job has been released, or is leased to another worker."""
     return job.lease is None or job.lease.owner != owner
 
 
@@ -217,9 +219,14 @@ def _found(job: Job, found: LostPages) -> dict[str, Any]:
     return {"pages_lost": max(0, job.pages_lost - found.pages), "lost": (*job.lost[:index], *job.lost[index + 1 :])}
 
 
-def accepted(pages: int, *, late: bool = False) -> Counts:
-    """What an accepted request counts; one that came after another worker took over may be paid for twice."""
-    return Counts(requests=1, pages_sent=pages, possible_duplicates=int(late))
+def accepted(pages: int, *, possible_duplicate: bool = False) -> Counts:
+    """What an accepted request counts.
+
+    Args:
+        pages: the pages in it.
+        possible_duplicate: whether its pages were, or will be, sent once more.
+    """
+    return Counts(requests=1, pages_sent=pages, possible_duplicates=int(possible_duplicate))
 
 
 def answer_lost(job: Job, pages: int) -> Change:
@@ -232,7 +239,7 @@ def proved_nothing(job: Job, pages: int) -> Change:
     return _changed(
         job,
         {"possible_duplicates": job.possible_duplicates + 1, "pages_sent": job.pages_sent + pages},
-        accepted(pages, late=True),
+        accepted(pages, possible_duplicate=True),
     )
 
 
@@ -430,7 +437,11 @@ def put_back(failed: FailedJob, nonce: str) -> Job:
     """A failed job is opened again, with all that is known of its requests and pages."""
     requests = failed.job.requests
     if failed.code == FailureCode.WRONG_ANSWER:  # asked again, the same requests would give the same answer
-        requests = tuple(_request(request, {"status": "resent"}) for request in requests)
+        # `resending` counts them. Those that were answered are in the ledger, and are not sent again.
+        requests = tuple(
+            _request(request, {"status": "lost"}) if request.status in ("open", "finished") else request
+            for request in requests
+        )
     changes = {"lease": None, "closed": None, "nonce": nonce, "rounds": 0, "poll_after": None, "unreadable_since": None}
     return _changed(failed.job, {**changes, "retries": failed.job.retries + 1, "requests": requests}).job
 

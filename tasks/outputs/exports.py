@@ -35,7 +35,7 @@ class ExportedFrom:
     sizes: Sequence[Size | None] = ()
 
 
-def export_result(result: Path, to: ExportFormat, out: IO[str], source: ExportedFrom) -> int:
+def export_result(result: Path | str, to: ExportFormat, out: IO[str], source: ExportedFrom) -> int:
     """Write a result in another format.
 
     Args:
@@ -49,6 +49,7 @@ def export_result(result: Path, to: ExportFormat, out: IO[str], source: Exported
 
     Raises:
         DocumentFault: the file is no result, or ends before it is whole; what was written until then is not whole.
+        SetupFault: an address in S3 was given.
     """
     pages = 0
     match to:
@@ -84,7 +85,7 @@ def page_record(page: PageLayout, source: ExportedFrom) -> dict[str, object]:
     }
 
 
-def _layouts(result: Path, source: ExportedFrom) -> Iterator[PageLayout]:
+def _layouts(result: Path | str, source: ExportedFrom) -> Iterator[PageLayout]:
     for page in read_pages(result):
         known = source.sizes[page.number - 1 :][:1]
         yield drawn_layout(page, known[0] if known else None)

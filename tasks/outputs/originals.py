@@ -72,7 +72,7 @@ def find_original(source: Source | None, objects: ObjectStore | None, folder: Pa
         folder: where a document from S3 is put. A document on this machine stays where it is.
 
     Raises:
-        Passes: the store is unavailable at the moment.
+        TransientFault: the store is unavailable at the moment.
         SetupFault: the store rejects the credentials, or the disk is full.
     """
     if source is None:

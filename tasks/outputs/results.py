@@ -57,7 +57,7 @@ class Results(Protocol):
         """The results, as lazily as they are taken.
 
         Raises:
-            SetupFault, Passes: the place cannot be listed.
+            SetupFault, TransientFault: the place cannot be listed.
         """
 
     def fetch(self, result: ResultFile, folder: Path) -> Path:
@@ -96,12 +96,12 @@ def find_results(where: str, store: Store | None = None) -> Results:
 
     Raises:
         SetupFault: there is no such place, or it is in S3 and no store was given.
-        Passes: the store cannot be asked now.
+        TransientFault: the store cannot be asked now.
     """
     if not _S3.match(where):
         return _local(Path(where))
     if store is None:
-        raise SetupFault(f"{where} is in S3, but no store was given to read it from")
+        raise SetupFault(f"{where} is in S3, but no store was given to read it from: use find_results of flows.python")
     place, objects = Location.parse(where), store()
     key = place.prefix.rstrip("/")
     if key:
@@ -259,7 +259,7 @@ def read_ahead(
         Each result, and its file, or why it cannot be read.
 
     Raises:
-        SetupFault, Passes: the store cannot be read.
+        SetupFault, TransientFault: the store cannot be read.
     """
     with scratch_folder() as folder, ThreadPoolExecutor(threads) as pool:
 

@@ -143,7 +143,7 @@ class SearchIndex:
             threads: how many results are fetched at once.
 
         Raises:
-            SetupFault, Passes: the place cannot be listed, or the file not be written.
+            SetupFault, TransientFault: the place cannot be listed, or the file not be written.
         """
         changes = IndexChanges()
         with _explained(self.file):

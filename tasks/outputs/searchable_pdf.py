@@ -96,7 +96,8 @@ def require_library() -> None:
     """
     if find_spec("img2pdf") is None:
         raise SetupFault(
-            "turning pictures into PDF pages needs img2pdf, which is not installed: pip install 'bulk-ocr[outputs]'"
+            "turning pictures into PDF pages needs img2pdf, which is not installed: "
+            "pip install --constraint constraints.txt '.[outputs]'"
         )
 
 

@@ -147,7 +147,9 @@ def _parquet() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise SetupFault("Parquet needs pyarrow, which is not installed: pip install 'bulk-ocr[outputs]'") from error
+        raise SetupFault(
+            "Parquet needs pyarrow, which is not installed: pip install --constraint constraints.txt '.[outputs]'"
+        ) from error
     return pyarrow, pyarrow.parquet
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tasks.context import RunContext
 from tasks.documents.results.read import write_text
-from tasks.faults import DocumentChanged, Passes, RecordUnreadable
+from tasks.faults import DocumentChanged, RecordUnreadable, TransientFault
 from tasks.outputs.originals import Source, find_original, source_of_document, source_of_result
 from tasks.outputs.searchable_pdf import MEDIA_TYPE, write_searchable_pdf
 from tasks.store.location import pdf_key, text_key
@@ -28,7 +28,7 @@ def bring_text_into_step(context: RunContext, key: str, *, missing_too: bool) ->
     """Rewrite the text beside a result if it belongs to another version of the document.
 
     Args:
-        context: the tools.
+        context: the run's context.
         key: the result's key.
         missing_too: also write the file if there is none.
 
@@ -49,7 +49,7 @@ def bring_pdf_into_step(context: RunContext, key: str, *, missing_too: bool) -> 
     """Rewrite the searchable PDF beside a result likewise. If the document is gone, the PDF shows only its text.
 
     Args:
-        context: the tools.
+        context: the run's context.
         key: the result's key.
         missing_too: also write the file if there is none.
 
@@ -112,7 +112,7 @@ def _bring_into_step(
                 bucket, beside, folder / "output", head.metadata, media_type, over=over
             ) and _still(context, bucket, key, head):
                 return True
-    raise Passes(f"other workers keep writing the result at s3://{bucket}/{key} and the files beside it")
+    raise TransientFault(f"other workers keep writing the result at s3://{bucket}/{key} and the files beside it")
 
 
 def _still(context: RunContext, bucket: str, key: str, head: Described) -> bool:

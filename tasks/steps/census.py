@@ -12,12 +12,10 @@ _AT_ONCE = 500
 
 
 class Census:
-    """Documents as a listing of source and ledger found them, brought up to date by what is learned since.
-
-    For one thread at a time.
+    """The documents from a listing of source and ledger, updated with later changes. Not thread-safe.
 
     Args:
-        folder: where its file lies.
+        folder: the folder of its file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,7 +34,7 @@ class Census:
         self._database.close()
 
     def begin(self) -> None:
-        """A listing begins: what it does not find is gone when it ends."""
+        """Begin a listing: documents that it does not find are removed at its end."""
         self._listing += 1
 
     def put(self, job_id: str, partition: str, state: DocumentState, *, known: bool) -> None:
@@ -44,8 +42,8 @@ class Census:
 
         Args:
             job_id: its job.
-            partition: where it belongs.
-            state: how it stands.
+            partition: its partition.
+            state: its state.
             known: whether its record has been read already.
         """
         self._database.execute(
@@ -54,45 +52,45 @@ class Census:
         )
 
     def end(self) -> None:
-        """The listing is complete."""
+        """End a listing."""
         self._database.execute("DELETE FROM documents WHERE listed < ?", (self._listing,))
         self._database.commit()
 
     def change(self, job_id: str, state: DocumentState, *, known: bool = False) -> bool:
-        """Note that a document stands otherwise. Returns whether it is one of the backfill's."""
+        """Change the state of a document. Returns whether it belongs to the backfill."""
         changed = self._database.execute(
             "UPDATE documents SET state = ?, known = ? WHERE id = ?", (state, known, job_id)
         )
         return changed.rowcount > 0
 
     def note_known(self, job_ids: Iterable[str]) -> None:
-        """Note that the records of these were read."""
+        """Note that the records of these jobs have been read."""
         self._database.executemany("UPDATE documents SET known = 1 WHERE id = ?", ((job_id,) for job_id in job_ids))
 
     def unknown(self, state: DocumentState, most: int) -> list[tuple[str, str]]:
-        """Documents in a state whose records were not read yet: job and partition."""
+        """Return documents in a state whose records have not been read yet, as job and partition."""
         rows = self._database.execute(
             "SELECT id, partition FROM documents WHERE state = ? AND NOT known LIMIT ?", (state, most)
         )
         return rows.fetchall()
 
     def ids(self, state: DocumentState) -> Iterator[str]:
-        """The jobs of the documents in a state."""
+        """Yield the jobs of the documents in a state."""
         rows = self._database.execute("SELECT id FROM documents WHERE state = ?", (state,)).fetchall()
         return (row[0] for row in rows)
 
     def found(self, job_ids: Collection[str]) -> dict[str, tuple[str, DocumentState]]:
-        """Partition and state of those of some jobs that are the backfill's."""
-        ids, found = list(job_ids), {}
+        """Return partition and state of those jobs that belong to the backfill."""
+        ids, states = list(job_ids), {}
         for start in range(0, len(ids), _AT_ONCE):
-            some = ids[start : start + _AT_ONCE]
+            batch = ids[start : start + _AT_ONCE]
             rows = self._database.execute(
-                f"SELECT id, partition, state FROM documents WHERE id IN ({','.join('?' * len(some))})", some
+                f"SELECT id, partition, state FROM documents WHERE id IN ({','.join('?' * len(batch))})", batch
             )
-            found.update({job_id: (partition, state) for job_id, partition, state in rows})
-        return found
+            states.update({job_id: (partition, state) for job_id, partition, state in rows})
+        return states
 
     def counted(self) -> Counter[tuple[str, str]]:
-        """How many documents there are, by partition and state."""
+        """Count the documents by partition and state."""
         rows = self._database.execute("SELECT partition, state, count(*) FROM documents GROUP BY 1, 2")
         return Counter({(partition, state): number for partition, state, number in rows})

@@ -3,7 +3,7 @@
 import json
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,15 @@ from tasks.faults import (
     Fault,
     Gone,
     ObjectRefused,
-    Passes,
     RecordUnreadable,
     Superseded,
+    TransientFault,
     UrlExpired,
 )
 from tasks.job import transitions
 from tasks.job.coverage import Coverage, Piece, Share, cover
 from tasks.job.outcome import Outcome
-from tasks.job.record import Job, PageRange, PageSources
+from tasks.job.record import Job, PageRange, PageSources, Request
 from tasks.steps.failing import fail
 from tasks.steps.held_job import HeldJob
 from tasks.steps.poll import ask, postpone
@@ -67,7 +67,7 @@ def _taken_up(context: RunContext, job: str | Held, identity: str) -> Outcome:
         if held is None or context.held_by_another(held.job, looked_at=isinstance(job, Held)):
             return Outcome("skipped", identity, held.job.document.uri if held else identity)
         taken = _take_up(context, held)
-    except Passes as fault:  # S3 could not be asked who has the job: whoever looks next will see
+    except TransientFault as fault:  # S3 could not be asked who has the job: whoever looks next will see
         return Outcome("later", identity, f"job {identity}", message=str(fault))
     return taken if isinstance(taken, Outcome) else _collect(context, taken)
 
@@ -83,7 +83,7 @@ def _take_up(context: RunContext, held: Held) -> HeldJob | Outcome:
         # What its sender had reserved, and was killed before it could settle, is known now.
         context.budget.taken_over(held.job.id, held.job.pages_sent + held.job.pages_lost, held.job.backfill)
         return job
-    if _settled(context, held):
+    if _close_if_settled(context, held):
         return job.outcome("skipped")
     try:
         found = context.ledger.kept_ranges(held.job.id) if over.doing == "posting" else []
@@ -98,8 +98,8 @@ def _take_up(context: RunContext, held: Held) -> HeldJob | Outcome:
     return job
 
 
-def _settled(context: RunContext, held: Held) -> bool:
-    """Whether the job has ended already, and only its open record is left; that is closed then."""
+def _close_if_settled(context: RunContext, held: Held) -> bool:
+    """Close the open record of a job that has ended already. Returns whether it has."""
     if not context.ledger.settled(held.job):
         return False
     if context.ledger.done(held.job.id) is not None:
@@ -135,7 +135,7 @@ def _collected(context: RunContext, job: HeldJob) -> Outcome:
     except ObjectRefused as fault:
         _put_off(context, job)
         return job.outcome("aside", str(fault))
-    except (Passes, Gone, RecordUnreadable, Cancelled) as fault:
+    except (TransientFault, Gone, RecordUnreadable, Cancelled) as fault:
         unreadable = isinstance(fault, BatchUnreadable)
         _put_off(context, job, (job.job.unreadable_since or context.clock.now()) if unreadable else None)
         return job.outcome("later", str(fault))
@@ -226,14 +226,17 @@ class _Collector:
         context = self._context
         change = transitions.counted(self._job, total, context.lease("collecting"), unknown, context.run)
         more = total - self._job.estimate
-        for request in unknown:  # charged first: what is on record is not corrected a second time
-            context.correct_budget(request, more, self._job.backfill)
-        try:
-            self._held.write(change)
-        except Superseded:
-            for request in unknown:
-                context.correct_budget(request, -more, self._job.backfill)
-            raise
+        # Whatever comes between the two, no meter counts less than was spent: more is charged before it is on record,
+        # and less is given back once it is. Whoever finds the record uncorrected makes the same charge again.
+        if more > 0:
+            self._correct_budget(unknown, more)
+        self._held.write(change)
+        if more < 0:
+            self._correct_budget(unknown, more)
+
+    def _correct_budget(self, requests: Iterable[Request], pages: int) -> None:
+        for request in requests:
+            self._context.correct_budget(request, pages, self._job.backfill)
 
     def _coverage(self) -> Coverage | None:
         """What the batches cover; None while nobody knows how many pages there are."""
@@ -277,7 +280,7 @@ class _Collector:
             if coverage is not None:
                 self._keep_fetched(coverage)
             return fail(self._context, self._held, "recognise", fault, missing or ())
-        if self._held.written.job.lease is None and _settled(self._context, self._held.written):
+        if self._held.written.job.lease is None and _close_if_settled(self._context, self._held.written):
             return self._held.outcome("skipped")
         log.info("%s: sending pages %s", self._job.document.uri, "all" if missing is None else [*map(str, missing)])
         # Lost requests may have been billed all the same.
@@ -321,7 +324,7 @@ class _Collector:
                     continue
                 try:
                     answer = self._load(Share(piece, piece.pages), folder / "batch.json")
-                except (_PieceUnusable, Passes, Gone, DocumentFault) as fault:
+                except (_PieceUnusable, TransientFault, Gone, DocumentFault) as fault:
                     log.warning("%s: pages %s cannot be kept: %s", self._job.document.uri, piece.pages, fault)
                     continue
                 self._context.ledger.keep_pages(self._job.id, piece.pages, json.dumps(answer).encode())
@@ -338,7 +341,7 @@ class _Collector:
             self._renew()
         if piece.request == _kept(piece.pages):
             return self._load_kept(piece, file)
-        trouble: Fault = Passes("")
+        trouble: Fault = TransientFault("")
         for attempt in range(_BATCH_ATTEMPTS):
             if attempt:
                 if not isinstance(trouble, UrlExpired):

@@ -1,6 +1,6 @@
-"""Step 1: find the documents of the source that are meant, and tell which are new.
+"""Step 1: find the selected documents of the source, and determine which are new.
 
-They come from a listing, from keys that somebody names, or from an inventory; what follows is the same for all.
+They come from a listing, from given keys, or from an inventory; all are processed in the same way.
 """
 
 from collections import deque
@@ -22,9 +22,9 @@ from tasks.store.location import LEDGER_FOLDER, is_marker, is_output, may_be_out
 from tasks.store.object_store import Entry
 from tasks.tally import KnownJobs
 
-LISTED = 100  # of the documents that are missing
-_DEEPEST = 5  # looks for folders at which a listing can be divided
-_LOOKS_AT_ONCE = 32  # at named documents; each is a call of its own, and most of its time is waiting
+LISTED = 100  # of the missing documents
+_DEEPEST = 5  # maximum depth of the search for folders at which a listing can be divided
+_LOOKS_AT_ONCE = 32  # concurrent look-ups of named documents: each is a call, which mostly waits
 
 Refused = Callable[[str, ObjectRefused], None]
 """Gets the key of a document that may not be looked at, and why."""
@@ -35,7 +35,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Found:
-    """A document of the source, and how its job stood when the ledger was last listed (None: no job yet)."""
+    """A document of the source, and its job's state when the ledger was last listed (None: no job yet)."""
 
     document: Document
     job_id: str
@@ -44,24 +44,24 @@ class Found:
 
 @dataclass
 class Missing:
-    """Documents that were named, but do not exist, lie outside the source or may not be looked at.
+    """Named documents that do not exist, are outside the source, or may not be read.
 
     Attributes:
-        count: how many.
-        first: the first of them, with the reason where there is one to tell.
+        count: their number.
+        first: the first of them, with the reason if there is one.
     """
 
     count: int = 0
     first: list[str] = field(default_factory=list)
 
     def add(self, uri: str, reason: str = "") -> None:
-        """One more."""
+        """Add a missing document."""
         self.count += 1
         if len(self.first) < LISTED:
             self.first.append(f"{uri}: {reason}" if reason else uri)
 
     def refused_by(self, bucket: str) -> Refused:
-        """What counts documents of a bucket that may not be looked at as missing, with the reason."""
+        """Return a callback that counts unreadable documents of a bucket as missing, with the reason."""
         return lambda key, fault: self.add(f"s3://{bucket}/{key}", str(fault))
 
 
@@ -75,16 +75,16 @@ def discover(
     look_only: bool = False,
     looked: Callable[[], object] = lambda: None,
 ) -> Iterator[Found]:
-    """The documents of the run's selection and shard, lazily: memory does not grow with their number.
+    """Yield the documents of the run's selection and shard lazily: memory does not grow with their number.
 
     Args:
-        context: the tools.
-        known: what the ledger knows.
-        missing: takes up what was named and is not there.
-        named: the documents to look at, as bucket and key, where it is not the selection that says which.
-        refused: gets the key of a named document that may not be looked at, and why. When left out, it is missing.
+        context: the run's context.
+        known: the jobs in the ledger.
+        missing: collects named documents that do not exist.
+        named: the documents to look up, as bucket and key, instead of those of the selection.
+        refused: called with the key of a named document that may not be read, and why. By default, it is missing.
         look_only: change nothing in the ledger.
-        looked: called for everything that was looked at, meant or not, there or not: it shows that work goes on.
+        looked: called for every object that was considered, selected or not, to show progress.
 
     Raises:
         SetupFault: the source, the manifest or the inventory cannot be read.
@@ -101,7 +101,7 @@ def discover(
         if entry is None:
             continue
         relative = source.relative(entry.key)
-        # What is named one by one is meant, whatever it looks like.
+        # A document that is named explicitly is selected, whatever it looks like.
         size = None if selection.key else entry.size
         if _is_no_document(context, entry.key, size) or not selection.takes(relative, entry.size, entry.last_modified):
             continue
@@ -119,15 +119,15 @@ def discover(
             continue
         state = known.look(identity)
         if known.done_before(identity, document.last_modified):
-            # The record as it was before the result is looked at: a newer one may be another run's.
-            seen = context.ledger.entry("done", identity)
-            if seen is not None and _restored(context, document, identity):
-                state = None if look_only or context.ledger.forget_done(identity, seen.etag) else state
+            # The record as it was before the result is looked up: a newer one may be another run's.
+            record_entry = context.ledger.entry("done", identity)
+            if record_entry is not None and _restored(context, document, identity):
+                state = None if look_only or context.ledger.forget_done(identity, record_entry.etag) else state
         yield Found(document, identity, state)
 
 
 def _restored(context: RunContext, document: Document, identity: str) -> bool:
-    """Whether an old version was put back over a newer one, whose result has replaced its own since."""
+    """Whether an old version was restored over a newer one, whose result has replaced the old version's result."""
     try:
         result = context.result_key(document)
     except DocumentFault:
@@ -160,7 +160,7 @@ def _listed(context: RunContext, folders: Iterable[str], refused: Refused) -> It
             empty = False
             yield entry
     if empty and source.prefix:
-        # The source may name one document instead of a folder.
+        # The source may be a single document instead of a folder.
         key = source.prefix.rstrip("/")
         try:
             single = context.objects.head(source.bucket, key, document=True)
@@ -172,7 +172,7 @@ def _listed(context: RunContext, folders: Iterable[str], refused: Refused) -> It
 
 
 def _folders(context: RunContext, prefix: str) -> list[str]:
-    """Where a long listing is divided: at the folders in it, below those that hold nothing but one other."""
+    """Return the keys that divide a long listing: its folders, below any that contain only a single folder."""
     objects, bucket = context.objects, context.source.bucket
     for _ in range(_DEEPEST):
         names = objects.names(bucket, prefix)
@@ -188,7 +188,7 @@ def _named(
     missing: Missing,
     refused: Refused,
 ) -> Iterator[Entry | None]:
-    """Look at each of the documents that are named; None for one that there is nothing to do with."""
+    """Look up each named document; yields None for one that needs no work."""
     objects, bucket = context.objects, context.source.bucket
 
     def look(key: str) -> Entry | ObjectRefused | None:
@@ -198,16 +198,16 @@ def _named(
             return fault
 
     keys = _worth_a_look(context, named, missing)
-    for key, seen in several(look, keys, _LOOKS_AT_ONCE, context.options.workers):
-        if isinstance(seen, ObjectRefused):
-            refused(key, seen)
-        elif seen is None:
+    for key, looked_up in several(look, keys, _LOOKS_AT_ONCE, context.options.workers):
+        if isinstance(looked_up, ObjectRefused):
+            refused(key, looked_up)
+        elif looked_up is None:
             missing.add(f"s3://{bucket}/{key}")
-        yield seen if isinstance(seen, Entry) else None
+        yield looked_up if isinstance(looked_up, Entry) else None
 
 
 def _worth_a_look(context: RunContext, named: Iterable[tuple[str, str]], missing: Missing) -> Iterator[str]:
-    """The keys that are in the source and that the selection takes by name, each once."""
+    """Yield the keys that are in the source and that the selection accepts by name, each once."""
     source = context.source
     with context.scratch() as folder, closing(Once(folder)) as once:
         for bucket, key in named:
@@ -220,7 +220,7 @@ def _worth_a_look(context: RunContext, named: Iterable[tuple[str, str]], missing
 
 
 def is_in_source(context: RunContext, key: str) -> bool:
-    """Whether a key of the source's bucket lies in the source."""
+    """Whether a key of the source's bucket is in the source."""
     source = context.source
     if key.startswith(source.prefix):
         return True
@@ -230,7 +230,7 @@ def is_in_source(context: RunContext, key: str) -> bool:
 
 
 def _is_no_document(context: RunContext, key: str, size: int | None = None) -> bool:
-    """Markers of folders are no documents, nor is what this program has written, to this destination or another."""
+    """Whether an object is not a document: a folder marker, or an output of this program for any destination."""
     if is_marker(key, size) or is_output(key):
         return True
     source, destination = context.source, context.destination
@@ -242,10 +242,10 @@ def _is_no_document(context: RunContext, key: str, size: int | None = None) -> b
 
 
 def _is_searchable_pdf(context: RunContext, entry: Entry) -> bool:
-    """Whether a PDF is one that this program wrote beside a result: its metadata tell, its name does not."""
+    """Whether this program wrote a PDF beside a result: shown by its metadata, not by its name."""
     try:
         described = context.objects.head(context.source.bucket, entry.key, document=True)
-    except ObjectRefused:  # whoever fetches it tells
+    except ObjectRefused:  # the step that fetches it reports this
         return False
     return described is not None and is_result(described)
 
@@ -253,14 +253,14 @@ def _is_searchable_pdf(context: RunContext, entry: Entry) -> bool:
 def several(
     work: Callable[[Item], Value], items: Iterable[Item], threads: int, first: int | None = None
 ) -> Iterator[tuple[Item, Value]]:
-    """Work on items several at a time and give the results in order, taking items no further ahead than needed.
+    """Process items concurrently and yield the results in order, taking items no further ahead than needed.
 
     Args:
-        work: what to do with each.
-        items: taken lazily.
-        threads: how many at once.
-        first: how many items to take before the first result; then two with each, up to twice the threads ahead, so
-            that who wants a few results only does not pay for many.
+        work: the function to apply to each item.
+        items: the items, taken lazily.
+        threads: the number of threads.
+        first: how many items to take before the first result. Then two are taken per result, up to twice the number of
+            threads ahead, so that a caller who needs only a few results does not pay for many.
     """
     pending: deque[tuple[Item, Future[Value]]] = deque()
     ahead = first or 2 * threads

@@ -9,9 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar, cast
 
-from tasks.backfills.figures import Counted, DoneFigures, FailedFigures, Figures, OpenFigures, figures
+from tasks.backfills.figures import Counted, DoneFigures, EarlierFigures, FailedFigures, Figures, OpenFigures, figures
 from tasks.backfills.published import Published
 from tasks.backfills.record import Backfill
+from tasks.budget.meter import Charged, read_charged
 from tasks.context import RunContext
 from tasks.faults import RecordUnreadable
 from tasks.job.record import Document, DoneJob, Job
@@ -22,13 +23,12 @@ from tasks.steps.discover import discover
 from tasks.store.aside import AsideNotes
 from tasks.store.ledger import Held, RecordEntry
 from tasks.tally import KnownJobs
-from tasks.upstage.budget import Charged, read_charged
 
 _READERS = 8
-_MOST_READ = 5000  # records a reading; the rest follow with the next one
+_MOST_READ = 5000  # records per reading; the rest follow with the next one
 _MOST_KEPT = 200_000
 _MOST_OPEN = 500
-_LISTING_REST = 19  # times as long as a listing takes, none is made: it takes a twentieth of the time
+_LISTING_REST = 19  # pause after a listing, as a multiple of its duration: listings take a twentieth of the time
 _WRITTEN_SECONDS = 90.0  # between the end of a document and its record, with clocks that differ by half a minute
 _SHOWN_RUN = 8  # letters of a run's id: enough to find it
 
@@ -58,13 +58,13 @@ def settings_of(backfill: Backfill, settings: RunSettings | None = None) -> RunS
 class FiguresReader:
     """Reads the figures of one backfill repeatedly.
 
-    Source and ledger are listed as a whole the first time, and again as often as that takes a twentieth of the time.
-    In between only what changes is looked at: the open jobs, which are few, and those that were open and are no more.
+    Source and ledger are listed completely the first time, and again so often that it takes a twentieth of the time. In
+    between, only what can change is read: the open jobs, which are few, and those that are no longer open.
 
     Args:
-        context: the tools, opened for all documents of the backfill; see `settings_of`.
+        context: the context, opened for all documents of the backfill; see `settings_of`.
         name: the name of the backfill.
-        published: what this process has published itself, and need not read.
+        published: records that this process has written itself and need not read.
     """
 
     def __init__(self, context: RunContext, name: str, published: Published | None = None) -> None:
@@ -74,7 +74,7 @@ class FiguresReader:
         self._done: dict[str, tuple[float | None, DoneFigures]] = {}
         self._failed: dict[str, tuple[float, FailedFigures]] = {}
         self._open: dict[str, tuple[str, Job]] = {}  # by job: the version of its record, and the record
-        self._earlier: dict[str, tuple[str, int]] = {}  # by record: partition, and pages spent
+        self._earlier: dict[str, EarlierFigures] = {}  # by record
         self._folder = tempfile.TemporaryDirectory(dir=process_folder())
         self._census = Census(Path(self._folder.name))
         self._listed_at: datetime | None = None
@@ -87,10 +87,10 @@ class FiguresReader:
         """Return the current figures; None if there is no such backfill.
 
         Args:
-            everything: list source and ledger as a whole, however short the last time is ago.
+            everything: list source and ledger completely, however recent the last listing is.
 
         Raises:
-            SetupFault, Passes: source or ledger cannot be read.
+            SetupFault, TransientFault: source or ledger cannot be read.
         """
         backfill = self._context.backfills.read(self._name)
         return None if backfill is None else self.read_of(backfill, everything=everything)
@@ -99,7 +99,7 @@ class FiguresReader:
         """Return the figures of a backfill that need not be recorded yet.
 
         Raises:
-            SetupFault, Passes: as for `read`.
+            SetupFault, TransientFault: as for `read`.
         """
         with self._reading:
             return self._read_of(backfill, everything=everything)
@@ -119,33 +119,33 @@ class FiguresReader:
             unread = census.unknown(cast(DocumentState, state), _MOST_READ)
             census.note_known(job_id for job_id, _ in self._several(unread, read))
         for key, job in context.ledger.earlier(self._earlier):
-            self._earlier[key] = self._partition(job.document), self._spent(job)
+            self._earlier[key] = EarlierFigures(self._partition(job.document), *self._spent(job))
         opened = self._read_open(open_now)
         # The meter is read last, so that it includes everything counted above.
         stored = context.ledger.read_budget(backfill.meter)
         spent = Charged() if stored is None else read_charged(backfill.meter, stored[0])
-        found = figures(
+        backfill_figures = figures(
             backfill,
             context.clock.now(),
             Counted(census.counted()),
-            [one for _, one in self._done.values()],
+            [done_figures for _, done_figures in self._done.values()],
             opened,
-            [other for _, other in self._failed.values()],
+            [failed_figures for _, failed_figures in self._failed.values()],
             list(self._earlier.values()),
             spent,
             self.serving(backfill),
         )
-        found.listed_at = self._listed_at
-        return found
+        backfill_figures.listed_at = self._listed_at
+        return backfill_figures
 
     def close(self) -> None:
-        """Delete what it keeps on disk."""
+        """Delete the temporary files."""
         with self._reading:
             self._census.close()
             self._folder.cleanup()
 
     def _list(self) -> None:
-        """List source and ledger, and take up how every document stands."""
+        """List source and ledger, and note the state of every document."""
         context, census = self._context, self._census
         done: dict[str, tuple[float | None, DoneFigures]] = {}
         failed: dict[str, tuple[float, FailedFigures]] = {}
@@ -154,8 +154,11 @@ class FiguresReader:
             known.load(context.ledger)
             aside = set(AsideNotes(context.objects, context.destination).ids())
             census.begin()
-            for found in discover(context, known, look_only=True):
-                job_id, state = found.job_id, found.state or ("aside" if found.job_id in aside else "new")
+            for discovered in discover(context, known, look_only=True):
+                job_id, state = (
+                    discovered.job_id,
+                    discovered.state or ("aside" if discovered.job_id in aside else "new"),
+                )
                 written, is_known = known.written(job_id), False
                 if state == "done" and (have := self._done.get(job_id)) is not None:
                     is_known = _is_of(have, written)
@@ -165,22 +168,22 @@ class FiguresReader:
                     is_known = given_up[0] == written
                     if is_known:
                         failed[job_id] = given_up
-                census.put(job_id, self._partition(found.document), state, known=is_known)
+                census.put(job_id, self._partition(discovered.document), state, known=is_known)
             census.end()
         self._done, self._failed = done, failed
         self._listed_at = now
 
     def _look(self, open_now: Mapping[str, RecordEntry]) -> None:
-        """Take up what has changed since: which jobs are open, and what became of those that were."""
+        """Note changes since the listing: which jobs are open, and the new states of those that no longer are."""
         census, ledger = self._census, self._context.ledger
         for job_id, (_, state) in census.found(open_now).items():
-            # A job that is being closed has a record of either kind for a moment; one that is done again has not.
+            # A job that is being closed has an open and a done record for a moment; one that is done again does not.
             if state != "open" and not (state == "done" and ledger.entry("done", job_id) is not None):
                 self._forget(job_id)
                 census.change(job_id, "open")
         failed_now = {entry.id for entry in ledger.entries("failed")}
         for job_id, (_, state) in census.found(failed_now).items():
-            if state not in ("failed", "done"):  # where there are both records, the result is what counts
+            if state not in ("failed", "done"):  # if there are both records, done takes precedence
                 census.change(job_id, "failed")
         for job_id in census.ids("failed"):
             if job_id not in failed_now and job_id not in open_now:
@@ -188,11 +191,11 @@ class FiguresReader:
                 census.change(job_id, "new")  # put back
         for job_id in census.ids("open"):
             if job_id not in open_now:
-                # Published, most likely: if there is no such record, it was given back.
+                # Most likely published; if there is no done record, its claim was released.
                 census.change(job_id, "done" if ledger.entry("done", job_id) is not None else "new")
 
     def _take_published(self) -> None:
-        """Take up what this process has published since the last time."""
+        """Note what this process has published since the last reading."""
         for record in self._published.take() if self._published is not None else ():
             partition = self._partition(record.job.document)
             if self._census.change(record.job.id, "done", known=True) and len(self._done) < _MOST_KEPT:
@@ -204,7 +207,7 @@ class FiguresReader:
         self._failed.pop(job_id, None)
 
     def serving(self, backfill: Backfill) -> list[str]:
-        """The runs that serve a backfill now, by the heartbeats of their processes."""
+        """Return the runs that currently serve a backfill, according to the heartbeats of their processes."""
         return [
             f"{server.who}, since {server.since:%Y-%m-%d %H:%M} UTC (run {server.run[:_SHOWN_RUN]})"
             for server in backfill.served_by
@@ -241,7 +244,7 @@ class FiguresReader:
             partition,
             record.job.document.uri,
             record.pages,
-            self._spent(record.job),
+            *self._spent(record.job),
             (record.finished_at - record.job.claimed_at).total_seconds(),
             record.finished_at,
             record.durations.at_api if record.durations else None,
@@ -259,7 +262,7 @@ class FiguresReader:
             partition,
             record.code,
             record.reason,
-            self._spent(record.job),
+            *self._spent(record.job),
             record.job.document.uri,
             record.flow_run,
         )
@@ -267,18 +270,18 @@ class FiguresReader:
         return True
 
     def _read_open(self, open_now: Mapping[str, RecordEntry]) -> list[OpenFigures]:
-        """How the open jobs stand, of so many as are read; only those that have changed are read again."""
-        found = self._census.found(open_now).items()
-        some = dict(islice(((job_id, where) for job_id, where in found if where[1] == "open"), _MOST_OPEN))
+        """Return the figures of open jobs, up to a limit; only records that have changed are read again."""
+        entries = self._census.found(open_now).items()
+        selected = dict(islice(((job_id, where) for job_id, where in entries if where[1] == "open"), _MOST_OPEN))
         unread = [
             (job_id, partition)
-            for job_id, (partition, _) in some.items()
+            for job_id, (partition, _) in selected.items()
             if job_id not in self._open or self._open[job_id][0] != open_now[job_id].etag
         ]
         for job_id, held in self._several(unread, self._read_held):
             self._open[job_id] = open_now[job_id].etag, held.job
-        self._open = {job_id: known for job_id, known in self._open.items() if job_id in some}
-        return [self._open_figures(some[job_id][0], job) for job_id, (_, job) in self._open.items()]
+        self._open = {job_id: record for job_id, record in self._open.items() if job_id in selected}
+        return [self._open_figures(selected[job_id][0], job) for job_id, (_, job) in self._open.items()]
 
     def _read_held(self, job_id: str, _partition: str) -> Held | None:
         try:
@@ -291,14 +294,16 @@ class FiguresReader:
         stopped = lease is not None and not self._context.heartbeats.alive(lease.owner)
         at_api = lease is None and bool(job.open_requests)
         until = lease.until if lease and stopped else None
-        return OpenFigures(partition, at_api, until, self._spent(job), job.claimed_at)
+        return OpenFigures(partition, at_api, until, *self._spent(job), job.claimed_at)
 
-    def _spent(self, job: Job) -> int:
-        """The pages of a job that were, or may have been, paid for by this backfill."""
-        return job.pages_sent + job.pages_lost if job.backfill == self._name else 0
+    def _spent(self, job: Job) -> tuple[int, int]:
+        """Return what a job has charged to this backfill: pages paid or possibly paid for, and possible duplicates."""
+        if job.backfill != self._name:
+            return 0, 0
+        return job.pages_sent + job.pages_lost, job.possible_duplicates
 
 
 def _is_of(have: tuple[float | None, DoneFigures], written: float) -> bool:
-    """Whether figures are of the record that was written then; of some it is known only when the document was done."""
+    """Whether figures come from the record written at that time; for some, only the time of completion is known."""
     known, finished_at = have[0], have[1].finished_at.timestamp()
     return known == written if known is not None else abs(written - finished_at) < _WRITTEN_SECONDS

@@ -1,4 +1,4 @@
-"""A job whose lease we hold: writes its changes, and adds up what they count."""
+"""A job whose lease this worker holds: writes its changes, and adds up their counts."""
 
 import logging
 from dataclasses import replace
@@ -14,17 +14,17 @@ log = logging.getLogger(__name__)
 
 
 class HeldJob:
-    """The record as it was last written, whatever happens on the way.
+    """A leased job during a step.
 
     Args:
-        context: the tools.
-        held: the record, leased to us.
+        context: the run's context.
+        held: the record, leased to this worker.
 
     Attributes:
-        job: the job with changes that are not written yet.
-        written: the record as it was last written.
-        counts: what this step's changes count.
-        unrecorded: whether pages may have been accepted by the API and the record does not say so.
+        job: the job, including changes that are not written yet.
+        written: the record as last written.
+        counts: the counts of this step's changes.
+        unrecorded: whether the API may have accepted pages that the record does not mention.
     """
 
     def __init__(self, context: RunContext, held: Held) -> None:
@@ -44,28 +44,28 @@ class HeldJob:
         """Apply a change and write it.
 
         Raises:
-            Superseded: another worker took the job over; the change counts nothing.
-            Passes, SetupFault: it could not be written.
+            Superseded: another worker took the job over; the change is not counted.
+            TransientFault, SetupFault: it could not be written.
         """
         self.written = self._context.ledger.update(self.written, change.job)
         self.job = change.job
         self.counts += change.counts
 
     def take(self, held: Held, counts: Counts) -> None:
-        """Take a record that the ledger has written with a change of ours."""
+        """Adopt a record that the ledger has written with a change of this step."""
         self.written, self.job = held, held.job
         self.counts += counts
 
     @property
     def sent_something(self) -> bool:
-        """Whether anything was posted whole in this step."""
+        """Whether anything was fully sent in this step."""
         return self.counts.requests > 0 or self.counts.pages_lost > 0
 
     def release(self) -> None:
-        """Give the job back: a later pass takes it up. One that has nothing at the API is not even claimed.
+        """Release the job for a later pass. If it has nothing at the API, its claim is removed as well.
 
-        Where pages may have been accepted and that could not be recorded, the lease is left to end: it says "posting",
-        so whoever takes the job over counts the possible duplicate.
+        If pages may have been accepted and this could not be recorded, the lease is left to expire: it says "posting",
+        so the worker that takes the job over counts the possible duplicate.
         """
         if self.unrecorded:
             return
@@ -82,11 +82,11 @@ class HeldJob:
             log.info("%s: another worker took it over", job.document.uri)
         except CredentialsRefused:
             raise
-        except Fault as fault:  # what was sent has to be counted all the same
+        except Fault as fault:  # pages that were sent must be counted nevertheless
             log.warning("%s could not be released (%s); its lease will expire", job.document.uri, fault)
 
     def plus(self, outcome: Outcome) -> Outcome:
-        """An outcome that counts what this step's changes count as well."""
+        """Return an outcome with the counts of this step's changes added."""
         return replace(
             outcome,
             pages_sent=outcome.pages_sent + self.counts.pages_sent,
@@ -103,8 +103,8 @@ class HeldJob:
         not_sending: bool = False,
         moved: bool = False,
     ) -> Outcome:
-        """What became of the job in this step."""
-        if kind == "open":  # whoever goes on with it need not read its record
+        """Return the job's outcome of this step."""
+        if kind == "open":  # the next step need not read its record
             self._context.records.keep(self.written)
         return Outcome(
             kind,

@@ -1,7 +1,7 @@
-"""The messages of a queue in which S3 tells of new documents: taken, and deleted once nothing is left to do for them.
+"""The messages of a queue in which S3 announces new documents: received, and deleted once they are settled.
 
-A message is deleted when each document it tells of has a job, is gone, or is not meant; or when it tells of none.
-All others stay: after the queue's visibility timeout they come again, also when this process is killed.
+A message is settled when each document that it announces has a job, is gone, or is not selected, or when it announces
+none. All others stay: they are delivered again after the queue's visibility timeout, even if this process is killed.
 """
 
 import logging
@@ -14,28 +14,28 @@ from tasks.job.outcome import Outcome
 from tasks.job.record import Document
 from tasks.steps.discover import Found, discover, is_in_source
 from tasks.store.ledger import State
-from tasks.store.notifications import NotUnderstood, documents_told
+from tasks.store.notifications import NotANotification, announced_documents
 from tasks.store.queue import AT_ONCE, Message, Queue
 from tasks.tally import KnownJobs
 
 log = logging.getLogger(__name__)
 
-_ASK_ALL_SECONDS = 1  # the shortest wait with which SQS asks all of its machines
+_ASK_ALL_SECONDS = 1  # the shortest wait with which SQS queries all of its servers
 
 Address = tuple[str, str]
 
 
 @dataclass
 class Batch:
-    """Some messages, and what is found out about the documents they tell of.
+    """A batch of messages, and the state of the documents that they announce.
 
     Attributes:
-        told: the messages that are understood, each with its documents in the source.
-        again: whether all of these messages, and those left alone, were here before in this run.
-        complete: whether every document was looked at.
+        announced: the messages that were understood, each with its documents in the source.
+        again: whether this run has received all of these messages, and those left alone, before.
+        complete: whether every document was looked up.
     """
 
-    told: list[tuple[Message, tuple[Address, ...]]] = field(default_factory=list)
+    announced: list[tuple[Message, tuple[Address, ...]]] = field(default_factory=list)
     again: bool = True
     complete: bool = False
     _found: dict[Address, Found] = field(default_factory=dict)
@@ -44,58 +44,60 @@ class Batch:
 
     @property
     def documents(self) -> list[Address]:
-        """The documents the messages tell of, as bucket and key, each once."""
-        return list(dict.fromkeys(address for _, addresses in self.told for address in addresses))
+        """The announced documents, as bucket and key, each once."""
+        return list(dict.fromkeys(address for _, addresses in self.announced for address in addresses))
 
-    def add(self, found: Found) -> None:
-        """Note that a document is there and meant."""
-        self._found[found.document.bucket, found.document.key] = found
+    def add(self, discovered: Found) -> None:
+        """Note that a document exists and is selected."""
+        self._found[discovered.document.bucket, discovered.document.key] = discovered
 
     def refuse(self, key: str, fault: ObjectRefused) -> None:
-        """Note that a document may not be looked at: it stays with the queue, and does not keep the others."""
+        """Note that a document may not be read: its message stays in the queue, without affecting the others."""
         log.warning("%s; its message is left in the queue", fault)
         self._refused.add(key)
 
     def heed(self, outcome: Outcome) -> None:
-        """Note what became of a document that was submitted."""
+        """Note the outcome of a submitted document."""
         self._outcomes[outcome.name] = outcome
 
     def settled(self, address: Address, context: RunContext) -> bool:
-        """Whether nothing is left to do for a document: it has a job, is gone, or is not meant."""
-        found = self._found.get(address)
-        if found is None:
+        """Whether a document is settled: it has a job, is gone, or is not selected."""
+        discovered = self._found.get(address)
+        if discovered is None:
             return self.complete and address[1] not in self._refused
-        if found.state in ("done", "failed"):
+        if discovered.state in ("done", "failed"):
             return True
-        if found.state == "open":
-            return _is_owned(context, found.job_id)
-        outcome = self._outcomes.get(found.document.uri)
+        if discovered.state == "open":
+            return _is_owned(context, discovered.job_id)
+        outcome = self._outcomes.get(discovered.document.uri)
         if outcome is None or outcome.kind in ("later", "aside"):
             return False
         return outcome.kind != "skipped" or _is_owned(context, outcome.job_id)
 
 
 class Inbox:
-    """Takes messages out of a queue, and deletes those that are settled.
+    """Receives messages from a queue, and deletes those that are settled.
 
     Args:
-        context: the tools.
-        queue: where the messages come from.
+        context: the run's context.
+        queue: the queue.
     """
 
     def __init__(self, context: RunContext, queue: Queue) -> None:
         self._context = context
         self._queue = queue
-        self._met: set[str] = set()  # messages that were left: told once, and a sign that a queue holds nothing new
+        self._met: set[str] = (
+            set()
+        )  # messages that were left: logged once; if only these arrive, the queue has nothing new
         self.settled = 0
 
     @property
     def left(self) -> int:
-        """How many messages were left so far: they come again."""
+        """The number of messages left so far: they are delivered again."""
         return len(self._met)
 
     def take(self, most: int, seconds: float) -> Batch | None:
-        """Take up to so many messages; waits so long for the first. None when there are none."""
+        """Receive up to `most` messages, and wait `seconds` for the first. Returns None if there are none."""
         messages = self._queue.receive(most, max(seconds, _ASK_ALL_SECONDS))
         received = list(messages)
         while received and len(messages) < most:
@@ -105,21 +107,21 @@ class Inbox:
             return None
         batch = Batch()
         for message in messages:
-            known = message.id in self._met
-            batch.again = batch.again and known
-            addresses = self._read(message, quiet=known)
+            seen_before = message.id in self._met
+            batch.again = batch.again and seen_before
+            addresses = self._read(message, quiet=seen_before)
             if addresses is None:
                 self._met.add(message.id)
             else:
-                batch.told.append((message, addresses))
+                batch.announced.append((message, addresses))
         return batch
 
     def _read(self, message: Message, *, quiet: bool) -> tuple[Address, ...] | None:
-        """The documents a message tells of; None when it has to be left alone."""
+        """Return the documents that a message announces; None if it has to be left alone."""
         level = logging.DEBUG if quiet else logging.WARNING
         try:
-            addresses = documents_told(message.body)
-        except NotUnderstood as why:
+            addresses = announced_documents(message.body)
+        except NotANotification as why:
             log.log(
                 level,
                 "message %s is left in the queue, %s. Delete it there, and let only S3 send to this queue",
@@ -139,18 +141,18 @@ class Inbox:
         return addresses
 
     def new_documents(self, batch: Batch, known: KnownJobs) -> Iterator[Document]:
-        """The documents of a batch that are meant and have no job yet; all are counted."""
-        for found in discover(self._context, known, named=batch.documents, refused=batch.refuse):
-            known.count(found.job_id, found.state)
-            batch.add(found)
-            if found.state is None:
-                yield found.document
+        """Yield the selected documents of a batch that have no job yet, and count all."""
+        for discovered in discover(self._context, known, named=batch.documents, refused=batch.refuse):
+            known.count(discovered.job_id, discovered.state)
+            batch.add(discovered)
+            if discovered.state is None:
+                yield discovered.document
         batch.complete = True
 
     def settle(self, batch: Batch) -> None:
-        """Delete the messages of a batch that nothing is left to do for."""
+        """Delete the settled messages of a batch."""
         settled = []
-        for message, addresses in batch.told:
+        for message, addresses in batch.announced:
             if all(batch.settled(address, self._context) for address in addresses):
                 settled.append(message)
             else:
@@ -165,7 +167,7 @@ class Inbox:
 
 
 def _is_owned(context: RunContext, job_id: str) -> bool:
-    """Whether an open job stays one: a claim of another worker that has sent nothing may still be given back."""
+    """Whether an open job is permanent: another worker's claim may still be released if nothing was sent."""
     try:
         held = context.ledger.read(job_id)
         if held is not None:

@@ -1,4 +1,4 @@
-"""What somebody may have meant by an address, a pattern or a name that leads to nothing: the nearest that there is."""
+"""Suggestions for an address, a pattern or a name that matches nothing: the most similar ones that exist."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,32 +10,55 @@ from tasks.selection import EVERYTHING, Selection
 from tasks.store.location import LEDGER_FOLDER, Location, is_marker, is_output
 from tasks.store.object_store import Entry, ObjectStore
 
-_LOOKED_AT = 1000  # objects in one look: a page of a listing
+_LOOKED_AT = 1000  # objects: a page of a listing
 _NAMED = 3
 _LEDGERS = 20  # folders in which a ledger is looked for
 _MAGIC = re.compile(r"[*?\[\\{]")
+_MISTYPED = 0.8  # a similarity: one wrong letter in five
+_SHORT = 2  # letters in what tells the names of a series apart
+_DIGITS = re.compile(r"\d+")
+_SEPARATORS = re.compile(r"[-_. ]")
 _BY_NAME = ("key", "manifest", "inventory")
 
 
 def did_you_mean(wrong: str, names: Iterable[str]) -> str | None:
-    """The name that is most like a wrong one; None when none is."""
-    there = sorted(set(names))
+    """Return the name most similar to a wrong one; None if none is similar."""
+    candidates = sorted(set(names))
     letters = sorted(wrong)
-    # Letters in another order are the commonest mistake; of a short name they are most of it.
-    same_letters = (name for name in there if sorted(name) == letters)
-    return next(same_letters, next(iter(get_close_matches(wrong, there, 1)), None))
+    # Transposed letters are the most common mistake, and make up much of a short name.
+    same_letters = (name for name in candidates if sorted(name) == letters)
+    return next(same_letters, next(iter(get_close_matches(wrong, candidates, 1)), None))
+
+
+def mistyped(name: str, names: Iterable[str]) -> str | None:
+    """Return the existing name that a new one is probably a misspelling of; None if it looks like a name of its own.
+
+    Names that form a series are not taken for misspellings: `scans-2021` beside `scans-2022`, `site-a` beside `site-b`.
+    """
+    letters = sorted(name)
+    candidates = [known for known in names if not _of_one_series(name, known)]
+    swapped = (known for known in candidates if sorted(known) == letters)
+    return next(swapped, next(iter(get_close_matches(name, candidates, 1, _MISTYPED)), None))
+
+
+def _of_one_series(name: str, other: str) -> bool:
+    if _DIGITS.sub("", name) == _DIGITS.sub("", other):
+        return True
+    parts, others = _SEPARATORS.split(name), _SEPARATORS.split(other)
+    differing = [pair for pair in zip(parts, others, strict=False) if pair[0] != pair[1]]
+    return len(parts) == len(others) > 1 and len(differing) == 1 and max(map(len, differing[0])) <= _SHORT
 
 
 def why_nothing(context: RunContext) -> str:
-    """Why a run finds no document: what there is instead, and what may have been meant.
+    """Explain why a run finds no document: what exists instead, and what may have been meant.
 
     Raises:
-        SetupFault, Passes: the source cannot be listed.
+        SetupFault, TransientFault: the source cannot be listed.
     """
     source, selection = context.source, context.settings.selection
-    named = next((name for name in _BY_NAME if getattr(selection, name)), None)
-    if named is not None:
-        return f"the {named} names no document at {source}: correct it, or the source"
+    option = next((name for name in _BY_NAME if getattr(selection, name)), None)
+    if option is not None:
+        return f"the {option} names no document at {source}: correct it, or the source"
     entries = _some(context.objects, source.bucket, source.prefix)
     if not entries:
         nearest = _nearest_folder(context.objects, source)
@@ -51,10 +74,10 @@ def why_nothing(context: RunContext) -> str:
 
 
 def why_no_ledger(objects: ObjectStore, destination: Location) -> str | None:
-    """Why there is nothing to tell of a destination: it has no ledger. None when it has one.
+    """Explain that a destination has no ledger, with a suggestion; None if it has one.
 
     Raises:
-        SetupFault, Passes: it cannot be listed.
+        SetupFault, TransientFault: it cannot be listed.
     """
     if _has_ledger(objects, destination):
         return None
@@ -65,8 +88,8 @@ def why_no_ledger(objects: ObjectStore, destination: Location) -> str | None:
         below = (_folders(objects, place) for place in (destination, beside))
         places = [beside, *(place for folders in below for place in folders)]
         nearest = next((place for place in places[:_LEDGERS] if _has_ledger(objects, place)), None)
-    asked = _question(str(nearest) if nearest else None)
-    return f"there is no ledger at {destination}: no run has used this destination{asked}"
+    question = _question(str(nearest) if nearest else None)
+    return f"there is no ledger at {destination}: no run has used this destination{question}"
 
 
 def _question(name: str | None) -> str:
@@ -82,8 +105,8 @@ def _is_none(entry: Entry) -> bool:
 
 
 def _listed(keys: Sequence[str]) -> str:
-    some = ", ".join(keys[:_NAMED])
-    return f"{some}, …" if len(keys) > _NAMED else some
+    names = ", ".join(keys[:_NAMED])
+    return f"{names}, …" if len(keys) > _NAMED else names
 
 
 def _has_ledger(objects: ObjectStore, place: Location) -> bool:
@@ -91,13 +114,13 @@ def _has_ledger(objects: ObjectStore, place: Location) -> bool:
 
 
 def _folders(objects: ObjectStore, place: Location) -> list[Location]:
-    """The folders at a place."""
+    """Return the folders at a location."""
     names = objects.names(place.bucket, place.prefix)
     return [Location(place.bucket, place.key(name)) for name in names if name.endswith("/")]
 
 
 def _nearest_folder(objects: ObjectStore, wrong: Location) -> Location | None:
-    """The folder that is most like a wrong one, part by part; None when there is none like it."""
+    """Return the folder most similar to a wrong one, part by part; None if none is similar."""
     right = ""
     for part in wrong.prefix.rstrip("/").split("/"):
         if next(objects.list(wrong.bucket, f"{right}{part}/"), None) is None:
@@ -107,24 +130,24 @@ def _nearest_folder(objects: ObjectStore, wrong: Location) -> Location | None:
                 return None
             part = nearest
         right += f"{part}/"
-    found = Location(wrong.bucket, right)
-    return None if found == wrong else found
+    candidate = Location(wrong.bucket, right)
+    return None if candidate == wrong else candidate
 
 
 def _described(selection: Selection) -> str:
-    """What a selection asks for, as flags."""
+    """Describe a selection as flags."""
     flags = []
     for name in type(selection).model_fields:
         value = getattr(selection, name)
         if value != getattr(EVERYTHING, name):
             values = value if isinstance(value, tuple) else (value,)
             flag = f"--{name.replace('_', '-')}"
-            flags += [flag if each is True else f"{flag} '{each}'" for each in values]
+            flags += [flag if pattern is True else f"{flag} '{pattern}'" for pattern in values]
     return " ".join(flags)
 
 
 def _nearest_include(patterns: Sequence[str], keys: Sequence[str]) -> str | None:
-    """A pattern like one of these that some of the keys are like."""
+    """Return a pattern that is similar to one of these and matches some of the keys."""
     parts = {part for key in keys for part in key.split("/")}
     endings = {part.rpartition(".")[2] for part in parts if "." in part}
     for pattern in patterns:

@@ -1,4 +1,4 @@
-"""Step 3: ask the API how the open jobs stand. Between two polls a job costs nothing."""
+"""Step 3: poll the API for the status of open jobs. Between two polls, a job costs nothing."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from heapq import heappop, heappush
 
 from tasks.context import RunContext
-from tasks.faults import Cancelled, Fault, Passes, RecordUnreadable, RequestUnknown, Superseded
+from tasks.faults import Cancelled, Fault, RecordUnreadable, RequestUnknown, Superseded, TransientFault
 from tasks.job import transitions
 from tasks.job.next_step import NextStep
 from tasks.job.record import Document, Job, Request
@@ -25,26 +25,26 @@ _WARNING_DAYS = 5
 _READS_AT_ONCE = 16
 _NOT_WORTH_A_WRITE = 30.0  # seconds
 _LATEST_FIRST_POLL = 60.0
-_EARLY = 0.8  # of the time that jobs have taken of late, before one is asked for
+_EARLY = 0.8  # of the time that recent jobs took: when a job is first polled
 _ANOTHERS = "the API gave its id to another document as well"
 _RECORDS_HELD = 10_000  # about 3 KB each
 
 
 @dataclass
 class Survey:
-    """What a look at the open jobs found, the oldest first: the API keeps results for 30 days only.
+    """A survey of the open jobs, the oldest first: the API keeps results for 30 days only.
 
     Attributes:
-        open: the jobs that are open and meant by the run, in all.
+        open: all open jobs of the run's selection.
         due: jobs to poll now.
-        ready: jobs that need no poll: pages are to be sent, all requests are finished, or a lease is over.
-        expiring: jobs with a request so old that the API will soon forget its result.
-        next_due: when the next of the others wants to be looked at again.
-        look_at: the same, of those whose records are not at hand: a listing shows whether they have changed.
+        ready: jobs that need no poll: pages have to be sent, all requests are finished, or a lease has expired.
+        expiring: jobs with a request so old that the API will soon delete its result.
+        next_due: when the next of the other jobs is due.
+        look_at: the same for jobs whose records are not in memory: a listing shows whether they have changed.
         unreadable: records that were left alone.
-        held: jobs that another worker holds, and that nobody else may touch yet.
-        stopped: of these, the jobs whose worker does not show that it lives.
-        stopped_until: when the last of those is free.
+        held: jobs that another worker holds.
+        stopped: those of them whose worker has no heartbeat.
+        stopped_until: when the last of those becomes free.
     """
 
     open: list[str] = field(default_factory=list)
@@ -59,11 +59,11 @@ class Survey:
     stopped_until: datetime | None = None
 
     def wait_until(self, moment: datetime) -> None:
-        """Note when a job wants to be looked at again."""
+        """Note when a job is due again."""
         self.next_due = moment if self.next_due is None else min(self.next_due, moment)
 
     def waiting_for(self) -> str:
-        """What the jobs that are not due wait for, in words."""
+        """Describe what the jobs that are not due are waiting for."""
         words = ["waiting for the API"] if len(self.open) > self.held or not self.held else []
         if self.stopped and self.stopped_until is not None:
             until = f"{self.stopped_until:%H:%M:%S} UTC"
@@ -82,7 +82,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A job that was looked at and has to wait: its record need not be read again before it changes or is due."""
+    """A job that has to wait: its record need not be read again before it changes or is due."""
 
     etag: str
     until: datetime
@@ -92,11 +92,11 @@ class _Waiting:
 
 
 class OpenJobs:
-    """Looks at the open jobs again and again, and reads only the records that have changed or are due.
+    """Surveys the open jobs repeatedly, and reads only records that have changed or are due.
 
     Args:
-        context: the tools.
-        meant: whether a document is one that the run is about; the others' jobs are not among the open ones.
+        context: the run's context.
+        meant: whether a document belongs to the run's selection; other jobs are left out.
     """
 
     def __init__(self, context: RunContext, meant: Callable[[Document], bool] = lambda _: True) -> None:
@@ -108,99 +108,101 @@ class OpenJobs:
         self._queue: list[tuple[datetime, str]] = []  # of those, by when they are due; some are out of date
 
     def survey(self, busy: Callable[[str], bool] = lambda _: False) -> Survey:
-        """List the open jobs of the run's shard and tell which are due.
+        """List the open jobs of the run's shard and determine which are due.
 
         Args:
-            busy: whether a job waits for a step of this run: it is left out, as are those that a step works on. Their
-                leases are ours, and would be taken for ones that somebody left behind.
+            busy: whether a job waits for a step of this run. It is left out, like jobs that a step is working on: this
+                process holds their leases, which would look abandoned.
         """
-        context, found = self._context, Survey()
+        context, survey = self._context, Survey()
         now = context.clock.now()
         waiting, self._waiting, self._held, self._queue = self._waiting, {}, 0, []
-        for entry, held in several(self._read, self._worth_a_look(found, waiting, busy, now), _READS_AT_ONCE):
+        for entry, held in several(self._read, self._worth_a_look(survey, waiting, busy, now), _READS_AT_ONCE):
             if isinstance(held, Held):
-                self._sort(found, held, now, entry)
-            elif isinstance(held, Passes):  # one that cannot be read now does not keep the others from being seen
+                self._sort(survey, held, now, entry)
+            elif isinstance(
+                held, TransientFault
+            ):  # one that cannot be read now does not keep the others from being seen
                 log.warning("%s; read again later", held)
-                found.open.append(entry.id)
+                survey.open.append(entry.id)
             elif held is not None:
-                found.unreadable += 1
+                survey.unreadable += 1
                 log.warning("%s", held)
-        found.due.sort(key=_since)
-        found.ready.sort(key=_since)
-        return found
+        survey.due.sort(key=_since)
+        survey.ready.sort(key=_since)
+        return survey
 
     def _worth_a_look(
-        self, found: Survey, waiting: dict[str, _Waiting], busy: Callable[[str], bool], now: datetime
+        self, survey: Survey, waiting: dict[str, _Waiting], busy: Callable[[str], bool], now: datetime
     ) -> Iterator[RecordEntry]:
-        """The records that have to be read. Of the others, what is known already is put into the survey."""
+        """Yield the records that have to be read; for the others, add what is known to the survey."""
         for entry in self._context.ledger.entries("open"):
             if not self._context.is_ours(entry.id) or busy(entry.id) or entry.id in self._context.jobs_at_work:
                 continue
-            known = waiting.get(entry.id)
-            if known is None or known.etag != entry.etag:
+            waiting_job = waiting.get(entry.id)
+            if waiting_job is None or waiting_job.etag != entry.etag:
                 yield entry
-            elif known.until > now:
-                if known.meant:
-                    found.open.append(entry.id)
-                self._wait(found, entry.id, known)
-            elif known.held is not None:
-                self._sort(found, known.held, now, entry)
+            elif waiting_job.until > now:
+                if waiting_job.meant:
+                    survey.open.append(entry.id)
+                self._wait(survey, entry.id, waiting_job)
+            elif waiting_job.held is not None:
+                self._sort(survey, waiting_job.held, now, entry)
             else:
                 yield entry
 
     def _read(self, entry: RecordEntry) -> Held | Fault | None:
         try:
             return self._context.ledger.read(entry.id)
-        except (Passes, RecordUnreadable) as fault:
+        except (TransientFault, RecordUnreadable) as fault:
             return fault
 
     def note(self, held: Held) -> Survey:
-        """Take in a record that a step of this run has just written. Tells what the job needs, as a survey of one."""
-        found = Survey()
-        self._sort(found, held, self._context.clock.now(), None)
-        return found
+        """Note a record that a step of this run has just written. Returns a survey of this job alone."""
+        survey = Survey()
+        self._sort(survey, held, self._context.clock.now(), None)
+        return survey
 
     def finished(self, held: Held) -> None:
-        """Learn from a job that was found finished how long jobs take: others are not asked for much earlier."""
+        """Learn from a finished job how long jobs take, so that others are not polled much earlier."""
         seconds = self._context.age(_since(held))
-        # Longer than it took, as it was found out by asking: what is shorter counts for more.
+        # The time until the poll exceeds the time that the job took, so shorter times have more weight.
         self._typical += (seconds - self._typical) * (0.5 if seconds < self._typical else 0.1)
 
     def due(self) -> Survey:
-        """The jobs whose records are at hand and that want to be looked at by now; each is told of once."""
-        found, now = Survey(), self._context.clock.now()
+        """Return the jobs that are due and whose records are in memory, each only once."""
+        survey, now = Survey(), self._context.clock.now()
         while (until := self.next_due) is not None and until <= now:
             _, job_id = heappop(self._queue)
             held = self._forget(job_id)
             if held is not None:
-                (found.due if held.job.open_requests else found.ready).append(held)
-        return found
+                (survey.due if held.job.open_requests else survey.ready).append(held)
+        return survey
 
     @property
     def next_due(self) -> datetime | None:
-        """When the first job whose record is at hand wants to be looked at; None when there is none."""
+        """When the first job with a record in memory is due; None if there is none."""
         while self._queue:
             until, job_id = self._queue[0]
-            known = self._waiting.get(job_id)
-            if known is not None and known.held is not None and known.until == until:
+            waiting_job = self._waiting.get(job_id)
+            if waiting_job is not None and waiting_job.held is not None and waiting_job.until == until:
                 return until
             heappop(self._queue)
         return None
 
     def _forget(self, job_id: str) -> Held | None:
-        known = self._waiting.pop(job_id, None)
-        if known is None or known.held is None:
+        waiting_job = self._waiting.pop(job_id, None)
+        if waiting_job is None or waiting_job.held is None:
             return None
         self._held -= 1
-        return known.held
+        return waiting_job.held
 
-    def _sort(self, found: Survey, held: Held, now: datetime, entry: RecordEntry | None) -> None:
+    def _sort(self, survey: Survey, held: Held, now: datetime, entry: RecordEntry | None) -> None:
         job = held.job
-        # The time of a version that is not the one we read says nothing.
+        # The listed time is of no use if the version that was read is a different one.
         written = entry.last_modified if entry is not None and entry.etag == held.etag else None
         step = self._context.next_step(job, written)
-        if step.need == "poll" and entry is None and job.poll_after is None:  # just sent: it is not finished at once
+        if step.need == "poll" and entry is None and job.poll_after is None:  # just sent, so it cannot be finished yet
             seconds = max(self._context.options.poll_seconds, min(_EARLY * self._typical, _LATEST_FIRST_POLL))
             first_poll = _since(held) + timedelta(seconds=seconds)
             step = NextStep("wait", first_poll) if first_poll > now else step
@@ -210,29 +212,29 @@ class OpenJobs:
             return
         meant = self._meant(job.document)
         if meant:
-            found.open.append(job.id)
-        found.expiring += expires_soon(job, now)
+            survey.open.append(job.id)
+        survey.expiring += expires_soon(job, now)
         if step.need == "wait" and step.until is not None:
             alive = step.holder_alive if step.holder else None
-            self._wait(found, job.id, _Waiting(held.etag, step.until, alive, meant, held))
+            self._wait(survey, job.id, _Waiting(held.etag, step.until, alive, meant, held))
         elif step.need == "poll":
-            found.due.append(held)
+            survey.due.append(held)
         else:
-            found.ready.append(held)
+            survey.ready.append(held)
 
-    def _wait(self, found: Survey, job_id: str, waiting: _Waiting) -> None:
+    def _wait(self, survey: Survey, job_id: str, waiting: _Waiting) -> None:
         self._forget(job_id)
         if waiting.held is not None and (self._held >= _RECORDS_HELD or waiting.holder_alive is not None):
-            waiting = replace(waiting, held=None)  # what another worker holds, it changes
+            waiting = replace(waiting, held=None)  # another worker holds it and will change it
         self._waiting[job_id] = waiting
         if waiting.held is not None:
             self._held += 1
             heappush(self._queue, (waiting.until, job_id))
         else:
-            found.look_at = waiting.until if found.look_at is None else min(found.look_at, waiting.until)
-        found.wait_until(waiting.until)
+            survey.look_at = waiting.until if survey.look_at is None else min(survey.look_at, waiting.until)
+        survey.wait_until(waiting.until)
         if waiting.holder_alive is not None:
-            found.hold(waiting.until, alive=waiting.holder_alive)
+            survey.hold(waiting.until, alive=waiting.holder_alive)
 
 
 def _documents(count: int) -> str:
@@ -245,11 +247,11 @@ def _since(held: Held) -> datetime:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the API said about the requests of a job.
+    """The API's answers about the requests of a job.
 
     Attributes:
-        change: the job with what is new about its requests.
-        answers: by request id, for those that the API knows.
+        change: the change of the job that follows from the answers.
+        answers: the answers by request id, for requests that the API knows.
     """
 
     change: Change
@@ -257,27 +259,27 @@ class Asked:
 
     @property
     def job(self) -> Job:
-        """The job with what is new."""
+        """The changed job."""
         return self.change.job
 
     @property
     def ready(self) -> bool:
-        """Whether no request is open any more."""
+        """Whether no request is open."""
         return not self.job.open_requests
 
 
 def ask(context: RunContext, job: Job, *, finished_too: bool) -> Asked:
-    """Ask for the requests of a job.
+    """Request the status of a job's requests.
 
     Args:
-        context: the tools.
+        context: the run's context.
         job: the job.
-        finished_too: also ask for those known to be finished, for fresh download URLs, and see in the ledger that what
-            is finished is this job's: of several that were given one id, wherever they run, one has it.
+        finished_too: also request those known to be finished, for fresh download URLs, and check in the ledger that
+            they belong to this job: of several jobs that were given the same id, only one owns it.
 
     Raises:
         AccountFault: the key is refused.
-        Passes: the API could not be asked.
+        TransientFault: the API is unavailable at the moment.
     """
     requests: list[Request] = []
     answers: dict[str, RequestStatus] = {}
@@ -285,7 +287,7 @@ def ask(context: RunContext, job: Job, *, finished_too: bool) -> Asked:
         if request.status not in ("open", "finished") or (request.status == "finished" and not finished_too):
             requests.append(request)
             continue
-        if (why := _not_its_own(context, job, request, requests)) is not None:
+        if (why := _claim_request(context, job, request, requests)) is not None:
             log.error(
                 "%s, pages %s: request %s is considered lost: %s", job.document.uri, request.pages, request.id, why
             )
@@ -307,12 +309,16 @@ def ask(context: RunContext, job: Job, *, finished_too: bool) -> Asked:
     return Asked(transitions.asked(job, requests, completed), answers)
 
 
-def _not_its_own(context: RunContext, job: Job, request: Request, before: Sequence[Request]) -> str | None:
-    """Why the answer to a request cannot be used, as far as this process knows; None where it can."""
+def _claim_request(context: RunContext, job: Job, request: Request, before: Sequence[Request]) -> str | None:
+    """Claim a request's id for the job, within this process.
+
+    Returns:
+        Why the request's answer cannot be used; None where it can.
+    """
     if not context.request_owners.claim(request.id, job.id):
         return _ANOTHERS
-    same = [other for other in before if other.id == request.id and other.pages != request.pages]
-    return "the API gave its id to other pages of the document as well" if same else None
+    duplicates = [earlier for earlier in before if earlier.id == request.id and earlier.pages != request.pages]
+    return "the API gave its id to other pages of the document as well" if duplicates else None
 
 
 def _judged(context: RunContext, request: Request, answer: RequestStatus) -> Request:
@@ -327,7 +333,7 @@ def _judged(context: RunContext, request: Request, answer: RequestStatus) -> Req
 
 
 def _completed_at(request: Request, answer: RequestStatus) -> datetime | None:
-    """When the API had finished a request. Told by how long it took, where it says that: its clock may not be ours."""
+    """Return when the API finished a request, from the duration that it reports: its clock may differ from ours."""
     if answer.completed_at is None or answer.requested_at is None:
         return answer.completed_at
     took = answer.completed_at - answer.requested_at
@@ -338,7 +344,7 @@ def _completed_at(request: Request, answer: RequestStatus) -> datetime | None:
 
 
 def _unknown(context: RunContext, request: Request) -> Request:
-    # A fresh request may not have reached every part of the API yet, and one answer may be an accident.
+    # A new request may not be known to every server of the API yet, and a single answer may be an error.
     since = request.unknown_since or context.clock.now()
     if context.age(since) < _UNKNOWN_SECONDS:
         return transitions.unknown(request, since)
@@ -347,19 +353,19 @@ def _unknown(context: RunContext, request: Request) -> Request:
 
 
 def expires_soon(job: Job, now: datetime) -> bool:
-    """Whether a result of the job may be forgotten by the API within days."""
+    """Whether the API may delete a result of the job within days."""
     age = timedelta(days=RESULT_DAYS - _WARNING_DAYS)
     return any(request.status in ("open", "finished") and now - request.submitted_at > age for request in job.requests)
 
 
 def poll_job(context: RunContext, job: str | Held, *, handed_on: bool = False) -> bool:
-    """Ask for the open requests of a job; put on record what is new, unless it can be collected at once.
+    """Poll the open requests of a job, and record the changes unless it can be collected at once.
 
     Args:
-        context: the tools.
-        job: its id, or its record as it was just read.
-        handed_on: whether whoever asked goes on with the job itself. That it is asked for again within seconds is then
-            not put on record: a run that takes its place asks at once.
+        context: the run's context.
+        job: its id, or its record as just read.
+        handed_on: whether the caller continues with the job itself. A poll that is due within seconds is then not
+            recorded: a run that takes over polls at once.
 
     Returns:
         Whether the job is ready to be collected.
@@ -369,35 +375,39 @@ def poll_job(context: RunContext, job: str | Held, *, handed_on: bool = False) -
     """
     try:
         held = context.ledger.read(job) if isinstance(job, str) else job
-    except Passes as fault:
+    except TransientFault as fault:
         log.warning("%s; polling again later", fault)
         return False
     if held is None or context.held_by_another(held.job):
         return False
-    if held.job.lease is not None:  # somebody died over it: collecting takes it over, and counts what that may cost
+    if held.job.lease is not None:  # its worker died: the collect step takes it over, and counts possible costs
         return True
     polled = HeldJob(context, held)
     try:
-        asked = ask(context, held.job, finished_too=False)
-    except (Passes, Cancelled) as fault:
+        answered = ask(context, held.job, finished_too=False)
+    except (TransientFault, Cancelled) as fault:
         log.warning("%s: %s; polling again later", held.job.document.uri, fault)
         postpone(context, polled)
         return False
-    if asked.ready:
-        for request_id, answer in asked.answers.items():
+    if answered.ready:
+        for request_id, answer in answered.answers.items():
             context.answers.keep(request_id, answer)
         return True
-    polled.stage(asked.change)
-    if handed_on and asked.job.requests == held.job.requests and _wait_seconds(context, asked.job) < _NOT_WORTH_A_WRITE:
-        until = context.clock.now() + timedelta(seconds=_wait_seconds(context, asked.job))
-        context.records.keep(Held(transitions.postponed(asked.job, until).job, held.etag))
+    polled.stage(answered.change)
+    if (
+        handed_on
+        and answered.job.requests == held.job.requests
+        and _wait_seconds(context, answered.job) < _NOT_WORTH_A_WRITE
+    ):
+        until = context.clock.now() + timedelta(seconds=_wait_seconds(context, answered.job))
+        context.records.keep(Held(transitions.postponed(answered.job, until).job, held.etag))
         return False
     postpone(context, polled)
     return False
 
 
 def postpone(context: RunContext, job: HeldJob, unreadable_since: datetime | None = None) -> None:
-    """Put on record what is known of a job, and when to ask for it again: the later, the older it is."""
+    """Record what is known about a job, and when to poll it again: the older it is, the later."""
     record = job.job
     until = context.clock.now() + timedelta(seconds=_wait_seconds(context, record, unreadable_since))
     try:
@@ -408,7 +418,7 @@ def postpone(context: RunContext, job: HeldJob, unreadable_since: datetime | Non
 
 
 def _wait_seconds(context: RunContext, job: Job, unreadable_since: datetime | None = None) -> float:
-    """How long a job is left alone: the longer, the older it is."""
+    """Return the seconds until the next poll: the older the job, the longer."""
     options = context.options
     since = [request.submitted_at for request in job.open_requests]
     begun = since or [unreadable_since or job.unreadable_since or context.clock.now()]

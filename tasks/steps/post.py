@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from tasks.budget.gate import Spending
 from tasks.context import RunContext
 from tasks.documents.results.batch import BatchUnreadable, page_count, read_batch
 from tasks.faults import (
@@ -23,17 +24,16 @@ from tasks.faults import (
     DocumentFault,
     Fault,
     NotUnderstood,
-    Passes,
     SetupFault,
     Superseded,
     TimedOut,
+    TransientFault,
 )
 from tasks.job import transitions
 from tasks.job.record import Job, PageRange, Request
 from tasks.job.transitions import Change
 from tasks.steps.held_job import HeldJob
 from tasks.upstage.errors import clean_words
-from tasks.upstage.gate import Spending
 from tasks.upstage.upload import Upload
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Part:
+class PartToPost:
     """The content of one POST.
 
     Attributes:
@@ -81,7 +81,7 @@ class Posting:
     """Posts the parts of one job, in one round.
 
     Args:
-        context: the tools.
+        context: the run's context.
         job: the job, leased to us.
         reservation: the pages it may send.
         folder: where answers are stored.
@@ -95,7 +95,7 @@ class Posting:
         self._received: int | None = None  # pages of a synchronous answer
         self._posted_at = context.clock.now()
 
-    def post(self, part: Part, mode: Mode) -> None:
+    def post(self, part: PartToPost, mode: Mode) -> None:
         """Send one part and record it. After a lost answer the part is sent again, within bounds.
 
         Raises:
@@ -104,7 +104,7 @@ class Posting:
             ProvesNothing: the answer is recorded, but does not prove that it covers the whole document.
             Superseded: another worker took the job over.
             SetupFault: the disk is full or has no room for the answer.
-            AccountFault, DocumentFault, Passes: as the API answered.
+            AccountFault, DocumentFault, TransientFault: as the API answered.
         """
         for attempt in range(1, _LOST_ANSWERS + 1):
             try:
@@ -125,11 +125,11 @@ class Posting:
         if not self._reservation.extend(pages):
             raise AnswerLost(f"{lost}, and the page budget has no room to send it again")
 
-    def _post_once(self, part: Part, mode: Mode) -> None:
+    def _post_once(self, part: PartToPost, mode: Mode) -> None:
         context, job, answer = self._context, self._job, self._folder / "answer"
         under_way = False
 
-        def still_ours() -> None:
+        def record_posting() -> None:
             # Records that a POST may be in flight: a worker that takes the job over from here on knows that these pages
             # may have been billed. Written after the wait for the rate limit, it renews the lease and proves that the
             # job is still ours, because the wait can outlast a lease.
@@ -144,11 +144,11 @@ class Posting:
             self._check_room(part)
         try:
             if mode == "async":
-                request_id = context.client.submit(part.upload, still_ours)
-                self._check_owner(request_id)
+                request_id = context.client.submit(part.upload, record_posting)
+                self._claim_request_id(request_id)
             else:
                 request_id = f"sync-{uuid.uuid4()}"
-                context.client.recognise(part.upload, answer, still_ours)
+                context.client.recognise(part.upload, answer, record_posting)
         except AnswerLost as lost:
             self._count_lost(part, lost)
             raise
@@ -165,7 +165,7 @@ class Posting:
         context.lost_answers.understood()
         # From here on the pages are paid for, but the record does not say so yet.
         job.unrecorded = True
-        counted, self._received = job.counts.requests, None
+        requests_before, self._received = job.counts.requests, None
         try:
             if mode == "async":
                 context.accepted(job.job.model)
@@ -173,15 +173,15 @@ class Posting:
             else:
                 self._keep_answer(request_id, answer, part)
         except BaseException:
-            if job.counts.requests == counted:  # whatever was raised, the pages were paid for before it
+            if job.counts.requests == requests_before:  # whatever was raised, the pages were paid for before it
                 self._paid(self._received or part.upload.pages)
             raise
 
-    def _check_owner(self, request_id: str) -> None:
-        """Check that no other document, and no other part of this one, has the request id.
+    def _claim_request_id(self, request_id: str) -> None:
+        """Claim the request id for this job.
 
         Raises:
-            AnswerLost: another one has it.
+            AnswerLost: another document, or another part of this one, has it.
         """
         job, name = self._job.job, clean_words(request_id)
         if not self._context.request_owners.claim(request_id, job.id):
@@ -205,7 +205,7 @@ class Posting:
             price_per_page=context.options.price,
         )
 
-    def _check_room(self, part: Part) -> None:
+    def _check_room(self, part: PartToPost) -> None:
         needed = _ROOM + _ROOM_A_PAGE * part.upload.pages
         free = shutil.disk_usage(self._folder).free
         if free < needed:
@@ -215,7 +215,7 @@ class Posting:
                 "nothing was sent"
             )
 
-    def _count_lost(self, part: Part, lost: AnswerLost) -> None:
+    def _count_lost(self, part: PartToPost, lost: AnswerLost) -> None:
         job, pages = self._job, part.upload.pages
         job.unrecorded = True
         self._reservation.lost(pages)
@@ -235,7 +235,7 @@ class Posting:
             self._context.stop_submitting(stop)
             raise
 
-    def _keep_answer(self, request_id: str, answer: Path, part: Part) -> None:
+    def _keep_answer(self, request_id: str, answer: Path, part: PartToPost) -> None:
         """Store the pages of a synchronous answer in the ledger: the API returns them only once."""
         context, job = self._context, self._job
         try:
@@ -261,7 +261,7 @@ class Posting:
         except CredentialsRefused as refused:
             raise CredentialsRefused(f"pages {pages} were recognised but {_UNRECORDED}: {refused}") from refused
         except Fault as fault:
-            raise Passes(f"pages {pages} were recognised but could not be kept: {fault}") from fault
+            raise TransientFault(f"pages {pages} were recognised but could not be kept: {fault}") from fault
         self._record(self._request(request_id, pages, ""), part, len(pages), total=received)
 
     def _paid(self, pages: int) -> None:
@@ -269,7 +269,7 @@ class Posting:
         self._reservation.sent(pages)
         self._job.counts += transitions.accepted(pages)
 
-    def _record(self, request: Request, part: Part, paid: int, total: int | None = None) -> None:
+    def _record(self, request: Request, part: PartToPost, paid: int, total: int | None = None) -> None:
         context, job = self._context, self._job
         # Keep the lease until the last part is sent, so that no collector considers the job complete.
         keep = None if part.last else context.lease("reading")
@@ -278,7 +278,7 @@ class Posting:
 
         def add(record: Job) -> Change:
             nonlocal late
-            late = request not in record.requests and transitions.taken_from(record, context.owner)
+            late = request not in record.requests and transitions.is_no_longer_leased_to(record, context.owner)
             return transitions.sent(
                 record,
                 request,
@@ -300,7 +300,7 @@ class Posting:
                 raise CredentialsRefused(message) from fault
             message = f"request {request.id} was accepted but could not be recorded: {fault}"
             log.error("%s, pages %s: %s", name, request.pages, message)
-            raise Passes(message) from fault
+            raise TransientFault(message) from fault
         job.unrecorded = False
         if written is None:
             done = context.ledger.done(job.job.id)
@@ -308,7 +308,7 @@ class Posting:
                 context.ledger.drop_kept(job.job.id)  # the pages we stored arrived too late to be used
             ended = done or context.ledger.failed(job.job.id)
             counted = ended is not None and transitions.counted_as_lost(ended.job, posted) is not None
-            job.counts += transitions.accepted(paid, late=not counted)
+            job.counts += transitions.accepted(paid, possible_duplicate=not counted)
             self._reservation.sent(paid)
         elif late:
             self._reservation.sent(paid)
@@ -341,4 +341,4 @@ class Posting:
 
 
 def _can_pass(error: BaseException) -> bool:
-    return isinstance(error, Passes | SetupFault) and not isinstance(error, CredentialsRefused)
+    return isinstance(error, TransientFault | SetupFault) and not isinstance(error, CredentialsRefused)

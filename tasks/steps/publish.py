@@ -20,9 +20,9 @@ from tasks.faults import (
     DocumentFault,
     EndsDocument,
     FailureCode,
-    Passes,
     RecordUnreadable,
     SetupFault,
+    TransientFault,
 )
 from tasks.job import transitions
 from tasks.job.durations import durations
@@ -68,7 +68,7 @@ def publish(context: RunContext, held_job: HeldJob, recognised: Pages, *, copied
     Raises:
         DocumentFault: something else occupies the result's key.
         SetupFault: writing the result is not allowed; the job stays open.
-        Passes: the result could not be written; the job stays open.
+        TransientFault: the result could not be written; the job stays open.
     """
     job = held_job.job
     bucket, _, key = job.result.removeprefix("s3://").partition("/")
@@ -167,7 +167,7 @@ def _write(
         written = context.objects.head(bucket, key)
         if written is not None and written.metadata.get(JOB) == job.id:
             return "replaced" if existing else "written"
-    raise Passes(f"other workers keep writing the result of {job.document.uri}")
+    raise TransientFault(f"other workers keep writing the result of {job.document.uri}")
 
 
 def _newer(context: RunContext, existing: Described, job: Job) -> bool:

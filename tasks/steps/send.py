@@ -29,10 +29,10 @@ from tasks.faults import (
     NotOffered,
     NotSending,
     ObjectRefused,
-    Passes,
     RecordUnreadable,
     Superseded,
     TimedOut,
+    TransientFault,
 )
 from tasks.job import transitions
 from tasks.job.coverage import left_over
@@ -41,7 +41,7 @@ from tasks.job.record import PageRange
 from tasks.job.transitions import Stage
 from tasks.steps.failing import fail
 from tasks.steps.held_job import HeldJob
-from tasks.steps.post import Mode, Part, Posting, ProvesNothing
+from tasks.steps.post import Mode, PartToPost, Posting, ProvesNothing
 from tasks.steps.publish import check_place, reuse_identical
 from tasks.store.ledger import Held
 from tasks.upstage.upload import Upload
@@ -53,7 +53,7 @@ def send_pages(context: RunContext, held: Held, missing: Sequence[PageRange] | N
     """Submit pages of a job whose lease we hold.
 
     Args:
-        context: the tools.
+        context: the run's context.
         held: the job, leased to us.
         missing: the pages to send; None for the whole document.
 
@@ -68,7 +68,7 @@ def send_pages(context: RunContext, held: Held, missing: Sequence[PageRange] | N
         ended.outcome = ended.outcome or job.outcome("later", str(ended))
         raise
     except Exception as error:
-        error.outcome = job.outcome("later", f"unexpected: {error!r}")  # type: ignore[attr-defined]  # counted by whoever catches it
+        error.outcome = job.outcome("later", f"unexpected: {error!r}")  # type: ignore[attr-defined]  # counted by the caller
         raise
 
 
@@ -92,7 +92,7 @@ def _sent(context: RunContext, job: HeldJob, missing: Sequence[PageRange] | None
     except ObjectRefused as fault:
         job.release()
         return job.outcome("aside", str(fault))
-    except (Passes, AnswerLost, RecordUnreadable, Cancelled) as fault:
+    except (TransientFault, AnswerLost, RecordUnreadable, Cancelled) as fault:
         job.release()
         return job.outcome("later", str(fault), not_sending=isinstance(fault, NotSending))
     except CredentialsRefused:  # nothing more can be written
@@ -204,7 +204,7 @@ class _Round:
             longest = self._longest_sync if mode == "sync" else limits.pages
             files = divide(document, inspected, wanted, longest, limits.bytes, folder)
             parts = [
-                Part(
+                PartToPost(
                     Upload(
                         file.file,
                         name,
@@ -274,7 +274,7 @@ class _Round:
                 FailureCode.MODEL_REFUSED, f"its missing pages cannot be sent: {refused}", retry_helps=True
             ) from refused
 
-    def _after_time_out(self, slow: TimedOut, part: Part, posting: Posting) -> None:
+    def _after_time_out(self, slow: TimedOut, part: PartToPost, posting: Posting) -> None:
         """Fall back to an asynchronous job if the account has async access, else to half as many pages a request."""
         if self._context.async_refused(self._job.job.model) is None:
             log.warning("%s: %s; falling back to an asynchronous job", self._job.job.document.uri, slow)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tasks.context import RunContext
-from tasks.faults import CredentialsRefused, DocumentFault, Fault, Passes
+from tasks.faults import CredentialsRefused, DocumentFault, Fault, TransientFault
 from tasks.job import transitions
 from tasks.job.outcome import Outcome
 from tasks.job.record import Document
@@ -69,7 +69,7 @@ def _claimed(context: RunContext, document: Document, identity: str) -> Outcome:
     )
     try:
         held = context.ledger.claim(job)
-    except Passes as fault:  # a claim that was made nevertheless stands until its lease expires
+    except TransientFault as fault:  # a claim that was made nevertheless stands until its lease expires
         return Outcome("later", identity, document.uri, message=str(fault))
     if held is None:
         return Outcome("skipped", identity, document.uri)

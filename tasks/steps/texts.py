@@ -1,4 +1,4 @@
-"""Plain texts beside results that were published before anybody asked for them. Costs no page."""
+"""Plain texts for results that were published without them. Costs no pages."""
 
 import logging
 from collections.abc import Iterator
@@ -15,19 +15,19 @@ def write_missing_texts(context: RunContext) -> int:
     """Write the text beside every result of this model and schema that has none. Returns how many were written.
 
     Raises:
-        Passes, SetupFault: S3 could not be read or written.
+        TransientFault, SetupFault: S3 could not be read or written.
     """
     written = 0
     for key in _without_text(context):
         try:
             written += bring_text_into_step(context, key, missing_too=True)
-        except EndsDocument as fault:  # one that may not be read is no reason to leave out the others
+        except EndsDocument as fault:  # one unreadable result must not prevent the other texts
             log.warning("s3://%s/%s: no text was written for it: %s", context.destination.bucket, key, fault)
     return written
 
 
 def _without_text(context: RunContext) -> Iterator[str]:
-    """The results without a text, from the listing alone: the two lie close together in the order of keys."""
+    """Yield the results without a text, from the listing alone: the two are neighbours in key order."""
     options, ledger = context.options, LEDGER_FOLDER
     suffix = result_suffix(options.model, options.answer_schema, options.text_layers)
     waiting: list[str] = []

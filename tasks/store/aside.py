@@ -1,6 +1,6 @@
-"""Documents that were set aside: which, why, and when. Notes for people, under the ledger's `aside/`.
+"""Notes on documents that were set aside: which, why and when. Stored for people under the ledger's `aside/`.
 
-No run decides anything by them: each tries such a document once more, and removes its note when that goes well.
+Runs do not depend on them: each run tries such a document again, and removes its note on success.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ class AsideNote(Frozen):
 
     format: Literal[1] = 1
     document: str = Field(description="its address")
-    reason: str = Field(description="what keeps it, and what to do about it")
+    reason: str = Field(description="what prevents its processing, and how to fix it")
     noted_at: datetime
     source: str | None = None
     model: str
@@ -34,7 +34,7 @@ class AsideNotes:
 
     Args:
         objects: the store.
-        destination: where results and ledger lie.
+        destination: the location of results and ledger.
     """
 
     def __init__(self, objects: ObjectStore, destination: Location) -> None:
@@ -51,15 +51,15 @@ class AsideNotes:
         self._objects.delete(self._bucket, self._key(job_id))
 
     def read(self, job_id: str) -> AsideNote | None:
-        """The note of a document; None when there is none that can be read."""
+        """Read the note of a document; None if there is none, or none that can be parsed."""
         stored = self._objects.get(self._bucket, self._key(job_id))
         try:
             return None if stored is None else AsideNote.model_validate_json(stored.body)
-        except ValidationError:  # of another version of this program
+        except ValidationError:  # written by another version of this program
             return None
 
     def ids(self) -> Iterator[str]:
-        """The jobs of which there is a note."""
+        """Yield the ids of jobs that have a note."""
         for entry in self._objects.list(self._bucket, self._folder):
             yield entry.key.rpartition("/")[2].removesuffix(".json")
 

@@ -1,4 +1,4 @@
-"""Which jobs the threads of this process work on: their leases are ours, and have not been left behind."""
+"""The jobs that threads of this process are working on: their leases are not abandoned."""
 
 import threading
 from collections.abc import Iterator
@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 
 class JobsAtWork:
-    """The jobs that steps of this process have in hand. Safe between threads.
+    """The jobs that steps of this process are working on. Thread-safe.
 
-    A lease tells processes apart, not threads: without this, a job that one thread is sending looks to another one like
-    a job that somebody of ours has left behind.
+    A lease distinguishes processes, not threads: without this, a job that one thread is sending would look to another
+    thread like a job that this process has abandoned.
     """
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class JobsAtWork:
 
     @contextmanager
     def begin(self, job_id: str) -> Iterator[bool]:
-        """Work on a job. Gives False where another thread already does: then it is that one's."""
+        """Work on a job in the `with` block. Yields False if another thread is already working on it."""
         with self._lock:
             free = job_id not in self._jobs
             self._jobs.add(job_id)

@@ -1,4 +1,4 @@
-"""How often a call to AWS is made, and how long the waits are: decided here, as nothing ends those of botocore."""
+"""Retries of calls to AWS. They are made here because botocore's own waits cannot be interrupted."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,20 +13,20 @@ Value = TypeVar("Value")
 Passing = Callable[[BaseException], bool]
 
 ATTEMPTS = 6
-"""How often a call is made, the first included, while it fails for reasons that may pass."""
+"""Maximum attempts of a call with transient errors, including the first."""
 
-_FIRST_PAUSE_SECONDS = 0.5  # at most; each pause is drawn at random, and its bound doubles
+_FIRST_PAUSE_SECONDS = 0.5  # at most; each pause is random, and its upper bound doubles
 _LONGEST_PAUSE_SECONDS = 10.0
-_LAST_PAUSE_SECONDS = 2.0  # once the run is being ended, for what still has to be put on record
+_LAST_PAUSE_SECONDS = 2.0  # for writes that must still be recorded while the run is being ended
 
 
 class Attempts:
-    """Makes calls, and makes them again while they fail for the moment.
+    """Makes calls, and retries them after transient errors.
 
     Args:
-        clock: paces them.
-        most: how often a call is made, the first included.
-        passing: whether the same call may succeed a moment later.
+        clock: the clock to wait by.
+        most: the maximum number of attempts, including the first.
+        passing: whether an error is transient.
     """
 
     def __init__(self, clock: Clock, most: int, passing: Passing) -> None:
@@ -35,11 +35,11 @@ class Attempts:
         self._passing = passing
 
     def on_record(self, call: Callable[[], Value], passing: Passing | None = None) -> Value:
-        """Make a call that puts something on record, or reads what is. The end of the run shortens the waits only.
+        """Make a call that reads or writes a record. It continues while the run is being ended, with shorter waits.
 
         Args:
-            call: what to do.
-            passing: decides instead of the usual.
+            call: the call.
+            passing: whether an error is transient; replaces the instance's rule.
         """
 
         def pause(seconds: float) -> None:
@@ -51,10 +51,10 @@ class Attempts:
         return self._retrying(pause, passing or self._passing)(call)
 
     def until_the_end(self, call: Callable[[], Value]) -> Value:
-        """Make a call that need not be put on record: the call itself and the waits end with the run.
+        """Make a call that concerns no record: the call and its waits are interrupted when the run is ended.
 
         Raises:
-            Cancelled: the run is being ended. During the call it comes as the cause of the client's own error.
+            Cancelled: the run is being ended. During the call, it is raised as the cause of the client's own error.
         """
         with ended_with(self._clock):
             return self._retrying(self._clock.sleep, self._passing)(call)

@@ -1,4 +1,4 @@
-"""Whose AWS account it is: what the clients of S3 and SQS are made with, and where that came from."""
+"""AWS accounts: the credentials and parameters of S3 and SQS clients, and where they come from."""
 
 import os
 from collections.abc import Mapping
@@ -19,18 +19,18 @@ from botocore.exceptions import (
 )
 from urllib3.exceptions import HTTPError
 
-from tasks.faults import CredentialsRefused, Fault, Passes, SetupFault
+from tasks.faults import CredentialsRefused, Fault, SetupFault, TransientFault
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-# botocore lets urllib3's own errors through when an error answer is cut off, and raises a bare RuntimeError when
-# credentials that it has renewed are as old as before.
+# botocore lets urllib3's errors through when an error answer is cut off, and raises a bare RuntimeError when renewed
+# credentials are expired as well.
 ERRORS = (ClientError, BotoCoreError, HTTPError, RuntimeError)
-"""What a client of boto3 raises."""
+"""The errors of boto3's clients."""
 
 REGION_HEADER = "x-amz-bucket-region"
-"""In which S3 names a bucket's region, also to those who may not read it."""
+"""The header with a bucket's region; S3 sends it even without read permission."""
 
 _REDIRECTS = {301, 302, 307}
 _LONGEST_WORDS = 500
@@ -40,7 +40,7 @@ _BAD_CREDENTIALS = {
     "InvalidSignatureException",
 }  # fmt: skip
 _NONE = "no credentials for {}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or use a role"
-# How boto3 names the links of its chain.
+# By boto3's names for the sources in its chain.
 _ORIGINS = {
     "env": "the environment (AWS_ACCESS_KEY_ID)",
     "shared-credentials-file": "the credentials file",
@@ -57,12 +57,12 @@ _ORIGINS = {
 
 @dataclass(frozen=True)
 class AwsAccount:
-    """Makes clients of AWS' services. Holds secrets, which are never shown.
+    """Creates clients of AWS services. Contains secrets, which are never shown.
 
     Attributes:
-        session: boto3's, with the credentials.
-        parameters: what every client is made with: the address of another store, its certificate, botocore's settings.
-        origin: where all that came from; None for boto3's own chain.
+        session: boto3's session with the credentials.
+        parameters: parameters of every client: the address of another store, its certificate, botocore's settings.
+        origin: the source of credentials and parameters; None for boto3's own chain.
     """
 
     session: boto3.Session = field(repr=False)
@@ -70,56 +70,56 @@ class AwsAccount:
     origin: str | None = None
 
     def s3(self, config: Config, endpoint: str | None = None) -> "S3Client":
-        """A client of S3.
+        """Create an S3 client.
 
         Raises:
             SetupFault: boto3 cannot be set up as configured.
         """
-        given = dict(self.parameters)
-        if "config" in given:
-            config = config.merge(given.pop("config"))
-        # Whatever a profile, a block or AWS_MAX_ATTEMPTS says: a call that may be repeated is repeated by its caller.
+        parameters = dict(self.parameters)
+        if "config" in parameters:
+            config = config.merge(parameters.pop("config"))
+        # Regardless of profile, block and AWS_MAX_ATTEMPTS: retries are made by the caller only.
         config = config.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
         if endpoint is not None:
-            given["endpoint_url"] = endpoint
+            parameters["endpoint_url"] = endpoint
         if self.session.region_name is None and not os.environ.get("AWS_REGION"):
-            given["region_name"] = "us-east-1"
+            parameters["region_name"] = "us-east-1"
         try:
-            client: S3Client = self.session.client("s3", config=config, **given)
+            client: S3Client = self.session.client("s3", config=config, **parameters)
         except (BotoCoreError, ValueError) as error:
             raise SetupFault(f"S3 cannot be set up: {error}. Check {self.to_check}") from error
         client.meta.events.register_first("needs-retry.s3.HeadBucket", _end_redirects)
         return client
 
     def found_in(self) -> str:
-        """Where the credentials came from, in words without any of them.
+        """Describe where the credentials come from, without revealing them.
 
         Raises:
             SetupFault: there are none.
         """
         try:
-            found = self.session.get_credentials()
+            credentials = self.session.get_credentials()
         except (BotoCoreError, ValueError) as error:
             raise SetupFault(f"S3's credentials cannot be loaded: {error}. Check {self.to_check}") from error
-        if found is None:
+        if credentials is None:
             raise CredentialsRefused(_NONE.format("S3"))
-        own = _ORIGINS.get(found.method, found.method)
+        method = _ORIGINS.get(credentials.method, credentials.method)
         if self.origin is not None:
-            return self.origin if found.method == "explicit" else f"{self.origin}, which leads to {own}"
+            return self.origin if credentials.method == "explicit" else f"{self.origin}, which leads to {method}"
         profile = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
-        return f"{own}, profile {profile}" if profile and found.method != "env" else own
+        return f"{method}, profile {profile}" if profile and credentials.method != "env" else method
 
     @property
     def to_check(self) -> str:
-        """Where to look when it does not work."""
+        """What to check if it does not work."""
         return self.origin or "the AWS_* variables and your profile"
 
 
 def own_account(profile: str | None = None) -> AwsAccount:
-    """The account of boto3's own chain: environment, profile, role; or of a profile that is named.
+    """Return the account of boto3's own chain (environment, profile, role), or of a named profile.
 
     Raises:
-        SetupFault: it is not set up as configured.
+        SetupFault: boto3 cannot be set up as configured.
     """
     try:
         return AwsAccount(boto3.Session(profile_name=profile), origin=f"profile {profile}" if profile else None)
@@ -128,10 +128,10 @@ def own_account(profile: str | None = None) -> AwsAccount:
 
 
 def _end_redirects(response: tuple[Any, Any] | None = None, **_: Any) -> None:
-    """Stop botocore from going round in circles.
+    """Stop an endless loop in botocore.
 
-    Redirected to a bucket's region, it asks for that region with HeadBucket; and where that is redirected as well and
-    names no region, with another HeadBucket, and so on.
+    When it is redirected to a bucket's region, it looks the region up with HeadBucket; if that is redirected as well
+    without a region, it sends another HeadBucket, and so on.
     """
     if response is None:
         return
@@ -141,12 +141,12 @@ def _end_redirects(response: tuple[Any, Any] | None = None, **_: Any) -> None:
 
 
 def credentials_fault(error: Exception, service: str) -> Fault | None:
-    """The fault of the credentials that an error of a client means; None where it speaks of something else."""
+    """Return the fault for an error caused by the credentials; None for any other error."""
     code = error_code(error)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return CredentialsRefused(_NONE.format(service))
     if isinstance(error, CredentialRetrievalError):  # such as a machine's role, whose service does not answer
-        return Passes(f"the credentials for {service} cannot be loaded: {error}")
+        return TransientFault(f"the credentials for {service} cannot be loaded: {error}")
     if isinstance(error, SSOError | TokenRetrievalError):
         return CredentialsRefused(f"the credentials for {service} cannot be renewed: {error}")
     if isinstance(error, RuntimeError):
@@ -166,15 +166,15 @@ def credentials_fault(error: Exception, service: str) -> Fault | None:
 
 
 def error_code(error: BaseException) -> str:
-    """The code that an AWS service gave an error; empty where it gave none."""
+    """Return the code of an AWS error; empty if it has none."""
     return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
 def own_words(error: Exception) -> str:
-    """What the service itself says of an error, in one line; the client's words where it said nothing."""
+    """Return the service's own message in one line; the client's message if the service sent none."""
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        said = str(error.response.get("Error", {}).get("Message", "")) or f"status {status}, without a message"
+        message = str(error.response.get("Error", {}).get("Message", "")) or f"status {status}, without a message"
     else:
-        said = str(error)
-    return " ".join(said.split())[:_LONGEST_WORDS].rstrip(".")
+        message = str(error)
+    return " ".join(message.split())[:_LONGEST_WORDS].rstrip(".")

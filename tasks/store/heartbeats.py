@@ -1,7 +1,7 @@
-"""Who is alive: one object for each process at work, written again and again while it lives.
+"""Heartbeats: one object per worker process, rewritten while the process is alive.
 
-Leases name their owner, and are renewed by its heartbeat: one write for a process instead of one for each of its jobs.
-Whether a heartbeat is fresh is told by the store's clock, not by its writer's.
+Leases name their owner and are renewed by its heartbeat: one write per process instead of one per job. The store's
+clock decides whether a heartbeat is fresh, not the writer's.
 """
 
 import threading
@@ -14,20 +14,20 @@ from tasks.store.object_store import JSON, Described, ObjectStore
 WORKERS_FOLDER = "workers/"
 _SECONDS = "lease-seconds"
 _BEATS_A_LEASE = 3
-_ASKED_SECONDS = 2.0  # an answer is good for so long
+_CACHE_SECONDS = 2.0  # how long a heartbeat that was read is reused
 _FORGOTTEN = timedelta(days=1)
 
 
 class Heartbeats:
-    """Writes the heartbeat of one process, and reads those of others. Safe between threads.
+    """Writes the heartbeat of one process, and reads those of others. Thread-safe.
 
     Args:
         objects: the store.
-        bucket: the ledger's.
+        bucket: the ledger's bucket.
         folder: the ledger's key prefix.
-        owner: this process, as its leases name it.
+        owner: this process, as named in its leases.
         seconds: how long a lease lasts.
-        clock: the time to go by.
+        clock: the clock to compare the store's times with.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Heartbeats:
         self._seconds = seconds
         self._clock = clock
         self._beaten = False
-        self._asked: dict[str, tuple[float, Described | None]] = {}
+        self._cache: dict[str, tuple[float, Described | None]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -49,26 +49,26 @@ class Heartbeats:
         return self._seconds / _BEATS_A_LEASE
 
     def beat(self) -> Described | None:
-        """Show that this process lives. Returns what the store has on record of it, with the store's time."""
+        """Write this process's heartbeat. Returns the object as stored, with the store's time."""
         key, self._beaten = self._key(self._owner), True
         self._objects.put(self._bucket, key, b"{}", {_SECONDS: f"{self._seconds:g}"}, JSON)
         return self._objects.head(self._bucket, key)
 
     def stop(self) -> None:
-        """The process ends in order: its heartbeat is not needed any more. Without one, the store is not asked."""
+        """Delete this process's heartbeat at a regular end. Does nothing if there was no beat."""
         if self._beaten:
             self._objects.delete(self._bucket, self._key(self._owner))
 
     def alive(self, owner: str) -> bool | None:
-        """Whether a process shows that it lives; None when it doesn't: it ended, was killed, or is cut off."""
-        found = self._look(owner)
-        if found is None:
+        """Return True if a process has a fresh heartbeat; None if not: it ended, was killed, or is cut off."""
+        heartbeat = self._read(owner)
+        if heartbeat is None:
             return None
-        fresh_until = found.last_modified + timedelta(seconds=float(found.metadata.get(_SECONDS, 0)))
+        fresh_until = heartbeat.last_modified + timedelta(seconds=float(heartbeat.metadata.get(_SECONDS, 0)))
         return True if fresh_until > self._clock.now() else None
 
     def living(self) -> list[str]:
-        """The processes that show that they live."""
+        """Return the processes with a fresh heartbeat."""
         names = (
             unquote(entry.key.removeprefix(self._folder).removesuffix(".json"))
             for entry in self._objects.list(self._bucket, self._folder)
@@ -81,16 +81,16 @@ class Heartbeats:
             if self._clock.now() - entry.last_modified > _FORGOTTEN:
                 self._objects.remove(self._bucket, entry.key, entry.etag)
 
-    def _look(self, owner: str) -> Described | None:
+    def _read(self, owner: str) -> Described | None:
         with self._lock:
             now = self._clock.monotonic()
-            asked = self._asked.get(owner)
-            if asked is not None and now - asked[0] < _ASKED_SECONDS:
-                return asked[1]
-            found = self._objects.head(self._bucket, self._key(owner))
-            self._asked = {name: each for name, each in self._asked.items() if now - each[0] < _ASKED_SECONDS}
-            self._asked[owner] = (now, found)
-            return found
+            cached = self._cache.get(owner)
+            if cached is not None and now - cached[0] < _CACHE_SECONDS:
+                return cached[1]
+            heartbeat = self._objects.head(self._bucket, self._key(owner))
+            self._cache = {name: entry for name, entry in self._cache.items() if now - entry[0] < _CACHE_SECONDS}
+            self._cache[owner] = (now, heartbeat)
+            return heartbeat
 
     def _key(self, owner: str) -> str:
         return f"{self._folder}{quote(owner, safe='')}.json"

@@ -10,7 +10,8 @@ known here, a file as body, an answer that redirects) is left to the client.
 import logging
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -156,9 +157,12 @@ class LeanCalls:
 def _read(name: str, headers: Mapping[str, str], content: bytes) -> dict[str, Any]:
     """What is read of an answer, named as botocore does; what it does not say is left out."""
     found: dict[str, Any] = {}
-    for header, key in (("ETag", "ETag"), ("Content-Length", "ContentLength"), ("Last-Modified", "LastModified")):
-        if (text := headers.get(header)) is not None:
-            found[key] = int(text) if key == "ContentLength" else _time(text) if key == "LastModified" else text
+    if (etag := headers.get("ETag")) is not None:
+        found["ETag"] = etag
+    with suppress(ValueError):  # neither a number nor a time: as if it were not said
+        found["ContentLength"] = int(headers.get("Content-Length", ""))
+    with suppress(ValueError):
+        found["LastModified"] = _time(headers.get("Last-Modified", ""))
     if name == "head_object":
         found["Metadata"] = {
             key[len(_META) :]: value for key, value in headers.items() if key.lower().startswith(_META)
@@ -169,7 +173,13 @@ def _read(name: str, headers: Mapping[str, str], content: bytes) -> dict[str, An
 
 
 def _time(text: str) -> datetime:
-    return parsedate_to_datetime(text)
+    """A header's time.
+
+    Raises:
+        ValueError: it is none.
+    """
+    time = parsedate_to_datetime(text)
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 def _is_error(content: bytes) -> bool:

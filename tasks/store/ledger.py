@@ -1,8 +1,8 @@
 """The ledger: every job is one object under `{destination}/_jobs/`, and conditional writes decide all races.
 
-Order of writes: open (claim) … result … done (or failed) … open closed, then deleted. A job is closed by a conditional
-write before its open record is deleted, and only that version is deleted: of several collectors exactly one deletes,
-and none can delete the record of a later claim.
+Order of writes: open (claim) … result … done (or failed) … open closed, then deleted. A job is closed with a
+conditional write before its open record is deleted, and only that version is deleted: exactly one of several collectors
+deletes it, and none can delete the record of a later claim.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ class Held:
 
 
 class _Earlier(BaseModel):
-    """What records of done and of failed jobs share."""
+    """The common part of the records of done and failed jobs."""
 
     job: Job
 
@@ -50,7 +50,7 @@ Record = TypeVar("Record", bound=BaseModel)
 
 @dataclass(frozen=True)
 class RecordEntry:
-    """One record in a listing."""
+    """A record as listed."""
 
     id: str
     etag: str
@@ -68,7 +68,7 @@ class Ledger:
 
     @property
     def folder(self) -> str:
-        """The key prefix all records lie under."""
+        """The key prefix of all records."""
         return self._folder
 
     @property
@@ -80,10 +80,10 @@ class Ledger:
         return f"{self._folder}{state}/{job_id}.json"
 
     def claim(self, job: Job) -> Held | None:
-        """Become the one owner of a new job; None when it is owned, done or failed already.
+        """Claim a new job. Returns None if it is already claimed, done or failed.
 
-        The look at done and failed comes after the claim: whoever closes a job writes those first, so that
-        a claim that was won because the open record had just been deleted still sees them.
+        Done and failed records are checked after the claim: they are written before the open record is deleted, so a
+        claim that succeeded because the open record had just been deleted still sees them.
         """
         etag = self._objects.create(self._bucket, self._key("open", job.id), _bytes(job))
         if etag is None:
@@ -92,7 +92,7 @@ class Ledger:
         closed: tuple[State, ...] = ("done", "failed")
         try:
             ended = any(self._objects.exists(self._bucket, self._key(state, job.id)) for state in closed)
-        except Cancelled:  # nobody should wait for the claim of a run that is being ended
+        except Cancelled:  # nobody should have to wait for a claim of a run that is being ended
             with suppress(Fault):
                 self.close(held)
             raise
@@ -102,11 +102,11 @@ class Ledger:
         return held
 
     def settled(self, job: Job) -> bool:
-        """Whether an open record is a leftover of somebody who was stopped between two writes.
+        """Whether an open record is a leftover of a worker that was stopped between two writes.
 
-        Either the closer of a finished job, or a claimer that came late and did not get to look at done and
-        failed. A job that was put back since it failed is none, nor is one of which the failed record knows less: that
-        was written by a worker who had lost the job.
+        The worker was closing a finished job, or had claimed it late and was stopped before it checked for done and
+        failed records. A job that was put back after it failed is not a leftover; nor is one whose failed record knows
+        less than the open record, because that was written by a worker that had lost the job.
         """
         if self._objects.exists(self._bucket, self._key("done", job.id)):
             return True
@@ -114,15 +114,15 @@ class Ledger:
         return failed is not None and transitions.knows_as_much(failed.job, job)
 
     def read(self, job_id: str) -> Held | None:
-        """An open job, or None when it is not open any more."""
+        """Read an open job; None if it is not open any more."""
         stored = self._objects.get(self._bucket, self._key("open", job_id))
         return None if stored is None else Held(self._parse(Job, stored.body, job_id), stored.etag)
 
     def update(self, held: Held, job: Job) -> Held:
-        """Replace the record we read.
+        """Replace the version of the record that was read.
 
         Raises:
-            Superseded: somebody else replaced or closed it meanwhile.
+            Superseded: another worker has replaced or closed it meanwhile.
         """
         etag = self._objects.replace(self._bucket, self._key("open", job.id), _bytes(job), held.etag)
         if etag is None:
@@ -130,10 +130,10 @@ class Ledger:
         return Held(job, etag)
 
     def amend(self, held: Held, change: Callable[[Job], Change]) -> tuple[Held | None, Counts]:
-        """Apply a change that must not be lost, whoever else writes the record meanwhile.
+        """Apply a change that must not be lost, even if others write the record meanwhile.
 
         Returns:
-            The record as written and what the change counted; None and nothing when the job is not open any more.
+            The record as written and the counts of the change; None and no counts if the job is not open any more.
         """
         current: Held | None = held
         while current is not None and current.job.closed is None:
@@ -145,8 +145,8 @@ class Ledger:
         return None, NOTHING
 
     def close(self, held: Held) -> bool:
-        """Delete the open record, if it is still the one we know. Returns whether it was."""
-        # A mark of our own: two closers that write the same bytes would both take themselves for the winner.
+        """Delete the open record if it is still the version that is held. Returns whether it was."""
+        # With a nonce: if two closers wrote the same bytes, both would believe that they had won.
         closed = transitions.closed(held.job, self._owner, uuid.uuid4().hex)
         etag = self._objects.replace(self._bucket, self._key("open", closed.id), _bytes(closed), held.etag)
         if etag is not None:
@@ -154,21 +154,24 @@ class Ledger:
         return etag is not None
 
     def sweep(self, held: Held) -> None:
-        """Delete a closed record, and no other that may lie there by now."""
+        """Delete exactly this closed record, not one that has replaced it."""
         self._objects.remove(self._bucket, self._key("open", held.job.id), held.etag)
 
     def finish(self, held: Held, done: DoneJob) -> str | None:
-        """Say that the result is published, and close the job. Returns the record's ETag; None when another was first.
+        """Record that the result is published, and close the job.
 
-        What is left to tidy up after that is nobody's failure: whoever meets it next does it.
+        A failure to clean up afterwards is not an error: the next worker that sees the leftovers removes them.
+
+        Returns:
+            The done record's ETag; None if another worker was first.
         """
         first = self._objects.create(self._bucket, self._key("done", held.job.id), _bytes(done))
         try:
             if held.job.kept:
                 self.drop_kept(held.job.id)
             closed = self.close(held)
-            # A failed record is left behind when whoever put the job back was stopped in between, or when another
-            # worker gave the job up after our lease was over. The result is there: done is what counts.
+            # A failed record remains if putting the job back was interrupted, or if another worker gave the job up
+            # after this worker's lease had ended. The result exists, so the done record takes precedence.
             if held.job.retries or not closed:
                 self._forget("failed", held.job.id)
         except CredentialsRefused:
@@ -178,29 +181,29 @@ class Ledger:
         return first
 
     def fail(self, held: Held, failed: FailedJob) -> bool:
-        """Say why the job was given up, and close it.
+        """Record why the job was given up, and close it.
 
         Returns:
-            False when the job was not ours any more: another worker goes on with it, or has finished it.
+            False if this worker had lost the job: another one continues it, or has finished it.
         """
         before, etag = self._write_failed(held.job, failed)
-        ours = self.close(held)
+        owned = self.close(held)
         done = self._objects.exists(self._bucket, self._key("done", held.job.id))
-        # Whoever finishes a job looks for a failed record only when the job was not theirs to close.
-        if ours and not done:
+        # `finish` looks for a failed record only if it could not close the job itself.
+        if owned and not done:
             return True
         key = self._key("failed", held.job.id)
         if etag is not None and (before is None or done):
             self._objects.remove(self._bucket, key, etag)
         elif etag is not None and before is not None:
-            self._objects.replace(self._bucket, key, before.body, etag)  # it was the rightful owner's
+            self._objects.replace(self._bucket, key, before.body, etag)  # restore the rightful owner's record
         return False
 
     def _write_failed(self, job: Job, failed: FailedJob) -> tuple[Stored | None, str | None]:
-        """Write why a job was given up, unless that was written by somebody who knew as much of the job.
+        """Write the failed record, unless there is one whose writer knew as much about the job.
 
         Returns:
-            What lay there before, and the ETag of what was written, if anything was.
+            The previous record, and the ETag of the new one; None for either if there is none.
         """
         key = self._key("failed", job.id)
         while True:
@@ -215,15 +218,15 @@ class Ledger:
                 return before, etag
 
     def put_back(self, failed: FailedJob) -> bool:
-        """Open a failed job again, with all that is known of its requests and pages.
+        """Open a failed job again, with everything known about its requests and pages.
 
-        The open record is written before the failed one is deleted: stopped in between, the job is open, and
-        its failed record is written over or deleted when the job ends.
+        The open record is written before the failed one is deleted. If this is interrupted in between, the job is open,
+        and its failed record is replaced or deleted when the job ends.
 
         Returns:
-            False when the job is open already (it is being closed, or somebody else put it back).
+            False if the job is already open (it is being closed, or somebody else has put it back).
         """
-        # A nonce, as in `close`: two that put the same job back must not both take themselves for the first.
+        # With a nonce, as in `close`: of two that put the same job back, only one may believe that it was first.
         job = transitions.put_back(failed, uuid.uuid4().hex)
         etag = self._objects.create(self._bucket, self._key("open", job.id), _bytes(job))
         if etag is None:
@@ -231,41 +234,41 @@ class Ledger:
         key = self._key("failed", job.id)
         stored = self._objects.get(self._bucket, key)
         if stored is None or self._parse(FailedJob, stored.body, job.id) != failed:
-            # Put back by another meanwhile, and ended again: what we know of it is out of date.
+            # Put back by another worker meanwhile, and ended again: our copy of the failed record is out of date.
             self.close(Held(job, etag))
             return False
         self._objects.remove(self._bucket, key, stored.etag)
         return True
 
     def _forget(self, state: State, job_id: str) -> None:
-        """Delete the record that lies there now, and no later one."""
+        """Delete the current record in a state, and no later one."""
         entry = self.entry(state, job_id)
         if entry is not None:
             self._objects.remove(self._bucket, self._key(state, job_id), entry.etag)
 
     def keep_pages(self, job_id: str, pages: PageRange, body: bytes | BinaryIO) -> None:
-        """Keep pages that came: of a request that was answered at once, or of a job that failed."""
+        """Store received pages: those of a synchronous request, or of a job that failed."""
         self._objects.put(self._bucket, self._kept_key(job_id, pages), body, {}, JSON)
 
     def kept_pages(self, job_id: str, pages: PageRange) -> bytes | None:
-        """A batch kept before; None when it is gone."""
+        """Read pages stored earlier; None if they are gone."""
         stored = self._objects.get(self._bucket, self._kept_key(job_id, pages))
         return None if stored is None else stored.body
 
     def kept_ranges(self, job_id: str) -> list[PageRange]:
-        """Which pages of a job are kept, whether its record says so or not."""
+        """Return the page ranges stored for a job, whether or not its record mentions them."""
         ranges = [pages for pages, _ in self._kept_entries(job_id)]
         return sorted(ranges, key=lambda pages: (pages.first, pages.last))
 
     def drop_kept(self, job_id: str) -> None:
-        """Delete the kept pages of a job that is done, whether its record names them or not."""
+        """Delete the stored pages of a finished job, whether or not its record mentions them."""
         for pages, etag in list(self._kept_entries(job_id)):
             self._objects.remove(self._bucket, self._kept_key(job_id, pages), etag)
 
     def _kept_entries(self, job_id: str) -> Iterator[tuple[PageRange, str]]:
         for entry in self._objects.list(self._bucket, f"{self._folder}pages/{job_id}/"):
             name = re.fullmatch(r"(\d+)-(\d+)\.json", entry.key.rpartition("/")[2])
-            # Strangers' files, and the markers that some tools leave for folders, are none.
+            # Skip other files, and the folder markers that some tools create.
             if name is not None and 1 <= int(name[1]) <= int(name[2]):
                 yield PageRange(first=int(name[1]), last=int(name[2])), entry.etag
 
@@ -273,10 +276,10 @@ class Ledger:
         return f"{self._folder}pages/{job_id}/{pages.first}-{pages.last}.json"
 
     def claim_request(self, request_id: str, job_id: str) -> bool:
-        """Say that the pages of a request are a job's. Returns False when another job has said so before.
+        """Record that the pages of a request belong to a job. Returns False if they belong to another job.
 
-        The API's ids should be unique. Where two processes are given the same one, neither can know, and one text would
-        be published for two documents.
+        The API's ids should be unique. If two processes got the same one, neither would notice, and one text would be
+        published for two documents.
         """
         key = f"{self._folder}requests/{hashlib.sha256(request_id.encode()).hexdigest()[:40]}.json"
         if self._objects.create(self._bucket, key, _bytes(RequestOwner(job=job_id))) is not None:
@@ -285,11 +288,11 @@ class Ledger:
         return stored is None or self._parse(RequestOwner, stored.body, job_id).job == job_id
 
     def claim_content(self, content: str, variant: str, job_id: str) -> str:
-        """Say that a job recognises this content. Returns the job that does: this one, or one before it.
+        """Record that a job recognises this content. Returns the id of the job that does: this one or an earlier one.
 
         Args:
             content: the hash of the document's bytes.
-            variant: what else decides the result: the model, and the schema.
+            variant: everything else that determines the result: model and schema.
             job_id: the job.
         """
         key = self._content_key(content, variant)
@@ -299,7 +302,7 @@ class Ledger:
         return job_id if stored is None else self._parse(ContentOwner, stored.body, job_id).job
 
     def take_content(self, content: str, variant: str, job_id: str, instead_of: str) -> bool:
-        """Become the job for this content instead of one that has no result. False when another was first."""
+        """Replace the job for this content, which has no result. Returns False if another job was first."""
         key = self._content_key(content, variant)
         stored = self._objects.get(self._bucket, key)
         if stored is None or self._parse(ContentOwner, stored.body, job_id).job != instead_of:
@@ -310,55 +313,61 @@ class Ledger:
         return f"{self._folder}content/{content}-{hashlib.sha256(variant.encode()).hexdigest()[:16]}.json"
 
     def forget_done(self, job_id: str, etag: str) -> bool:
-        """Let a document count as new: its result is not there any more.
+        """Make a document count as new, because its result is gone.
 
         Args:
             job_id: its job.
-            etag: the done record that was seen before the result was looked for.
+            etag: ETag of the done record as seen before the result was looked for.
 
         Returns:
-            False when another has written a newer one since: look again.
+            False if the done record has been replaced since: check again.
         """
         return self._objects.remove(self._bucket, self._key("done", job_id), etag)
 
     def open_again(self, record: DoneJob | FailedJob, entry: RecordEntry) -> bool:
-        """Let a document count as new, so that it is recognised and paid for again; its result stays where it is.
+        """Make a document count as new, so that it is recognised and paid for again. Its result stays in place.
 
-        What was on record is kept under `earlier/` first.
+        Its record is first copied to `earlier/`. Pages that arrived are not kept: they would be taken for those that
+        are paid for now.
 
         Args:
-            record: the record of the document as it was read.
-            entry: the same as it was listed.
+            record: the document's record as read.
+            entry: the document's record as listed.
 
         Returns:
-            False when another has written a newer one since.
+            False if the record has been replaced since.
         """
         state: State = "done" if isinstance(record, DoneJob) else "failed"
         key = f"{self._folder}earlier/{entry.id}/{entry.etag.strip(chr(34))}.json"
         self._objects.put(self._bucket, key, _bytes(record), {}, JSON)
-        return self._objects.remove(self._bucket, self._key(state, entry.id), entry.etag)
+        kept = list(self._kept_entries(entry.id))  # as of now: whoever begins anew may keep pages of the same names
+        if not self._objects.remove(self._bucket, self._key(state, entry.id), entry.etag):
+            return False
+        for pages, etag in kept:
+            self._objects.remove(self._bucket, self._kept_key(entry.id, pages), etag)
+        return True
 
     def earlier(self, known: Container[str] = ()) -> Iterator[tuple[str, Job]]:
-        """The jobs of documents as they were before they were done again, by the keys of their records.
+        """Yield the earlier records of documents that were done again, each as its key and its job.
 
         Args:
-            known: keys that are left out: these records never change.
+            known: keys to leave out: these records never change.
         """
         for entry in self._objects.list(self._bucket, f"{self._folder}earlier/"):
             stored = None if entry.key in known else self._objects.get(self._bucket, entry.key)
             if stored is not None:
-                with suppress(ValidationError):  # of another version of this program
+                with suppress(ValidationError):  # written by another version of this program
                     yield entry.key, _Earlier.model_validate_json(stored.body).job
 
     def earlier_record(self, job_id: str, etag: str) -> DoneJob | FailedJob | None:
-        """A record as it was before its document was done again; None when there is none.
+        """Read a record as it was before its document was done again; None if there is none.
 
         Args:
             job_id: the job.
-            etag: what the record's ETag was.
+            etag: the record's ETag at that time.
 
         Raises:
-            RecordUnreadable: it is of another version of this program.
+            RecordUnreadable: it was written by another version of this program.
         """
         stored = self._objects.get(self._bucket, f"{self._folder}earlier/{job_id}/{etag}.json")
         if stored is None:
@@ -369,12 +378,12 @@ class Ledger:
             return self._parse(FailedJob, stored.body, job_id)
 
     def read_budget(self, name: str) -> tuple[bytes, str] | None:
-        """What a budget has been charged so far, with its ETag; None when nothing was."""
+        """Read a budget with its ETag; None if nothing has been charged yet."""
         stored = self._objects.get(self._bucket, self._budget_key(name))
         return None if stored is None else (stored.body, stored.etag)
 
     def write_budget(self, name: str, body: bytes, etag: str | None) -> bool:
-        """Write a budget over nothing (`etag` is None), or over the version read. False when another was first."""
+        """Create a budget (`etag` is None), or replace the version read. Returns False if another writer was first."""
         if etag is None:
             return self._objects.create(self._bucket, self._budget_key(name), body) is not None
         return self._objects.replace(self._bucket, self._budget_key(name), body, etag) is not None
@@ -383,46 +392,46 @@ class Ledger:
         return f"{self._folder}budgets/{name}.json"
 
     def read_backfill(self, name: str) -> tuple[bytes, str] | None:
-        """The record of a backfill, with its ETag; None when there is none of that name."""
+        """Read a backfill's record with its ETag; None if there is none of that name."""
         stored = self._objects.get(self._bucket, self._backfill_key(name))
         return None if stored is None else (stored.body, stored.etag)
 
     def write_backfill(self, name: str, body: bytes, etag: str | None) -> bool:
-        """Write a backfill's record over nothing, or over the version read. False when another was first."""
+        """Create a backfill's record (`etag` is None), or replace the version read. Returns False if it had changed."""
         if etag is None:
             return self._objects.create(self._bucket, self._backfill_key(name), body) is not None
         return self._objects.replace(self._bucket, self._backfill_key(name), body, etag) is not None
 
     def backfill_names(self) -> list[str]:
-        """The backfills of this destination."""
+        """Return the names of this destination's backfills."""
         folder = f"{self._folder}backfills/"
         keys = (entry.key.removeprefix(folder) for entry in self._objects.list(self._bucket, folder))
         return [key.removesuffix(".json") for key in keys if key.endswith(".json") and "/" not in key]
 
     def report_key(self, name: str) -> str:
-        """Where the report of a backfill lies, a page for people."""
+        """Return the key of a backfill's report, an HTML page."""
         return f"{self._folder}backfills/{name}/report.html"
 
     def _backfill_key(self, name: str) -> str:
         return f"{self._folder}backfills/{name}.json"
 
     def entries(self, state: State) -> Iterator[RecordEntry]:
-        """The records in one state, as listed; costs no reads. In no order: many are listed by their first digits."""
+        """List the records in a state, without reading them. In no order: long listings are split by first digit."""
         folder = f"{self._folder}{state}/"
         for entry in self._objects.list(self._bucket, folder, divide=lambda: [folder + digit for digit in _DIGITS]):
             yield RecordEntry(entry.key.rpartition("/")[2].removesuffix(".json"), entry.etag, entry.last_modified)
 
     def entry(self, state: State, job_id: str) -> RecordEntry | None:
-        """The record of one job in a state, as a listing would give it; None when there is none."""
-        found = self._objects.head(self._bucket, self._key(state, job_id))
-        return None if found is None else RecordEntry(job_id, found.etag, found.last_modified)
+        """Return the record of one job in a state as it would be listed; None if there is none."""
+        record = self._objects.head(self._bucket, self._key(state, job_id))
+        return None if record is None else RecordEntry(job_id, record.etag, record.last_modified)
 
     def done(self, job_id: str) -> DoneJob | None:
-        """The record of a finished job."""
+        """Read the record of a finished job; None if there is none."""
         return self._closed(DoneJob, "done", job_id)
 
     def failed(self, job_id: str) -> FailedJob | None:
-        """The record of a job that was given up."""
+        """Read the record of a job that was given up; None if there is none."""
         return self._closed(FailedJob, "failed", job_id)
 
     def _closed(self, model: type[Record], state: State, job_id: str) -> Record | None:
@@ -434,11 +443,11 @@ class Ledger:
             return model.model_validate_json(body)
         except ValidationError as error:
             record = f"the ledger record of job {job_id} under s3://{self._bucket}/{self._folder}"
-            written = _format(body)
-            if written is not None and written > RECORD_FORMAT:
+            record_format = _format(body)
+            if record_format is not None and record_format > RECORD_FORMAT:
                 raise RecordUnreadable(
-                    f"{record} was written by a newer version of this program (format {written}, and this one knows "
-                    f"{RECORD_FORMAT}) and is left alone: update the program here, or let the newer one "
+                    f"{record} was written by a newer version of this program (format {record_format}, and this one "
+                    f"knows {RECORD_FORMAT}) and is left alone: update the program here, or let the newer one "
                     "continue with it"
                 ) from error
             first = error.errors()[0]
@@ -449,7 +458,7 @@ class Ledger:
 
 
 def _format(body: bytes) -> int | None:
-    """The number of the format that a record says it has."""
+    """Return a record's format number; None if it has none."""
     try:
         record = json.loads(body)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Reading the answers to ListObjectsV2: botocore takes a tenth of a second for a thousand objects on a slow machine.
+"""A fast parser for answers to ListObjectsV2: botocore's takes 0.1 s for a thousand objects on a slow machine.
 
-Its parser walks through the whole model of the operation for each object, and dateutil guesses each time's format. What
-is read here is what the answer holds; anything else than the usual is left to botocore.
+botocore's parser walks through the operation's entire model for each object, and dateutil guesses each time's format.
+This one reads only the elements of a usual answer, and leaves any other answer to botocore.
 """
 
 import logging
@@ -19,16 +19,16 @@ _OK = 200
 
 
 def read_lists_fast(client: Any) -> None:  # Any: the endpoint of a client is not part of its type
-    """Let a client of S3 read listings with `ListParser`."""
+    """Make an S3 client parse listings with `ListParser`."""
     try:
         endpoint = client._endpoint
         endpoint._response_parser_factory = _Parsers(endpoint._response_parser_factory)
-    except AttributeError:  # another botocore than the pinned one: it reads them itself
+    except AttributeError:  # not the pinned botocore: it parses them itself
         log.warning("this version of botocore reads listings by itself only: they take ten times as long")
 
 
 class _Parsers:
-    """Makes parsers, as botocore's own factory does."""
+    """Creates parsers, as botocore's own factory does."""
 
     def __init__(self, own: Any) -> None:
         self._own = own
@@ -38,17 +38,17 @@ class _Parsers:
 
 
 class ListParser:
-    """Botocore's parser, but for answers to ListObjectsV2.
+    """botocore's parser, except for answers to ListObjectsV2.
 
     Args:
-        own: botocore's.
+        own: botocore's parser.
     """
 
     def __init__(self, own: Any) -> None:
         self._own = own
 
     def parse(self, answer: Mapping[str, Any], shape: Any) -> Any:
-        """Read an answer as botocore would."""
+        """Parse an answer as botocore would."""
         if shape is None or shape.name != _LIST or answer["status_code"] != _OK:
             return self._own.parse(answer, shape)
         page = list_page(answer["body"])
@@ -61,7 +61,7 @@ class ListParser:
 
 
 def list_page(body: bytes) -> dict[str, Any] | None:
-    """What an answer to ListObjectsV2 holds, named as botocore does; None for an answer that is not as usual."""
+    """Parse an answer to ListObjectsV2, with botocore's names; None if the answer is unusual."""
     try:
         root = ElementTree.fromstring(body)
         space = root.tag.removesuffix(_ROOT)

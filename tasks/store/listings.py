@@ -1,4 +1,4 @@
-"""Lists of documents that somebody else has made: manifests of keys, and S3 Inventories. Read line by line."""
+"""Lists of documents from elsewhere: manifests of keys, and S3 Inventories. Read line by line."""
 
 import csv
 import gzip
@@ -27,10 +27,10 @@ _NEEDED = {"Size": "Size", "LastModifiedDate": "Last modified", "ETag": "ETag"}
 
 
 def object_address(uri: str) -> tuple[str, str]:
-    """Read `s3://bucket/key`: the bucket and the key, with whatever slashes it has.
+    """Parse `s3://bucket/key` into bucket and key. Slashes in the key are kept as they are.
 
     Raises:
-        SetupFault: it is no such address.
+        SetupFault: it is not such an address.
     """
     match = _OBJECT.fullmatch(uri)
     if match is None:
@@ -39,7 +39,7 @@ def object_address(uri: str) -> tuple[str, str]:
 
 
 def storable(key: str) -> bool:
-    """Whether an object can have this key at all."""
+    """Whether this is a valid key for an object."""
     try:
         return 0 < len(key.encode()) <= _LONGEST_KEY
     except UnicodeEncodeError:
@@ -47,27 +47,28 @@ def storable(key: str) -> bool:
 
 
 def manifest_keys(objects: ObjectStore, place: str, bucket: str, folder: Path) -> Iterator[tuple[str, str]]:
-    """The documents that a manifest names, as bucket and key, in its order.
+    """Yield the documents named by a manifest, as bucket and key, in its order.
 
-    A file that ends in .jsonl, .ndjson or .json holds JSON lines: each a key as a string, or an object with `key`
-    and, when it likes, `bucket`. Any other is CSV:
+    A file that ends in .jsonl, .ndjson or .json has JSON lines: each is a key as a string, or an object with `key` and
+    optionally `bucket`. Any other file is CSV:
 
-    - With a header (the first line has a cell `key`): the keys are in that column, the buckets in a column `bucket`
-      if there is one. Other columns are not looked at.
-    - Without, lines of one cell: a key each. A key with a comma or a quotation mark in it has to be quoted.
-    - Without, lines of two or three cells: bucket, key and version, as S3 Batch Operations writes and reads them. Only
-      here are keys URL-encoded, as S3 demands of them. The version is not looked at: what is there now is meant.
+    - With a header (a cell of the first line is `key`): the keys are in that column, the buckets in the column `bucket`
+      if there is one. Other columns are ignored.
+    - Without a header, one cell per line: the key. A key that contains a comma or a quotation mark has to be quoted.
+    - Without a header, two or three cells per line: bucket, key and version, as written and read by S3 Batch
+      Operations. Only in this form are keys URL-encoded, as S3 requires. The version is ignored: the current one is
+      used.
 
-    Instead of a key there can be an address, s3://bucket/key. Blank lines are skipped.
+    A key may also be written as an address, s3://bucket/key. Blank lines are skipped.
 
     Args:
         objects: the store.
-        place: where the manifest lies: s3://bucket/key, or a file here.
-        bucket: where the keys are that come without a bucket.
-        folder: room for a copy.
+        place: the manifest's location: s3://bucket/key, or a local file.
+        bucket: the bucket of keys that come without one.
+        folder: a temporary folder for a copy.
 
     Raises:
-        SetupFault: it cannot be read, or a line of it makes no sense.
+        SetupFault: it cannot be read, or one of its lines is invalid.
     """
     file = _fetched(objects, place, folder / "manifest", "manifest") if is_address(place) else Path(place)
     read = _json_keys if place.lower().endswith(_JSON_LINES) else _csv_keys
@@ -85,7 +86,7 @@ def manifest_keys(objects: ObjectStore, place: str, bucket: str, folder: Path) -
 
 
 class Once:
-    """Tells what came before, in a temporary file: a list may name a document twice. For one thread."""
+    """Detects names that a list contains twice, in a temporary file. Not thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         self._database = sqlite3.connect(folder / "seen.sqlite", isolation_level=None, check_same_thread=False)
@@ -94,17 +95,17 @@ class Once:
         self._database.execute("CREATE TABLE seen (name BLOB PRIMARY KEY) WITHOUT ROWID")
 
     def first(self, name: str) -> bool:
-        """Whether this name comes for the first time."""
+        """Whether this name has not been seen before."""
         name_bytes = name.encode("utf-8", "surrogatepass")
         return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (name_bytes,)).rowcount == 1
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._database.close()
 
 
 def is_address(place: str) -> bool:
-    """Whether this is meant as an address in S3, rather than as a key or a path."""
+    """Whether this is an address in S3 rather than a key or a path."""
     return place[:5].lower() == "s3://"
 
 
@@ -114,11 +115,11 @@ def _bad(place: str, number: int, what: str) -> SetupFault:
 
 def _fetched(objects: ObjectStore, uri: str, to: Path, what: str) -> Path:
     bucket, key = object_address(uri)
-    there = objects.head(bucket, key)
-    if there is None:
+    described = objects.head(bucket, key)
+    if described is None:
         raise SetupFault(f"there is no {what} at {uri}: correct its address")
     try:
-        objects.fetch(bucket, key, there.etag, to)
+        objects.fetch(bucket, key, described.etag, to)
     except DocumentChanged as moved:
         raise SetupFault(f"the {what} at {uri} changed while it was read: start again when it is complete") from moved
     except ObjectRefused as refused:
@@ -127,7 +128,7 @@ def _fetched(objects: ObjectStore, uri: str, to: Path, what: str) -> Path:
 
 
 class _Lines:
-    """The lines of a text file, none longer than makes sense; counts them."""
+    """The lines of a text file, numbered and limited in length."""
 
     def __init__(self, lines: IO[str], place: str) -> None:
         self._lines = lines
@@ -148,7 +149,7 @@ class _Lines:
             yield line
 
     def rows(self) -> Iterator[list[str]]:
-        """The rows of CSV that are not blank."""
+        """Yield the CSV rows that are not blank."""
         rows = csv.reader(self, strict=True)
         while True:
             try:
@@ -223,20 +224,20 @@ class _Inventory(BaseModel):
 
 
 def inventory_entries(objects: ObjectStore, manifest: str, bucket: str, prefix: str, folder: Path) -> Iterator[Entry]:
-    """The objects that an S3 Inventory in CSV lists under a prefix, as a listing would give them.
+    """Yield the objects under a prefix from an S3 Inventory in CSV, as a listing would.
 
-    Where it lists versions, only the newest are taken, and no delete markers. Its keys are URL-encoded, with + for a
-    space. The files it consists of are checked against their checksums.
+    If the inventory contains versions, only the newest are used, and no delete markers. Its keys are URL-encoded, with
+    + for a space. Its files are verified against their checksums.
 
     Args:
         objects: the store.
-        manifest: where the inventory's manifest.json lies.
-        bucket: the bucket it has to be of.
-        prefix: what the keys have to begin with.
-        folder: room for one of its files at a time.
+        manifest: the address of the inventory's manifest.json.
+        bucket: the bucket that the inventory must describe.
+        prefix: the prefix of the keys.
+        folder: a temporary folder for one of its files at a time.
 
     Raises:
-        SetupFault: it is of another bucket or another format, lacks columns, or is damaged.
+        SetupFault: it describes another bucket, has another format, lacks columns, or is damaged.
     """
     inventory = _inventory(objects, manifest, folder)
     if inventory.source != bucket:

@@ -1,8 +1,8 @@
-"""A store of objects in a folder on this machine, for documents that lie in no bucket.
+"""An object store in a local folder, for documents that are not in a bucket.
 
-SQLite keeps the names, the ETags and the small objects, so that conditional writes are transactions, also between
-processes; results are files beside it. A third folder tells which workers are alive: each holds a lock there that
-the system lets go when the process ends, however it ends.
+SQLite stores names, ETags and small objects, so conditional writes are transactions, also between processes. Results
+are files beside the database. The folder `workers` shows which workers are alive: each holds a lock there, which the
+system releases when the process ends, for whatever reason.
 """
 
 import errno
@@ -24,7 +24,7 @@ from pathlib import Path
 from types import EllipsisType, TracebackType
 from typing import Any, BinaryIO, Self
 
-from tasks.faults import DocumentChanged, Fault, Passes, SetupFault
+from tasks.faults import DocumentChanged, Fault, SetupFault, TransientFault
 from tasks.scratch import folder_fault
 from tasks.store.object_store import Described, Entry, Stored
 
@@ -49,23 +49,23 @@ class FolderObjects:
     """Objects in a folder that belongs to one user.
 
     Args:
-        folder: where to; made when missing, readable for this user alone.
+        folder: the folder; created if missing, accessible to this user only.
 
     Raises:
-        SetupFault: the folder is somebody else's, or cannot be made.
+        SetupFault: the folder belongs to another user, or cannot be created.
     """
 
     def __init__(self, folder: Path) -> None:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _ours(folder)
+            _require_private(folder)
             self._folder = folder
             self._workers = folder / "workers"
             self._workers.mkdir(mode=0o700, exist_ok=True)
             self._locks: list[int] = []
             self._files: dict[tuple[str, str], tuple[Path, str]] = {}
             self._lock = threading.Lock()
-            # Transactions are ours to begin: the module's own would begin too late to be a condition.
+            # Autocommit, so that each conditional statement is a transaction: the module would begin one too late.
             self._database = sqlite3.connect(
                 folder / "objects.sqlite", timeout=_PATIENCE, isolation_level=None, check_same_thread=False
             )
@@ -74,25 +74,25 @@ class FolderObjects:
             raise SetupFault(f"the folder {folder} cannot be used ({error}): set TMPDIR to another") from error
 
     def show(self, bucket: str, key: str, file: Path, etag: str) -> None:
-        """Let a file of the user's be an object, for `head` and `fetch`, without copying it.
+        """Expose a user's file as an object for `head` and `fetch`, without copying it.
 
         Args:
-            bucket: in which bucket.
-            key: under which key.
+            bucket: the object's bucket.
+            key: the object's key.
             file: the file.
             etag: the SHA-256 of its bytes.
         """
         self._files[bucket, key] = (file, etag)
 
     def close(self) -> None:
-        """Let the folder go."""
+        """Close the database and release the locks."""
         self._database.close()
         for lock in self._locks:
             os.close(lock)
         self._locks.clear()
 
     def enlist(self, worker: str) -> None:
-        """Say that a worker is at work in this process, for as long as the process lives or until `close`."""
+        """Register a worker of this process, until the process ends or `close` is called."""
         if sys.platform == "win32":
             return
         try:
@@ -104,33 +104,33 @@ class FolderObjects:
             raise SetupFault(f"the folder {self._folder} cannot be used ({error}): set TMPDIR to another") from error
 
     def gone(self, worker: str) -> bool:
-        """Whether a worker is known to have ended. One that never enlisted here is not known to."""
+        """Whether a worker is known to have ended. False for one that never enlisted here."""
         return _unlocked(self._lock_of(worker))
 
     def alive(self, owner: str) -> bool | None:
-        """Whether a worker lives; None where that is not known, as of one that never enlisted here."""
+        """Whether a worker is alive; None if that is unknown because it never enlisted here."""
         if self.gone(owner):
             return False
         return True if self._lock_of(owner).exists() else None
 
     def alone(self) -> bool:
-        """Whether no other process works here."""
+        """Whether no other process uses this folder."""
         if sys.platform == "win32":
             return False
-        ours = {os.fstat(lock).st_ino for lock in self._locks}
-        others = [each for each in self._workers.iterdir() if each.stat().st_ino not in ours]
-        return all(_unlocked(each) for each in others)
+        own_inodes = {os.fstat(lock).st_ino for lock in self._locks}
+        others = [lock for lock in self._workers.iterdir() if lock.stat().st_ino not in own_inodes]
+        return all(_unlocked(lock) for lock in others)
 
     def _lock_of(self, worker: str) -> Path:
         return self._workers / hashlib.sha256(worker.encode()).hexdigest()[:40]
 
     def _forget_old_locks(self) -> None:
-        for each in self._workers.iterdir():
-            if time.time() - each.stat().st_mtime > _KEEP_LOCKS_SECONDS and _unlocked(each):
-                each.unlink(missing_ok=True)
+        for lock in self._workers.iterdir():
+            if time.time() - lock.stat().st_mtime > _KEEP_LOCKS_SECONDS and _unlocked(lock):
+                lock.unlink(missing_ok=True)
 
     def get(self, bucket: str, key: str) -> Stored | None:
-        """An object's bytes, or None when it isn't there."""
+        """Read an object; None if it does not exist."""
         row = self._row(bucket, key, "body, file, etag")
         if row is None:
             return None
@@ -142,12 +142,12 @@ class FolderObjects:
             raise self._unusable(error) from error
 
     def exists(self, bucket: str, key: str) -> bool:
-        """Whether the object is there."""
+        """Whether the object exists."""
         return self.head(bucket, key) is not None
 
     def head(self, bucket: str, key: str, *, document: bool = False) -> Described | None:
-        """What is known of an object without reading it, or None when it isn't there."""
-        del document  # a file that may not be read has been told of before it got here
+        """Look up an object without reading it; None if it does not exist."""
+        del document  # unreadable files are reported before they get here
         shown = self._files.get((bucket, key))
         if shown is not None:
             try:
@@ -155,7 +155,7 @@ class FolderObjects:
             except FileNotFoundError:
                 return None
             except OSError as error:
-                raise Passes(f"{shown[0]} cannot be read: {error.strerror}") from error
+                raise TransientFault(f"{shown[0]} cannot be read: {error.strerror}") from error
             return Described(key, shown[1], status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), {})
         while True:
             row = self._row(bucket, key, "etag, size, modified, metadata, file")
@@ -163,52 +163,52 @@ class FolderObjects:
                 return None
             if row[4] is None or (self._folder / row[4]).exists():
                 break
-            # Cleaned away by the system: its place is free. Or written over this moment: then there is another row.
-            gone = "DELETE FROM objects WHERE bucket = ? AND key = ? AND etag = ?"
-            self._execute(gone, (bucket, key, row[0]))
+            # The system has deleted the file, so the key is free; or it was just replaced, and there is a new row.
+            delete_row = "DELETE FROM objects WHERE bucket = ? AND key = ? AND etag = ?"
+            self._execute(delete_row, (bucket, key, row[0]))
         return Described(key, row[0], row[1], datetime.fromisoformat(row[2]), json.loads(row[3]))
 
     def create(self, bucket: str, key: str, body: bytes) -> str | None:
-        """Write an object that must not exist yet. Returns its ETag, or None when another was first."""
+        """Write an object that must not exist yet. Returns its ETag; None if another writer was first."""
         etag = _etag()
         return etag if self._write(bucket, key, etag, len(body), {}, body=body, over=None) else None
 
     def replace(self, bucket: str, key: str, body: bytes, etag: str) -> str | None:
-        """Write over exactly the version read before. Returns the new ETag, or None when it had changed."""
-        fresh = _etag()
-        return fresh if self._write(bucket, key, fresh, len(body), {}, body=body, over=etag) else None
+        """Replace exactly the version with this ETag. Returns the new ETag; None if the object had changed."""
+        new_etag = _etag()
+        return new_etag if self._write(bucket, key, new_etag, len(body), {}, body=body, over=etag) else None
 
     def put_file(
         self, bucket: str, key: str, file: Path, metadata: Mapping[str, str], media_type: str, *, over: str | None
     ) -> bool:
-        """Write a file over nothing (`over` is None), or over exactly the version with that ETag."""
+        """Create an object from a file (`over` is None), or replace exactly the version with that ETag."""
         del media_type
         try:
             body = file.open("rb")
         except OSError as error:
-            raise Passes(f"{file} cannot be read: {error.strerror}") from error
+            raise TransientFault(f"{file} cannot be read: {error.strerror}") from error
         with body:
             return self._write_file(bucket, key, body, metadata, over)
 
     def put(self, bucket: str, key: str, body: bytes | BinaryIO, metadata: Mapping[str, str], media_type: str) -> None:
-        """Write an object, whatever was there."""
+        """Write an object unconditionally."""
         del media_type
         if isinstance(body, bytes):
             self._write(bucket, key, _etag(), len(body), metadata, body=body)
         else:
             self._write_file(bucket, key, body, metadata, ...)
 
-    def remove(self, bucket: str, key: str, etag: str, *, just_written: bool = False) -> bool:  # noqa: ARG002  # it heeds conditions
-        """Delete an object while it is exactly the version with that ETag, and no other that took its place.
+    def remove(self, bucket: str, key: str, etag: str, *, just_written: bool = False) -> bool:  # noqa: ARG002  # always checked
+        """Delete exactly the version with this ETag, never one that has replaced it.
 
         Args:
             bucket: the bucket.
             key: the object's key.
             etag: the version.
-            just_written: makes no difference here.
+            just_written: ignored.
 
         Returns:
-            True when that version is gone, by this call or already; False when another is in its place, left alone.
+            True if that version is gone, deleted by this call or earlier; False if another version has replaced it.
         """
         query = "DELETE FROM objects WHERE bucket = ? AND key = ? AND etag = ? RETURNING file"
         deleted = self._execute(query, (bucket, key, etag))
@@ -217,7 +217,7 @@ class FolderObjects:
         return bool(deleted) or self._row(bucket, key, "etag") is None
 
     def delete(self, bucket: str, key: str) -> None:
-        """Delete an object that nobody else writes; one that isn't there is fine. For all others there is `remove`."""
+        """Delete an object that has no other writers (otherwise use `remove`). A missing object is no error."""
         for (file,) in self._execute("DELETE FROM objects WHERE bucket = ? AND key = ? RETURNING file", (bucket, key)):
             self._remove(file)
 
@@ -226,9 +226,9 @@ class FolderObjects:
         bucket: str,
         prefix: str,
         *,
-        divide: Callable[[], Sequence[str]] | None = None,  # noqa: ARG002  # nothing is gained by it here
+        divide: Callable[[], Sequence[str]] | None = None,  # noqa: ARG002  # of no use here
     ) -> Iterator[Entry]:
-        """The objects under a prefix, in key order."""
+        """Return the objects under a prefix, in key order."""
         rows = self._execute(
             "SELECT key, etag, size, modified FROM objects WHERE bucket = ? AND substr(key, 1, ?) = ? ORDER BY key",
             (bucket, len(prefix), prefix),
@@ -236,7 +236,7 @@ class FolderObjects:
         return (Entry(row[0], row[1], row[2], datetime.fromisoformat(row[3])) for row in rows)
 
     def names(self, bucket: str, folder: str) -> Sequence[str]:
-        """What lies in a folder: objects, and folders with a slash at their ends; a thousand at most."""
+        """Return the names in a folder, at most a thousand: objects, and folders with a trailing slash."""
         rows = self._execute(
             "SELECT DISTINCT CASE WHEN instr(name, '/') THEN substr(name, 1, instr(name, '/')) ELSE name END FROM "
             "(SELECT substr(key, ?) AS name FROM objects WHERE bucket = ? AND substr(key, 1, ?) = ?) "
@@ -246,10 +246,10 @@ class FolderObjects:
         return [row[0] for row in rows]
 
     def read_part(self, bucket: str, key: str, etag: str, start: int, length: int) -> bytes:
-        """Some bytes of exactly that version, from a place on.
+        """Read `length` bytes from offset `start` of exactly the version with this ETag.
 
         Raises:
-            DocumentChanged: the object changed or vanished since.
+            DocumentChanged: the object has changed or vanished.
         """
         try:
             with self._opened(bucket, key, etag) as source:
@@ -259,10 +259,10 @@ class FolderObjects:
             raise DocumentChanged(f"{key} changed or vanished") from error
 
     def fetch(self, bucket: str, key: str, etag: str, to: Path) -> None:
-        """Copy exactly that version into a file.
+        """Copy exactly the version with this ETag into a file.
 
         Raises:
-            DocumentChanged: the object changed or vanished since.
+            DocumentChanged: the object has changed or vanished.
         """
         shown = self._files.get((bucket, key))
         name, moved = (str(shown[0]) if shown else key), False
@@ -275,7 +275,7 @@ class FolderObjects:
         except FileNotFoundError:
             moved = True
         except OSError as error:
-            raise Passes(f"{name} cannot be read: {error.strerror}") from error
+            raise TransientFault(f"{name} cannot be read: {error.strerror}") from error
         if moved or (shown is not None and digest.hexdigest() != etag):
             raise DocumentChanged(f"{name} changed or vanished in the meantime")
 
@@ -289,7 +289,7 @@ class FolderObjects:
         return io.BytesIO(row[1]) if row[2] is None else (self._folder / row[2]).open("rb")
 
     def prove_conditional_writes(self, bucket: str, folder: str) -> datetime:
-        """Nothing is to be found out: a transaction is one, and the clock is this machine's."""
+        """Always succeeds: SQLite has transactions. Returns the time by this machine's clock."""
         del bucket, folder
         return datetime.now(UTC)
 
@@ -302,16 +302,16 @@ class FolderObjects:
 
     def _unusable(self, error: OSError | sqlite3.Error) -> Fault:
         if isinstance(error, sqlite3.Error):
-            told = _SQLITE.get(getattr(error, "sqlite_errorcode", 0))
-            fault = folder_fault(self._folder, OSError(told, os.strerror(told))) if told else None
+            number = _SQLITE.get(getattr(error, "sqlite_errorcode", 0))
+            fault = folder_fault(self._folder, OSError(number, os.strerror(number))) if number else None
         else:
             fault = folder_fault(self._folder, error)
-        return fault or Passes(f"the folder {self._folder} cannot be used: {error}")
+        return fault or TransientFault(f"the folder {self._folder} cannot be used: {error}")
 
     def _row(self, bucket: str, key: str, columns: str) -> Any:
         query = f"SELECT {columns} FROM objects WHERE bucket = ? AND key = ?"
-        found = self._execute(query, (bucket, key))
-        return found[0] if found else None
+        rows = self._execute(query, (bucket, key))
+        return rows[0] if rows else None
 
     def _execute(self, query: str, values: tuple[Any, ...]) -> Sequence[Any]:
         try:
@@ -361,7 +361,7 @@ class FolderObjects:
                 shutil.copyfileobj(body, target, _PIECE)
                 size = target.tell()
                 target.flush()
-                os.fsync(target.fileno())  # a record on disk must not speak of bytes that a power cut took
+                os.fsync(target.fileno())  # after a power cut, no record may refer to lost bytes
         except OSError as error:
             (self._folder / name).unlink(missing_ok=True)
             raise self._unusable(error) from error
@@ -375,7 +375,7 @@ class FolderObjects:
 
 
 class _Target:
-    """A file to copy into: its errors are the disk's, not those of what is copied."""
+    """A file to copy to. Its errors are kept apart from those of the file that is copied."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -406,12 +406,12 @@ class _Target:
 
 
 def _etag() -> str:
-    """A version of its own for every write: two that write the same bytes must be told apart, too."""
+    """Return a unique version for a write: two writes of the same bytes must be distinguishable."""
     return uuid.uuid4().hex
 
 
-def _ours(folder: Path) -> None:
-    """Refuse a folder in a place that all may write to, when somebody else was there first."""
+def _require_private(folder: Path) -> None:
+    """Refuse a folder that another user has created or can read, as is possible in a shared temporary folder."""
     status = folder.lstat()
     if hasattr(os, "getuid") and (
         not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077
@@ -420,7 +420,7 @@ def _ours(folder: Path) -> None:
 
 
 def _unlocked(lock: Path) -> bool:
-    """Whether whoever held the lock has ended."""
+    """Whether the process that held the lock has ended."""
     if sys.platform == "win32":
         return False
     try:
@@ -428,7 +428,7 @@ def _unlocked(lock: Path) -> bool:
     except OSError:
         return False
     try:
-        # Shared: of two who ask at once, none takes the other for the holder.
+        # A shared lock, so that two processes checking at the same time do not mistake each other for the holder.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return False

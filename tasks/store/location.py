@@ -5,19 +5,19 @@ from dataclasses import dataclass
 
 from tasks.faults import DocumentFault, FailureCode, SetupFault
 
-# AWS: 3 to 63 characters. Other stores allow capitals and underscores, so only what can't be a bucket is refused.
+# AWS: 3 to 63 characters. Other stores allow capitals and underscores, so only impossible names are refused.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _LONGEST_KEY = 1024
 DEFAULT_MODEL = "ocr"
 LEDGER_FOLDER = "_jobs/"
 _RESULT = re.compile(r"\.ocr(\.[A-Za-z0-9._-]+)?\.(json|txt)\Z")
-# A folder of the ledger and JSON in it, a file of the catalogue, or the object that the proof of conditional writes
-# makes and deletes.
+# A JSON file in a folder of the ledger, a file of the catalogue, or the temporary object of the check for conditional
+# writes.
 _LEDGER = re.compile(
     r"(?:\A|/)_jobs/(?:[a-z]+/.*\.json|catalogue/[a-z]+/[0-9a-f]{32}\.(?:parquet|jsonl\.gz)|check-[0-9a-f]{32})\Z",
     re.DOTALL,
 )
-# Documents can be called "scan.ocr.pdf": with a document's ending before it, the name is this program's.
+# A document may be called "scan.ocr.pdf"; only with a document's extension before it is the name this program's.
 _OWN_PDF = re.compile(
     r"\.(?:pdf|tiff?|jpe?g|png|bmp|dib|hei[cf]|docx|pptx|xlsx|hwpx?)\.ocr(\.[A-Za-z0-9._-]+)?\.pdf\Z", re.IGNORECASE
 )
@@ -35,10 +35,10 @@ class Location:
 
     @classmethod
     def parse(cls, uri: str) -> "Location":
-        """Read `s3://bucket/prefix`; the prefix may be left out.
+        """Parse `s3://bucket/prefix`; the prefix is optional.
 
         Raises:
-            SetupFault: it is no such address.
+            SetupFault: it is not such an address.
         """
         scheme, separator, rest = uri.partition("://")
         bucket, _, prefix = rest.partition("/")
@@ -51,18 +51,18 @@ class Location:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     def key(self, relative: str) -> str:
-        """The key of something in this folder."""
+        """Return the full key of a relative one."""
         return f"{self.prefix}{relative}"
 
     def relative(self, key: str) -> str:
-        """A key as seen from this folder; a document named directly as the source is just its own name."""
+        """Return a key relative to this folder; the file name if the folder itself names a single document."""
         if self.prefix and key == self.prefix.rstrip("/"):
             return key.rpartition("/")[2]
         return key.removeprefix(self.prefix)
 
 
 def result_suffix(model: str = DEFAULT_MODEL, schema: str | None = None, text_layers: str | None = None) -> str:
-    """What the keys of results end in."""
+    """Return the suffix of result keys."""
     variant = [model if model != DEFAULT_MODEL else None, schema, text_layers]
     return ".".join(("", "ocr", *filter(None, variant), "json"))
 
@@ -75,10 +75,10 @@ def result_key(
     schema: str | None = None,
     text_layers: str | None = None,
 ) -> str:
-    """Where the result of a document lies: `a/b.pdf.ocr.json`.
+    """Return the key of a document's result: `a/b.pdf.ocr.json`.
 
-    A model other than the alias, a schema, and whose text was taken, come before the ending, so that the results of
-    several lie side by side: `a/b.pdf.ocr.ocr-250904.clova.json`, `a/b.pdf.ocr.skip-text.json`.
+    A model other than the default alias, a schema, and the use of text layers become part of the suffix, so that
+    several results can exist side by side: `a/b.pdf.ocr.ocr-250904.clova.json`, `a/b.pdf.ocr.skip-text.json`.
 
     Raises:
         DocumentFault: the key would be longer than S3 allows (1,024 bytes).
@@ -100,46 +100,46 @@ def result_key(
 
 
 def text_key(result: str) -> str:
-    """Where the plain text of a result lies."""
+    """Return the key of a result's plain text."""
     return result.removesuffix(".json") + ".txt"
 
 
 def pdf_key(result: str) -> str:
-    """Where the searchable PDF of a result lies."""
+    """Return the key of a result's searchable PDF."""
     return result.removesuffix(".json") + ".pdf"
 
 
 def is_output(key: str) -> bool:
-    """Whether a key is one that this program gives to results and records of some destination, wherever it lies.
+    """Whether a key has the form of this program's results and records, in any destination.
 
-    Told by its shape alone: reading every object of a source would cost more than the listing. Such keys end in
-    .json, .txt, .parquet or .gz, which no format that can be recognised does, or in a document's ending and .ocr.pdf;
-    the ledger's folder may hold documents of others.
+    Only the key is checked: reading every object of a source would cost more than listing it. Such keys end in .json,
+    .txt, .parquet or .gz, which are not extensions of supported documents, or in a document's extension and .ocr.pdf.
+    Other keys in a folder named like the ledger's may be documents.
     """
     return bool(_RESULT.search(key) or _LEDGER.search(key) or _OWN_PDF.search(key))
 
 
 def may_be_output(key: str) -> bool:
-    """Whether a key that is no output by its shape may be the searchable PDF of a document without an ending.
+    """Whether a key may be the searchable PDF of a document without an extension.
 
-    "scan.ocr.pdf" may as well be somebody's document: the object's metadata tell.
+    "scan.ocr.pdf" may also be a document: the object's metadata show which it is.
     """
     return bool(_PERHAPS_PDF.search(key)) and not is_output(key)
 
 
 def is_marker(key: str, size: int | None = None) -> bool:
-    """Whether a key is that of a folder's marker, as consoles, Hadoop and version control leave them.
+    """Whether a key is a folder marker, as created by consoles, Hadoop and version control.
 
     Args:
         key: the key.
-        size: the object's, where it is known. An empty object is a marker if its name has no ending; with one it is a
-            document, and an empty one.
+        size: the object's size, if known. An empty object is a marker if its name has no extension; with an extension,
+            it is an empty document.
     """
     name = key.rpartition("/")[2]
     return not name or name in _MARKERS or name.endswith(_HADOOP_FOLDER) or (size == 0 and not ending(key))
 
 
 def ending(key: str) -> str:
-    """What a key's file name ends in, in lower case with its dot; empty when it has no such ending."""
+    """Return the extension of a key's file name, in lower case with its dot; empty if it has none."""
     stem, dot, last = key.rpartition("/")[2].rpartition(".")
     return f".{last.lower()}" if stem and dot and last else ""

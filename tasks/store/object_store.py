@@ -1,4 +1,4 @@
-"""What the ledger, the steps and the results ask of a store of objects; S3 is one, a folder on this machine another."""
+"""The interface of object stores, used by ledger, steps and results. Implementations: S3, and a local folder."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,110 +22,111 @@ class Entry:
 
 @dataclass(frozen=True)
 class Described(Entry):
-    """What a look at one object tells: its line in a listing, and the metadata written with it."""
+    """An object's listing entry and its metadata, without its content."""
 
     metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An object's bytes with the ETag they were read at."""
+    """An object's bytes and the ETag of the version read."""
 
     body: bytes
     etag: str
 
 
 class ObjectStore(Protocol):
-    """Objects in buckets, written whole, with conditional writes. Every failure is one of this project's faults."""
+    """Objects in buckets, with conditional writes of whole objects. Every failure is one of this project's faults."""
 
     def get(self, bucket: str, key: str) -> Stored | None:
-        """An object's bytes, or None when it isn't there."""
+        """Read an object; None if it does not exist."""
 
     def exists(self, bucket: str, key: str) -> bool:
-        """Whether the object is there."""
+        """Whether the object exists."""
 
     def head(self, bucket: str, key: str, *, document: bool = False) -> Described | None:
-        """What is known of an object without reading it, or None when it isn't there.
+        """Look up an object without reading it; None if it does not exist.
 
         Args:
             bucket: the bucket.
             key: the object's key.
-            document: whether it is one of many, so that a refusal is its own and not the set-up's.
+            document: whether it is one of many documents, so that a refusal concerns it alone and not the set-up.
 
         Raises:
-            ObjectRefused: a document that may not be looked at.
+            ObjectRefused: a document that may not be read.
         """
 
     def create(self, bucket: str, key: str, body: bytes) -> str | None:
-        """Write an object that must not exist yet. Returns its ETag, or None when another was first."""
+        """Write an object that must not exist yet. Returns its ETag; None if another writer was first."""
 
     def replace(self, bucket: str, key: str, body: bytes, etag: str) -> str | None:
-        """Write over exactly the version read before. Returns the new ETag, or None when it had changed."""
+        """Replace exactly the version with this ETag. Returns the new ETag; None if the object had changed."""
 
     def put_file(
         self, bucket: str, key: str, file: Path, metadata: Mapping[str, str], media_type: str, *, over: str | None
     ) -> bool:
-        """Write a file over nothing (`over` is None), or over exactly the version with that ETag; streamed.
+        """Create an object from a file (`over` is None), or replace exactly the version with that ETag; streamed.
 
         Returns:
-            Whether it was written by this call; after a False, look whether a retry of it was.
+            Whether this call wrote it. After False, check the stored object: an earlier attempt of this call may have
+            written it.
         """
 
     def put(self, bucket: str, key: str, body: bytes | BinaryIO, metadata: Mapping[str, str], media_type: str) -> None:
-        """Write an object, whatever was there. A file is streamed."""
+        """Write an object unconditionally. A file is streamed."""
 
     def remove(self, bucket: str, key: str, etag: str, *, just_written: bool = False) -> bool:
-        """Delete an object while it is exactly the version with that ETag, and no other that took its place.
+        """Delete exactly the version with this ETag, never one that has replaced it.
 
         Args:
             bucket: the bucket.
             key: the object's key.
             etag: the version.
-            just_written: whether the call before this one has written that version, which is as good as a look.
+            just_written: whether the caller's previous call wrote that version, so that no check is needed.
 
         Returns:
-            True when that version is gone, by this call or already; False when another is in its place, left alone.
+            True if that version is gone, deleted by this call or earlier; False if another version has replaced it.
         """
 
     def delete(self, bucket: str, key: str) -> None:
-        """Delete an object that nobody else writes; one that isn't there is fine. For all others there is `remove`."""
+        """Delete an object that has no other writers (otherwise use `remove`). A missing object is no error."""
 
     def list(self, bucket: str, prefix: str, *, divide: Callable[[], Sequence[str]] | None = None) -> Iterator[Entry]:
-        """The objects under a prefix, in key order, as lazily as they are taken.
+        """Yield the objects under a prefix, lazily and in key order.
 
         Args:
             bucket: the bucket.
-            prefix: what the keys begin with.
-            divide: gives keys at which a long listing may be divided, to list its stretches side by side: then it is
-                in key order no more.
+            prefix: the prefix of the keys.
+            divide: returns keys at which a long listing may be divided, so that its parts can be listed concurrently.
+                The result is then not in key order.
         """
 
     def names(self, bucket: str, folder: str) -> Sequence[str]:
-        """What lies in a folder: objects, and folders with a slash at their ends; a thousand at most."""
+        """Return the names in a folder, at most a thousand: objects, and folders with a trailing slash."""
 
     def fetch(self, bucket: str, key: str, etag: str, to: Path) -> None:
-        """Copy exactly that version into a file, in pieces.
+        """Stream exactly the version with this ETag into a file.
 
         Raises:
-            DocumentChanged: the object changed or vanished since.
-            ObjectRefused: the store does not give it out.
+            DocumentChanged: the object has changed or vanished.
+            ObjectRefused: the store will not release it.
             SetupFault: the disk is full.
             Cancelled: the run is being ended.
         """
 
     def read_part(self, bucket: str, key: str, etag: str, start: int, length: int) -> bytes:
-        """Some bytes of exactly that version, from a place on.
+        """Read `length` bytes from offset `start` of exactly the version with this ETag.
 
         Raises:
             DocumentChanged, ObjectRefused, Cancelled: as for `fetch`.
         """
 
     def prove_conditional_writes(self, bucket: str, folder: str) -> datetime:
-        """Find out whether the store honours conditional writes.
+        """Check that the store honours conditional writes.
 
         Returns:
-            When it was, by the store's clock.
+            The time of the check by the store's clock.
 
         Raises:
-            SetupFault: it doesn't, so it could not tell two submitters apart; or we may not write there.
+            SetupFault: it does not, so two submitters could claim the same document; or writing is not permitted.
         """

@@ -1,11 +1,11 @@
 """S3 objects with conditional writes: the only primitive the ledger needs.
 
 Only conditional PutObject is relied on: stores differ in conditional delete, copy and multipart completion.
-The ETag is sent without quotes, which Ceph compares literally. A PUT that is answered with an error is read
-again before the error is believed, since the store may have carried it out.
+ETags are sent without quotes, because Ceph compares them literally. If a PUT is answered with an error, the object is
+read before the error is believed, since the store may have written it.
 
 Retries are made here, never by botocore: it would repeat a DELETE whose answer was lost, and destroy what another
-worker has written meanwhile. Their waits are the clock's, so that they end with the run.
+worker has written meanwhile. Waits use the clock, so that they end with the run.
 """
 
 import uuid
@@ -20,7 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tasks.clock import Clock
-from tasks.faults import DocumentChanged, Passes, SetupFault
+from tasks.faults import DocumentChanged, SetupFault, TransientFault
 from tasks.scratch import folder_fault
 from tasks.store.attempts import ATTEMPTS, Attempts
 from tasks.store.aws import ERRORS, AwsAccount, error_code, own_account
@@ -28,7 +28,7 @@ from tasks.store.lean_calls import LeanCalls
 from tasks.store.list_answers import read_lists_fast
 from tasks.store.object_store import JSON, Described, Entry, Stored
 from tasks.store.pace import Pace, keep_pace
-from tasks.store.s3_errors import GONE, LOST, document_fault, etag_of, explained, passing
+from tasks.store.s3_errors import GONE, LOST, document_fault, etag_of, explained, not_of_s3, passing
 from tasks.store.s3_parameters import checksum, parameters, result_parameters, write_parameters
 from tasks.store.settings import DestinationOptions, SourceOptions
 from tasks.store.stretches import Page, listed
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 _PIECE = 1 << 20
+_CONFLICTS = LOST - {"PreconditionFailed", "412"}
 
 
 def connect(
@@ -45,18 +46,18 @@ def connect(
     account: AwsAccount | None = None,
     pace: Pace | None = None,
 ) -> "S3Client":
-    """An S3 client that repeats no call by itself and gives up answers that drip.
+    """Create an S3 client that makes no retries of its own and aborts slow answers.
 
     Args:
-        endpoint: the address of another store than AWS'.
-        connections: how many are kept.
-        account: whose; boto3's own chain (environment, profile, role) when left out.
-        pace: how slow is too slow.
+        endpoint: the address of a store other than AWS S3.
+        connections: the maximum number of pooled connections.
+        account: the AWS account; boto3's own chain (environment, profile, role) by default.
+        pace: the minimum speed and the longest duration of a call.
 
     Raises:
         SetupFault: boto3 cannot be set up as configured.
     """
-    # Checksums that not every store knows (trailing CRC) are left out unless an operation demands them.
+    # Trailing CRC checksums, which not every store supports, are omitted unless an operation requires them.
     config = Config(
         max_pool_connections=connections,
         connect_timeout=10,
@@ -74,9 +75,9 @@ class Objects:
     """Reads and writes objects; every failure becomes one of this project's faults.
 
     Args:
-        client: boto3's client for S3, as `connect` makes it: one that repeats no call by itself.
-        clock: paces the retries.
-        attempts: how often a call is made, the first included, while it fails for reasons that may pass.
+        client: an S3 client from `connect`, which makes no retries of its own.
+        clock: the clock to wait by between retries.
+        attempts: maximum attempts of a call with transient errors, including the first.
         options: how the buckets are used.
     """
 
@@ -93,10 +94,10 @@ class Objects:
         self._with_all = parameters(self._options)
         self._with_writes = self._with_all | write_parameters(self._options)
         self._attempts = Attempts(clock or Clock(), attempts, passing)
-        self._deletes_heed_conditions = False  # until the store has shown that they do
+        self._deletes_heed_conditions = False  # until the store has shown that it does
 
     def get(self, bucket: str, key: str) -> Stored | None:
-        """An object's bytes, or None when it isn't there."""
+        """Read an object; None if it does not exist."""
 
         def read() -> Stored:
             answer = self._lean.get_object(Bucket=bucket, Key=key, **self._with_all)
@@ -110,35 +111,38 @@ class Objects:
             raise explained(error, f"read s3://{bucket}/{key}", bucket) from error
 
     def exists(self, bucket: str, key: str) -> bool:
-        """Whether the object is there."""
+        """Whether the object exists."""
         return self.head(bucket, key) is not None
 
     def head(self, bucket: str, key: str, *, document: bool = False) -> Described | None:
-        """What is known of an object without reading it, or None when it isn't there.
+        """Look up an object without reading it; None if it does not exist.
 
         Args:
             bucket: the bucket.
             key: the object's key.
-            document: whether it is one of many, so that a refusal is its own and not the set-up's.
+            document: whether it is one of many documents, so that a refusal concerns it alone and not the set-up.
 
         Raises:
-            ObjectRefused: a document that may not be looked at.
+            ObjectRefused: a document that may not be read.
         """
-        tried = self._attempts.until_the_end if document else self._attempts.on_record
+        attempt = self._attempts.until_the_end if document else self._attempts.on_record
         try:
-            answer = tried(lambda: self._lean.head_object(Bucket=bucket, Key=key, **self._with_all))
+            answer = attempt(lambda: self._lean.head_object(Bucket=bucket, Key=key, **self._with_all))
         except ERRORS as error:
             if error_code(error) in GONE:
                 return None
-            why, uri = self._in_words(error, bucket, key), f"s3://{bucket}/{key}"
+            detailed, uri = self._error_with_message(error, bucket, key), f"s3://{bucket}/{key}"
             raise (
-                document_fault(why, uri, bucket) if document else explained(why, f"look at {uri}", bucket)
+                document_fault(detailed, uri, bucket) if document else explained(detailed, f"look at {uri}", bucket)
             ) from error
-        etag = etag_of(answer, f"look at s3://{bucket}/{key}")
+        action = f"look at s3://{bucket}/{key}"
+        etag = etag_of(answer, action)
+        if not {"ContentLength", "LastModified"} <= answer.keys():  # a proxy that compresses or rewrites answers
+            raise not_of_s3(action)
         return Described(key, etag, answer["ContentLength"], answer["LastModified"], answer["Metadata"])
 
-    def _in_words(self, error: Exception, bucket: str, key: str) -> Exception:
-        """Why a look was refused: its answer is a number, and that of a read has a sentence."""
+    def _error_with_message(self, error: Exception, bucket: str, key: str) -> Exception:
+        """Replace the error of a HEAD, which has only a status, with that of a GET, which has a message."""
         if error_code(error) in {"400", "403", "405"}:
             try:
                 self._client.get_object(Bucket=bucket, Key=key, Range="bytes=0-0", **self._with_all)["Body"].close()
@@ -148,11 +152,11 @@ class Objects:
         return error
 
     def create(self, bucket: str, key: str, body: bytes) -> str | None:
-        """Write an object that must not exist yet. Returns its ETag, or None when another was first."""
+        """Write an object that must not exist yet. Returns its ETag; None if another writer was first."""
         return self._put_if(bucket, key, body, None)
 
     def replace(self, bucket: str, key: str, body: bytes, etag: str) -> str | None:
-        """Write over exactly the version read before. Returns the new ETag, or None when it had changed."""
+        """Replace exactly the version with this ETag. Returns the new ETag; None if the object had changed."""
         return self._put_if(bucket, key, body, etag)
 
     def _put_if(self, bucket: str, key: str, body: bytes, etag: str | None) -> str | None:
@@ -169,27 +173,35 @@ class Objects:
                     return None
                 if code not in LOST and not passing(error):
                     raise
-                # The answer may speak of a retry of a write that had gone through: what is stored decides.
+                # An earlier attempt may have succeeded, and this answer be about its retry: compare what is stored.
                 stored = self.get(bucket, key)
                 if stored is not None and stored.body == body:
                     return stored.etag
-                # Ceph answers most lost races over If-Match with 500: another version in its place is an answer too.
-                if code in LOST or (etag is not None and stored is not None and stored.etag != etag):
+                # S3 also answers 409 to a write that only met another call: while nobody was first, it is made again.
+                # Ceph answers most lost If-Match races with 500: a different version shows that the race was lost.
+                if stored is not None and stored.etag != etag:
+                    return None
+                if etag is not None and code in LOST - _CONFLICTS:
                     return None
                 raise
 
         try:
-            return self._attempts.on_record(write)
+            return self._attempts.on_record(write, _passing_or_lost)
         except ERRORS as error:
+            if error_code(error) in LOST:
+                if etag is not None:
+                    return None
+                raise TransientFault(f"could not write s3://{bucket}/{key}: {error}") from error
             raise explained(error, f"write s3://{bucket}/{key}", bucket) from error
 
     def put_file(
         self, bucket: str, key: str, file: Path, metadata: Mapping[str, str], media_type: str, *, over: str | None
     ) -> bool:
-        """Write a file over nothing (`over` is None), or over exactly the version with that ETag; streamed.
+        """Create an object from a file (`over` is None), or replace exactly the version with that ETag; streamed.
 
         Returns:
-            Whether it was written by this call; after a False, look whether a retry of it was.
+            Whether this call wrote it. After False, check the stored object: an earlier attempt of this call may have
+            written it.
         """
         put = partial(self._client.put_object, Bucket=bucket, Key=key, Metadata=dict(metadata), ContentType=media_type)
         put = partial(put, **self._with_writes, **result_parameters(self._options))
@@ -209,7 +221,7 @@ class Objects:
         return True
 
     def put(self, bucket: str, key: str, body: bytes | BinaryIO, metadata: Mapping[str, str], media_type: str) -> None:
-        """Write an object, whatever was there. A file is streamed."""
+        """Write an object unconditionally. A file is streamed."""
         start = 0 if isinstance(body, bytes) else body.tell()
 
         def write() -> None:
@@ -225,34 +237,36 @@ class Objects:
             raise explained(error, f"write s3://{bucket}/{key}", bucket) from error
 
     def remove(self, bucket: str, key: str, etag: str, *, just_written: bool = False) -> bool:
-        """Delete an object while it is exactly the version with that ETag, and no other that took its place.
+        """Delete exactly the version with this ETag, never one that has replaced it.
 
-        A DELETE whose answer was lost is not repeated before the object is looked at: it may have been carried out,
-        and another worker may have written the object anew. On a store that heeds `If-Match` nothing else can be
-        deleted. On one that ignores it, what is written between the look and the DELETE can.
+        If the answer to a DELETE was lost, the object is checked before the DELETE is repeated: it may have succeeded,
+        and another worker may have written the object anew. On a store that honours `If-Match`, no other version can
+        be deleted. On one that ignores it, a version written between the check and the DELETE can be.
 
         Args:
             bucket: the bucket.
             key: the object's key.
-            etag: the version, as it was read or written.
-            just_written: whether the call before this one has written that version, which is as good as a look. A
-                DELETE that is repeated is preceded by a look in any case.
+            etag: the version as read or written.
+            just_written: whether the caller's previous call wrote that version, so that no check is needed. A repeated
+                DELETE is always preceded by a check.
 
         Returns:
-            True when that version is gone, by this call or already; False when another is in its place, left alone.
+            True if that version is gone, deleted by this call or earlier; False if another version has replaced it.
 
         Raises:
-            Passes: it could not be told, within several attempts.
-            SetupFault: it may not be deleted.
+            TransientFault: the outcome is still unknown after several attempts.
+            SetupFault: deleting is not permitted.
         """
 
-        look = not just_written
+        check_first = not just_written
 
         def delete() -> bool:
-            nonlocal look
-            looks, look = look, True
-            if looks and not self._deletes_heed_conditions and (other := self._replaced(bucket, key, etag)) is not None:
-                return other
+            nonlocal check_first
+            checks, check_first = check_first, True
+            if checks and not self._deletes_heed_conditions:
+                outcome = self._removal_outcome(bucket, key, etag)
+                if outcome is not None:
+                    return outcome
             try:
                 self._delete_if(bucket, key, etag)
             except ERRORS as error:
@@ -261,26 +275,24 @@ class Objects:
                     return True
                 if code not in LOST and not passing(error):
                     raise
-                if (other := self._replaced(bucket, key, etag)) is not None:
-                    return other
+                if (outcome := self._removal_outcome(bucket, key, etag)) is not None:
+                    return outcome
                 raise
             return True
 
         try:
-            return self._attempts.on_record(
-                delete, lambda error: passing(error) or (isinstance(error, Exception) and error_code(error) in LOST)
-            )
+            return self._attempts.on_record(delete, _passing_or_lost)
         except ERRORS as error:
             if error_code(error) in LOST:
-                raise Passes(f"could not delete s3://{bucket}/{key}: {error}") from error
+                raise TransientFault(f"could not delete s3://{bucket}/{key}: {error}") from error
             raise explained(error, f"delete s3://{bucket}/{key}", bucket) from error
 
-    def _replaced(self, bucket: str, key: str, etag: str) -> bool | None:
-        """What `remove` answers for what is there now; None while it is that version, which is still to be deleted."""
-        found = self.head(bucket, key)
-        if found is None:
+    def _removal_outcome(self, bucket: str, key: str, etag: str) -> bool | None:
+        """Return what `remove` returns for the present state; None if that version still has to be deleted."""
+        current = self.head(bucket, key)
+        if current is None:
             return True
-        return None if found.etag == etag else False
+        return None if current.etag == etag else False
 
     def _delete_if(self, bucket: str, key: str, etag: str) -> None:
         try:
@@ -292,28 +304,28 @@ class Objects:
                 raise
             self._lean.delete_object(
                 Bucket=bucket, Key=key, **self._with_all
-            )  # a store that refuses the condition; it was looked at
+            )  # the store does not support the condition; the object was checked before
 
     def delete(self, bucket: str, key: str) -> None:
-        """Delete an object that nobody else writes; one that isn't there is fine. For all others there is `remove`."""
+        """Delete an object that has no other writers (otherwise use `remove`). A missing object is no error."""
         try:
             self._attempts.on_record(lambda: self._lean.delete_object(Bucket=bucket, Key=key, **self._with_all))
         except ERRORS as error:
             raise explained(error, f"delete s3://{bucket}/{key}", bucket) from error
 
     def list(self, bucket: str, prefix: str, *, divide: Callable[[], Sequence[str]] | None = None) -> Iterator[Entry]:
-        """The objects under a prefix, in key order, a thousand a call, as lazily as they are taken.
+        """Yield the objects under a prefix, lazily and in key order, a thousand per call.
 
         Args:
             bucket: the bucket.
-            prefix: what the keys begin with.
-            divide: gives keys at which a long listing is divided, to list its stretches side by side; see `listed`.
+            prefix: the prefix of the keys.
+            divide: returns keys at which a long listing is divided, to list its parts concurrently; see `listed`.
 
         Raises:
-            Passes: the listing broke off, or contradicts itself: what it did not name would go unseen.
+            TransientFault: the listing broke off, or contradicts itself: documents would be missed.
         """
         attempt = f"list s3://{bucket}/{prefix}"
-        # botocore asks for encoded keys by itself, and knows that S3 writes a space as "+".
+        # botocore requests URL-encoded keys by itself, and knows that S3 encodes a space as "+".
         call = partial(self._client.list_objects_v2, Bucket=bucket, Prefix=prefix, **self._with_all)
 
         def ask(**where: str) -> Page:
@@ -325,23 +337,23 @@ class Objects:
         return listed(ask, attempt, divide)
 
     def names(self, bucket: str, folder: str) -> Sequence[str]:
-        """What lies in a folder: objects, and folders with a slash at their ends; a thousand at most, in one call."""
+        """Return the names in a folder in one call, at most a thousand: objects, and folders with a trailing slash."""
         try:
             page = self._attempts.on_record(
                 partial(self._client.list_objects_v2, Bucket=bucket, Prefix=folder, Delimiter="/", **self._with_all)
             )
         except ERRORS as error:
             raise explained(error, f"list s3://{bucket}/{folder}", bucket) from error
-        found = [item["Prefix"] for item in page.get("CommonPrefixes", [])]
-        found += [item["Key"] for item in page.get("Contents", [])]
-        return [name.removeprefix(folder) for name in found if name != folder]
+        names = [item["Prefix"] for item in page.get("CommonPrefixes", [])]
+        names += [item["Key"] for item in page.get("Contents", [])]
+        return [name.removeprefix(folder) for name in names if name != folder]
 
     def fetch(self, bucket: str, key: str, etag: str, to: Path) -> None:
-        """Download exactly the listed version into a file, in pieces. Ends with the run.
+        """Stream exactly the version with this ETag into a file. Interrupted when the run is ended.
 
         Raises:
-            DocumentChanged: the object changed or vanished since.
-            ObjectRefused: the store does not give it out: no permission, a KMS key, an archive.
+            DocumentChanged: the object has changed or vanished.
+            ObjectRefused: the store will not release it: no permission, a KMS key, an archive.
             SetupFault: the disk is full.
             Cancelled: the run is being ended.
         """
@@ -363,11 +375,11 @@ class Objects:
             if error_code(error) in GONE | LOST:
                 raise DocumentChanged(f"s3://{bucket}/{key} changed or vanished since it was listed") from error
             raise document_fault(error, f"s3://{bucket}/{key}", bucket) from error
-        except OSError as error:  # the disk's: those of a connection come wrapped
+        except OSError as error:  # from the disk: network errors are wrapped
             raise folder_fault(to.parent, error) or SetupFault(f"{to} cannot be written: {error.strerror}") from error
 
     def read_part(self, bucket: str, key: str, etag: str, start: int, length: int) -> bytes:
-        """Some bytes of exactly the listed version, from a place on. Ends with the run.
+        """Read `length` bytes from offset `start` of exactly the version with this ETag. Interrupted like `fetch`.
 
         Raises:
             DocumentChanged, ObjectRefused, Cancelled: as for `fetch`.
@@ -387,13 +399,13 @@ class Objects:
             raise document_fault(error, f"s3://{bucket}/{key}", bucket) from error
 
     def prove_conditional_writes(self, bucket: str, folder: str) -> datetime:
-        """Find out, with a small object of our own, whether the store honours conditional writes.
+        """Check with a small temporary object that the store honours conditional writes.
 
         Returns:
-            When it was, by the store's clock, in whole seconds.
+            The time of the check by the store's clock, in whole seconds.
 
         Raises:
-            SetupFault: it doesn't, so it could not tell two submitters apart; or we may not write there.
+            SetupFault: it does not, so two submitters could claim the same document; or writing is not permitted.
         """
         key = f"{folder}check-{uuid.uuid4().hex}"
         first = self.create(bucket, key, b'{"check":1}')
@@ -416,8 +428,12 @@ class Objects:
         return written.last_modified
 
     def _try_stale_delete(self, bucket: str, key: str) -> None:
-        """Find out whether the store heeds `If-Match` when it deletes; not all do, and it can be done without."""
+        """Check whether the store honours `If-Match` in DELETE; not all do, and it is not required."""
         try:
             self._lean.delete_object(Bucket=bucket, Key=key, IfMatch="0" * 32, **self._with_all)
         except ERRORS as error:
             self._deletes_heed_conditions = error_code(error) in {"PreconditionFailed", "412"}
+
+
+def _passing_or_lost(error: BaseException) -> bool:
+    return passing(error) or (isinstance(error, Exception) and error_code(error) in LOST)

@@ -1,8 +1,8 @@
-"""How long a call to AWS may take: a lowest speed and a longest time, looked at while an answer is read.
+"""The minimum speed and the longest duration of calls to AWS, checked while an answer is read.
 
-botocore's own timeout starts anew with every byte, so an answer of a byte a minute would hold a worker for ever. Here
-every read from the connection is measured. botocore has no way to hand in such connections: they are put into the
-pools of a client that is made already.
+botocore's own timeout restarts with every byte, so an answer at one byte per minute would block a worker forever. Here,
+every read from the connection is measured. botocore does not accept custom connections, so they are put into the pools
+of an existing client.
 """
 
 import http.client
@@ -29,24 +29,24 @@ from tasks.faults import Cancelled
 
 log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 0.5  # how often a read that brings nothing looks whether the run is being ended
+_LOOK_SECONDS = 0.5  # how often a waiting read checks whether the run is being ended
 _ended_by = threading.local()
 
 
 class TooSlow(OSError):
-    """An answer, or the upload of a body, that came slower than is bearable."""
+    """An answer or an upload was slower than allowed."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """What is bearable.
+    """The limits of a call.
 
     Attributes:
-        window_seconds: over so long a time the speed is measured, from the first byte.
-        lowest_bytes_per_second: the lowest speed in such a time.
-        longest_seconds: for an answer without its body's length; and
-        longest_bytes_per_second: a second more for so many bytes of it.
-        clock: tells the time.
+        window_seconds: the length of the windows in which speed is measured, from the first byte on.
+        lowest_bytes_per_second: the minimum speed in each window.
+        longest_seconds: the maximum duration, apart from the body's size.
+        longest_bytes_per_second: the maximum is extended by one second for this many bytes of body.
+        clock: the timer.
     """
 
     window_seconds: float = 30
@@ -58,7 +58,7 @@ class Pace:
 
 @contextmanager
 def ended_with(clock: Clock) -> Iterator[None]:
-    """Let the calls of this thread end with the run, within half a second. Not for what has to be put on record.
+    """Interrupt this thread's calls within half a second once the run is ended. Not for writes of records.
 
     Raises:
         Cancelled: the run is being ended.
@@ -74,7 +74,7 @@ def ended_with(clock: Clock) -> Iterator[None]:
 
 
 def keep_pace(client: Any, pace: Pace) -> None:  # Any: clients of different services have no type in common
-    """Let every connection of a client keep the pace."""
+    """Apply the limits to every connection of a client."""
     answer = staticmethod(partial(_Answer, pace=pace))
     plain = type("PacedConnection", (_Sending, AWSHTTPConnection), {"response_class": answer, "pace": pace})
     secure = type("PacedSecureConnection", (_Sending, AWSHTTPSConnection), {"response_class": answer, "pace": pace})
@@ -84,25 +84,25 @@ def keep_pace(client: Any, pace: Pace) -> None:  # Any: clients of different ser
     }
     try:
         client._endpoint.http_session._pool_classes_by_scheme.update(pools)
-    except AttributeError:  # another botocore than the pinned one: calls have its timeouts, and no more
+    except AttributeError:  # not the pinned botocore: calls have its timeouts only
         log.warning("this version of botocore lets no lowest speed be set: an answer that drips can hold a worker")
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, and what led to it: libraries wrap each other's, some as an argument only."""
-    waiting, met = [error], set()
-    while waiting:
-        cause = waiting.pop()
-        if id(cause) in met:
+    """Yield an error and its causes: libraries wrap each other's errors, some only as an argument."""
+    pending, visited = [error], set()
+    while pending:
+        cause = pending.pop()
+        if id(cause) in visited:
             continue
-        met.add(id(cause))
+        visited.add(id(cause))
         yield cause
         inner = [cause.__cause__, cause.__context__, getattr(cause, "kwargs", {}).get("error"), *cause.args]
-        waiting += [one for one in inner if isinstance(one, BaseException)]
+        pending += [candidate for candidate in inner if isinstance(candidate, BaseException)]
 
 
 def cancelled_by(error: BaseException) -> Cancelled | None:
-    """The end of the run, where it is what an error of a client comes from."""
+    """Return the cancellation that caused a client's error; None for any other cause."""
     return next((cause for cause in causes(error) if isinstance(cause, Cancelled)), None)
 
 
@@ -116,17 +116,17 @@ class _Meter:
         self._moved = False
 
     def count(self, number: int, left: int = 0) -> None:
-        """Count bytes that were moved.
+        """Count transferred bytes.
 
         Args:
-            number: how many.
-            left: how many are known to follow.
+            number: the number of bytes.
+            left: the number of bytes known to follow.
 
         Raises:
-            TooSlow: they took too long.
+            TooSlow: the transfer is too slow or took too long.
         """
         pace, now = self._pace, self._pace.clock.monotonic()
-        if not self._moved:  # until then it is the other side's work, which has a timeout
+        if not self._moved:  # the wait for the first byte is covered by botocore's timeout
             self._moved, self._began, self._window = True, now, now
         self._bytes += number
         self._length = max(self._length, left)
@@ -144,7 +144,7 @@ class _Meter:
 
 
 class _PacedReader(io.RawIOBase):
-    """A connection's bytes, each read of them measured."""
+    """Reads from a connection and measures every read."""
 
     def __init__(self, connection: socket.socket, meter: _Meter, answer: http.client.HTTPResponse) -> None:
         self._connection = connection
@@ -155,7 +155,7 @@ class _PacedReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int | None:  # Any: what has a buffer has no name before Python 3.12
+    def readinto(self, buffer: Any) -> int | None:  # Any: there is no type for buffers before Python 3.12
         self._wait()
         number = self._raw.readinto(buffer)
         left = self._answer.length
@@ -163,12 +163,12 @@ class _PacedReader(io.RawIOBase):
         return number
 
     def _wait(self) -> None:
-        """Wait for bytes, in steps short enough to end with the run."""
+        """Wait for bytes in short steps, and stop when the run is ended."""
         clock: Clock | None = getattr(_ended_by, "clock", None)
         if clock is None:
             return  # the connection's own timeout holds
         if not isinstance(self._connection, socket.socket):
-            return  # TLS within TLS keeps bytes that no look at the connection shows
+            return  # TLS within TLS buffers bytes, which polling the socket does not show
         pending = getattr(self._connection, "pending", None)
         waited, limit = 0.0, self._connection.gettimeout()
         while not clock.ended:
@@ -195,7 +195,7 @@ class _Answer(http.client.HTTPResponse):
 
 
 class _Sending:
-    """What a connection does more: it measures what it sends."""
+    """Adds to a connection: measures what it sends."""
 
     pace: Pace
     _meter: _Meter | None = None

@@ -1,4 +1,4 @@
-"""An SQS queue: messages are received, and deleted once they are dealt with. What is not deleted comes again."""
+"""An SQS queue. Messages are deleted once they are processed; those not deleted are delivered again."""
 
 import os
 import re
@@ -17,15 +17,15 @@ from botocore.exceptions import (
 from urllib3.exceptions import HTTPError
 
 from tasks.clock import Clock
-from tasks.faults import Fault, Passes, SetupFault
+from tasks.faults import Fault, SetupFault, TransientFault
 from tasks.store.attempts import ATTEMPTS, Attempts
 from tasks.store.aws import ERRORS, credentials_fault, error_code, own_words
 from tasks.store.pace import Pace, cancelled_by, keep_pace
 
 AT_ONCE = 10
-"""The most messages that SQS gives, and deletes, in one call."""
+"""The maximum number of messages that SQS delivers or deletes in one call."""
 LONGEST_WAIT = 20
-"""Seconds that SQS waits for a message at most."""
+"""The maximum number of seconds that SQS waits for a message."""
 
 _REGION = re.compile(r"(?:^|\.)sqs(?:-fips)?\.([a-z0-9-]+)\.(?:vpce\.amazonaws|amazonaws|api\.aws)")
 _REGION_BEFORE = re.compile(r"^([a-z0-9-]+)\.queue\.amazonaws\.com")
@@ -36,7 +36,7 @@ _PASSING = {"RequestThrottled", "Throttling", "ThrottlingException", "ThrottledE
 
 @dataclass(frozen=True)
 class Message:
-    """One message as received; the receipt is what deletes it."""
+    """A received message. Its receipt is needed to delete it."""
 
     id: str
     body: str
@@ -48,22 +48,26 @@ class Queue:
 
     Args:
         client: boto3's client for SQS.
-        url: the queue's.
-        clock: paces the retries, and ends the waiting for messages with the run.
+        url: the queue's URL.
+        clock: the clock to wait by between retries; interrupts waiting for messages when the run is ended.
     """
 
-    def __init__(self, client: Any, url: str, clock: Clock | None = None) -> None:  # Any: no types of it at hand
+    def __init__(self, client: Any, url: str, clock: Clock | None = None) -> None:  # Any: no types are installed
         self._client = client
         self._attempts = Attempts(clock or Clock(), ATTEMPTS, _passing)
         self.url = url
 
     def receive(self, most: int, seconds: float) -> list[Message]:
-        """Up to ten messages; waits so many seconds for the first, twenty at most.
+        """Receive up to ten messages.
 
-        Without waiting, only some of SQS's machines are asked: an empty answer says little then.
+        Without a wait, SQS queries only some of its servers: an empty answer does not mean that the queue is empty.
+
+        Args:
+            most: the maximum number of messages; ten are the limit.
+            seconds: how long to wait for the first message; twenty seconds are the limit.
 
         Raises:
-            Cancelled: the run is being ended; a message that was on its way comes again.
+            Cancelled: the run is being ended; a message in transit is delivered again.
         """
         wait = min(LONGEST_WAIT, int(max(0.0, seconds)))
         receive = partial(
@@ -78,10 +82,10 @@ class Queue:
             if (cancelled := cancelled_by(error)) is not None:
                 raise cancelled from error
             raise _explained(error, "receive messages of", self.url, "sqs:ReceiveMessage") from error
-        return [Message(each["MessageId"], each["Body"], each["ReceiptHandle"]) for each in answer.get("Messages", [])]
+        return [Message(item["MessageId"], item["Body"], item["ReceiptHandle"]) for item in answer.get("Messages", [])]
 
     def delete(self, messages: Sequence[Message]) -> int:
-        """Delete messages. Returns how many were not: they come again."""
+        """Delete messages. Returns how many could not be deleted: they are delivered again."""
         left = 0
         for start in range(0, len(messages), AT_ONCE):
             entries = [
@@ -97,7 +101,7 @@ class Queue:
         return left
 
     def attributes(self) -> Mapping[str, str]:
-        """How the queue is set up, in SQS's own names."""
+        """Return the queue's settings, by SQS's names."""
         wanted = ["VisibilityTimeout", "RedrivePolicy"]
         try:
             ask = partial(self._client.get_queue_attributes, QueueUrl=self.url, AttributeNames=wanted)
@@ -108,15 +112,15 @@ class Queue:
 
 
 def open_queue(url: str, session: boto3.Session | None = None, clock: Clock | None = None) -> Queue:
-    """A queue by its URL. Nothing is called yet.
+    """Open a queue by its URL, without any call.
 
     Args:
-        url: the queue's, as SQS gives it: https://sqs.REGION.amazonaws.com/ACCOUNT/NAME. Its region is used.
-        session: whose credentials and region to use; boto3's own chain when left out.
-        clock: ends the waiting for messages with the run.
+        url: the queue's URL as shown by SQS: https://sqs.REGION.amazonaws.com/ACCOUNT/NAME. Its region is used.
+        session: credentials and region; boto3's own chain by default.
+        clock: interrupts waiting for messages when the run is ended.
 
     Raises:
-        SetupFault: that is no URL of a queue, or boto3 cannot be set up as configured.
+        SetupFault: it is not a queue URL, or boto3 cannot be set up as configured.
     """
     check_url(url)
     config = Config(
@@ -135,10 +139,10 @@ def open_queue(url: str, session: boto3.Session | None = None, clock: Clock | No
 
 
 def check_url(url: str) -> None:
-    """See that this can be the URL of a queue.
+    """Check the form of a queue's URL.
 
     Raises:
-        SetupFault: it cannot.
+        SetupFault: it is not a queue URL.
     """
     try:
         parts = urlsplit(url)
@@ -152,14 +156,14 @@ def check_url(url: str) -> None:
 
 
 def region_of(url: str) -> str | None:
-    """The region that a queue's URL names; None where its host is none of AWS's."""
+    """Return the region in a queue's URL; None if the host is not one of AWS."""
     host = urlsplit(url).hostname or ""
-    found = _REGION.search(host) or _REGION_BEFORE.match(host)
-    return found[1] if found else None
+    match = _REGION.search(host) or _REGION_BEFORE.match(host)
+    return match[1] if match else None
 
 
 def _explained(error: Exception, attempt: str, url: str, permission: str) -> Fault:
-    """The fault that an SQS error means, in words to act on."""
+    """Return the fault for an SQS error, with an actionable message."""
     code, words = error_code(error), own_words(error)
     if (refused := credentials_fault(error, "SQS")) is not None:
         return refused
@@ -172,11 +176,11 @@ def _explained(error: Exception, attempt: str, url: str, permission: str) -> Fau
             f"no permission to {attempt} {url} ({words}): allow {permission} for these credentials, or use others"
         )
     what = f"could not {attempt} {url}: {f'{words} ({code})' if code else words}"
-    return Passes(what) if _passing(error) else SetupFault(what)
+    return TransientFault(what) if _passing(error) else SetupFault(what)
 
 
 def _passing(error: BaseException) -> bool:
-    """Whether the same call may succeed a moment later."""
+    """Whether an error is transient."""
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return error_code(error) in _PASSING or status >= 500 or status == 429

@@ -1,4 +1,4 @@
-"""An object as a file that is read where its reader looks, and nowhere else: a few blocks of a large document."""
+"""An object as a seekable file that is downloaded block by block: to read small parts of a large document."""
 
 import io
 import os
@@ -7,23 +7,23 @@ from typing import Any, BinaryIO, cast
 
 _BLOCK = 64 * 1024
 _CALL = 512 * 1024
-"""Bytes that a call is worth: what could be transferred in the time that it takes."""
+"""The cost of a call in bytes: what could be transferred in the same time."""
 
 
 class TooManyReads(OSError):
-    """Reading it as a whole is cheaper by now."""
+    """Reading the whole object has become cheaper."""
 
 
 class RangedFile(io.RawIOBase):
-    """Reads an object in blocks, each of them once.
+    """Reads an object in blocks, each at most once.
 
     Args:
-        read: gets so many bytes from a place on.
-        size: the object's, in bytes.
+        read: reads bytes at an offset: takes start and length.
+        size: the object's size in bytes.
 
     Attributes:
-        given_up: whether more was asked for than is worth while. Libraries may hide that they met an exception, so
-            whatever was made of this file is to be thrown away then.
+        given_up: whether reading in blocks was given up as too expensive. Libraries may swallow the exception, so
+            anything that was read through this file has to be discarded.
     """
 
     def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
@@ -42,20 +42,20 @@ class RangedFile(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Where the next read begins."""
+        """Return the offset of the next read."""
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place; costs nothing."""
+        """Move to an offset, without any call."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
         self._at = max(0, base + offset)
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Read what lies in the present block.
+        """Read up to the end of the current block.
 
         Raises:
-            TooManyReads: the object is read as a whole instead.
+            TooManyReads: reading the whole object has become cheaper.
         """
         target = memoryview(buffer).cast("B")
         number, start = divmod(self._at, _BLOCK)
@@ -77,5 +77,5 @@ class RangedFile(io.RawIOBase):
 
 
 def opened(ranged: RangedFile) -> BinaryIO:
-    """The same with reads of any length, as libraries expect them of a file."""
+    """Wrap the file so that reads may have any length, as libraries expect."""
     return cast(BinaryIO, io.BufferedReader(ranged, _BLOCK))

@@ -1,4 +1,4 @@
-"""Open records as this process has just written them: whoever goes on with a job need not read its record again."""
+"""Open records that this process has just written, so that the next step of a job need not read them again."""
 
 import threading
 from collections import OrderedDict
@@ -9,10 +9,10 @@ _RECORDS_KEPT = 4096
 
 
 class RecentRecords:
-    """The latest version of records that a step wrote, until somebody takes them. Safe to share between threads.
+    """The latest version of each record that a step wrote, until it is taken. Thread-safe.
 
-    A record that another worker has changed since is out of date, as any record is that was read a while ago: the next
-    conditional write finds out.
+    If another worker has changed a record since, the copy is out of date, like any record read a while ago: the next
+    conditional write fails.
     """
 
     def __init__(self) -> None:
@@ -20,13 +20,13 @@ class RecentRecords:
         self._lock = threading.Lock()
 
     def keep(self, held: Held) -> None:
-        """Keep a record as it was just written."""
+        """Keep a record that was just written."""
         with self._lock:
             self._records[held.job.id] = held
             while len(self._records) > _RECORDS_KEPT:
                 self._records.popitem(last=False)
 
     def take(self, job_id: str) -> Held | None:
-        """Take the record of a job out, where there is one."""
+        """Remove and return the record of a job; None if there is none."""
         with self._lock:
             return self._records.pop(job_id, None)

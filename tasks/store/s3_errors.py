@@ -1,4 +1,4 @@
-"""What an error of S3 means: whether it may pass, and the fault it is, in the store's own words and with what to do."""
+"""Classification of S3 errors: which are transient, and the fault for each, with the store's message and a remedy."""
 
 import re
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from botocore.exceptions import (
 )
 from urllib3.exceptions import HTTPError
 
-from tasks.faults import Cancelled, CredentialsRefused, Fault, ObjectRefused, Passes, SetupFault
+from tasks.faults import Cancelled, CredentialsRefused, Fault, ObjectRefused, SetupFault, TransientFault
 from tasks.store.aws import REGION_HEADER, credentials_fault, error_code, own_words
 from tasks.store.pace import TooSlow, cancelled_by, causes
 
 LOST = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409", "OperationAborted"})
-"""A condition was not met: another was first."""
+"""A condition was not met: another writer was first."""
 GONE = frozenset({"NoSuchKey", "404", "NotFound"})
 """There is no such object."""
 
@@ -29,7 +29,7 @@ _REDIRECTED = {"301", "302", "307"}
 _ELSEWHERE = _REDIRECTED | {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 _SLOW_DOWN = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException"}
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d+)")
-# What IAM calls them. S3 also says so of an object that does not exist, to those who may not list.
+# IAM permissions. Without permission to list, S3 also answers "access denied" for objects that do not exist.
 _PERMISSIONS = {
     "read": "s3:GetObject (and s3:ListBucket)",
     "look": "s3:GetObject (and s3:ListBucket)",
@@ -40,10 +40,10 @@ _PERMISSIONS = {
 
 
 def passing(error: BaseException) -> bool:
-    """Whether the same call may succeed a moment later."""
+    """Whether an error is transient."""
     if isinstance(error, ClientError):
         status = _status(error)
-        if status == 501:  # an operation or header that the store will never know
+        if status == 501:  # an operation or header that the store does not implement
             return False
         return status >= 500 or status == 429 or error_code(error) in _SLOW_DOWN
     if isinstance(error, BotoConnectionError | HTTPClientError | HTTPError):
@@ -52,18 +52,18 @@ def passing(error: BaseException) -> bool:
 
 
 def explained(error: Exception, attempt: str, bucket: str) -> Fault:
-    """The fault that an S3 error means.
+    """Return the fault for an S3 error.
 
     Args:
-        error: as boto3 raised it.
-        attempt: what was tried: a verb of `_PERMISSIONS`, and on what.
-        bucket: where.
+        error: the error raised by boto3.
+        attempt: what was attempted: a verb of `_PERMISSIONS` and its object.
+        bucket: the bucket.
     """
     if (cancelled := cancelled_by(error)) is not None:
         return cancelled
     for cause in causes(error):
         if isinstance(cause, TooSlow):
-            return Passes(f"could not {attempt}: {cause}")
+            return TransientFault(f"could not {attempt}: {cause}")
     code, words = error_code(error), own_words(error)
     if (refused := credentials_fault(error, "S3")) is not None:
         return refused
@@ -71,7 +71,7 @@ def explained(error: Exception, attempt: str, bucket: str) -> Fault:
         return through
     if code == "NoSuchBucket":
         return SetupFault(f"there is no bucket '{bucket}': create it, or correct the address ({words})")
-    if code == "SignatureDoesNotMatch":  # of one odd key, where a proxy rewrites it; of all, where the secret is wrong
+    if code == "SignatureDoesNotMatch":  # for one key if a proxy rewrites it; for every key if the secret is wrong
         return SetupFault(
             f"S3 refuses the credentials ({code}: {words}): check the AWS_* variables, your profile or the block"
         )
@@ -79,18 +79,18 @@ def explained(error: Exception, attempt: str, bucket: str) -> Fault:
         return SetupFault(f"no permission to {attempt} ({words}): {_advice(words, _PERMISSIONS[attempt.split()[0]])}")
     if code in _ELSEWHERE:
         return SetupFault(_elsewhere(error, bucket, words))
-    if "Content-MD5" in words:  # in S3's own words, where a bucket with Object Lock by default gets none
+    if "Content-MD5" in words:  # S3's message if a bucket with default Object Lock gets no checksum
         return SetupFault(f"could not {attempt} ({code}: {words}): set --destination.checksum md5")
     what = f"could not {attempt}: {f'{words} ({code})' if code else words}"
     if passing(error):
-        return Passes(what)
+        return TransientFault(what)
     if isinstance(error, SSLError):
         return SetupFault(f"{what}. Name the certificates to trust with AWS_CA_BUNDLE, or correct the address")
     return SetupFault(what)
 
 
 def document_fault(error: Exception, uri: str, bucket: str) -> Fault:
-    """The fault that an error of reading one document means: what concerns that object alone is its own."""
+    """Return the fault for an error in reading one document: `ObjectRefused` if it concerns that object alone."""
     fault, code, words = explained(error, f"read {uri}", bucket), error_code(error), own_words(error)
     if not isinstance(fault, SetupFault) or isinstance(fault, CredentialsRefused) or not isinstance(error, ClientError):
         return fault
@@ -106,10 +106,10 @@ def document_fault(error: Exception, uri: str, bucket: str) -> Fault:
 
 
 def etag_of(answer: Mapping[str, Any], attempt: str) -> str:
-    """The ETag of an answer, without quotes. S3 gives one with everything that is read or written.
+    """Return the ETag of an answer, without quotes. S3 sends one with every read and write.
 
     Raises:
-        Passes: there is none: what answered with success is not S3, and a write has gone nowhere.
+        TransientFault: there is none: the answer did not come from S3, and a write was not carried out.
     """
     etag = answer.get("ETag")
     if not etag:
@@ -117,9 +117,9 @@ def etag_of(answer: Mapping[str, Any], attempt: str) -> str:
     return str(etag).strip('"')
 
 
-def not_of_s3(attempt: str) -> Passes:
-    """What to say of an answer that looks like success and has nothing of S3's."""
-    return Passes(
+def not_of_s3(attempt: str) -> TransientFault:
+    """Return the fault for a successful answer that did not come from S3."""
+    return TransientFault(
         f"could not {attempt}: the answer is not from S3, although its status is success; check what answers at the "
         "store's address (a proxy, a sign-in page)"
     )
@@ -135,7 +135,7 @@ def _advice(words: str, permission: str) -> str:
 
 
 def _elsewhere(error: Exception, bucket: str, words: str) -> str:
-    """What to say where the bucket, or what answers for it, is at another address."""
+    """Return the message for a bucket in another region, or a server that redirects to another address."""
     answer = error.response if isinstance(error, ClientError) else {}
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     details = dict(answer.get("Error", {}))
@@ -155,7 +155,7 @@ def _elsewhere(error: Exception, bucket: str, words: str) -> str:
 
 
 def _proxy_fault(error: Exception, attempt: str) -> SetupFault | None:
-    """What to say where a proxy answered instead of the store."""
+    """Return the fault for an answer from a proxy instead of the store; None for any other error."""
     status = 0
     proxy = "the proxy"
     if isinstance(error, ProxyConnectionError):
@@ -178,7 +178,7 @@ def _proxy_fault(error: Exception, attempt: str) -> SetupFault | None:
 
 
 def _anonymous(error: ClientError) -> bool:
-    """Whether a 403 has nothing of S3's: no code, no id of a request, but a name of a proxy."""
+    """Whether a 403 comes from a proxy: no S3 code, no request id, but a proxy's header."""
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     signed = any(name.startswith(("x-amz", "x-rgw", "x-minio")) for name in headers)
     through = "via" in headers or "proxy-connection" in headers or "proxy" in headers.get("server", "").lower()
@@ -186,7 +186,7 @@ def _anonymous(error: ClientError) -> bool:
 
 
 def _set_up(error: BaseException) -> bool:
-    """Whether an error of the connection is one of the set-up: a certificate, a proxy that refuses."""
+    """Whether a connection error is caused by the set-up: a certificate, or a proxy that refuses."""
     if isinstance(error, SSLError):
         return "certificate" in str(error).lower()
     return isinstance(error, ProxyConnectionError) and _proxy_fault(error, "") is not None

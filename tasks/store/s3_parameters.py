@@ -1,4 +1,4 @@
-"""What is sent with calls to S3 because of how a bucket is used: who pays, whose it is, encryption, class, checksum."""
+"""Parameters of S3 calls that follow from the bucket options: requester pays, owner, encryption, class, checksum."""
 
 import base64
 import hashlib
@@ -11,36 +11,36 @@ _PIECE = 1 << 20
 
 
 def parameters(options: BucketOptions) -> dict[str, Any]:
-    """What every call takes."""
-    given: dict[str, Any] = {"RequestPayer": "requester"} if options.requester_pays else {}
+    """Return the parameters of every call."""
+    common: dict[str, Any] = {"RequestPayer": "requester"} if options.requester_pays else {}
     if options.expected_owner is not None:
-        given["ExpectedBucketOwner"] = options.expected_owner
-    return given
+        common["ExpectedBucketOwner"] = options.expected_owner
+    return common
 
 
 def write_parameters(options: BucketOptions) -> dict[str, Any]:
-    """What every write takes beside those."""
+    """Return the additional parameters of every write."""
     if not isinstance(options, DestinationOptions):
         return {}
-    given = {
+    encryption = {
         "ServerSideEncryption": options.encryption,
         "SSEKMSKeyId": options.kms_key,
         "BucketKeyEnabled": options.bucket_key,
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in encryption.items() if value is not None}
 
 
 def result_parameters(options: BucketOptions) -> dict[str, Any]:
-    """What the writing of a result takes beside those."""
+    """Return the additional parameters for writing a result."""
     if not isinstance(options, DestinationOptions) or options.storage_class is None:
         return {}
     return {"StorageClass": options.storage_class}
 
 
 def checksum(options: BucketOptions, body: bytes | BinaryIO) -> dict[str, str]:
-    """The checksum that goes with a body, where one is wanted. A file is left where it was.
+    """Return the checksum parameter for a body; empty if none is configured. A file's position is unchanged.
 
-    It is reckoned here and sent in the head: botocore would send it behind the body, which not every store knows.
+    It is computed here and sent as a header: botocore would send it as a trailer, which not every store supports.
     """
     kind = options.checksum if isinstance(options, DestinationOptions) else None
     if kind is None:

@@ -1,4 +1,4 @@
-"""How the bucket of either side is used: who pays, whose it is, how objects are encrypted, stored and checked."""
+"""Bucket options of source and destination: requester pays, owner, encryption, storage class, checksums."""
 
 from typing import Literal, Self
 
@@ -8,7 +8,7 @@ _COLD = {"GLACIER", "DEEP_ARCHIVE"}
 
 
 class BucketOptions(BaseModel):
-    """What can be said of either side's bucket. No secrets: a profile is a name."""
+    """Options of both the source's and the destination's bucket. Contains no secrets: a profile is a name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -66,10 +66,10 @@ class DestinationOptions(BucketOptions):
 
 
 AS_IT_IS = DestinationOptions()
-"""A bucket that needs nothing said."""
+"""Default options: a bucket without special requirements."""
 
 
 def in_one_bucket(source: SourceOptions, destination: DestinationOptions) -> bool:
-    """Whether both sides can be one bucket: what is said of the source must not contradict the destination."""
+    """Whether both sides can be the same bucket: the source's options must not contradict the destination's."""
     names = BucketOptions.model_fields
     return all(getattr(source, name) in (getattr(destination, name), names[name].default) for name in names)

@@ -1,4 +1,4 @@
-"""The two sides of a run, the documents' and the results', as one store: each may be another account's bucket."""
+"""Source and destination of a run as one store. Their buckets may belong to different accounts."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -13,12 +13,12 @@ from tasks.store.settings import DestinationOptions, SourceOptions
 
 
 class Sides:
-    """A store of which one bucket is the destination's, and all others the source's: documents, manifests, inventories.
+    """A store that uses one store for the destination's bucket, and another for all others.
 
     Args:
-        source: how the documents are got at.
-        destination: how results and ledger are.
-        bucket: the destination's.
+        source: the store of documents, manifests and inventories.
+        destination: the store of results and ledger.
+        bucket: the destination's bucket.
     """
 
     def __init__(self, source: ObjectStore, destination: ObjectStore, bucket: str) -> None:
@@ -89,10 +89,10 @@ class Sides:
 
 
 def account_of(side: SourceOptions | DestinationOptions, account: AwsAccount | None) -> AwsAccount:
-    """Whose account a side is: its profile's, else the one that is given, else that of boto3's own chain.
+    """Return a side's account: that of its profile, else `account`, else that of boto3's own chain.
 
     Raises:
-        SetupFault: it is not set up as configured.
+        SetupFault: boto3 cannot be set up as configured.
     """
     return own_account(side.profile) if side.profile is not None or account is None else account
 
@@ -105,15 +105,15 @@ def open_store(
     connections: int,
     clock: Clock | None = None,
 ) -> ObjectStore:
-    """The store of a run.
+    """Open the store of a run.
 
     Args:
-        bucket: the destination's.
-        source: how the source's bucket is used.
-        destination: how the destination's is.
-        accounts: the source's, and the destination's; see `account_of`.
-        connections: how many are kept on each side.
-        clock: paces the retries, and ends them with the run.
+        bucket: the destination's bucket.
+        source: options of the source's bucket.
+        destination: options of the destination's bucket.
+        accounts: the accounts of source and destination; see `account_of`.
+        connections: the maximum number of pooled connections for each side.
+        clock: the clock to wait by between retries; interrupts them when the run is ended.
 
     Raises:
         SetupFault: boto3 cannot be set up as configured.

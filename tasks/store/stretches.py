@@ -1,7 +1,7 @@
-"""Listing a bucket, a thousand objects a call: one call after the other, or long listings in stretches side by side.
+"""Listing of a bucket, a thousand objects per call. Long listings are divided into stretches, listed concurrently.
 
-A store answers one listing with some ten calls a second, whatever is asked for. Stretches of the keys can be asked for
-at the same time. They are divided at keys that need not exist, so a division that is wrong costs time only.
+A store answers about ten consecutive list calls per second, but stretches of the key range can be listed at the same
+time. The keys at which the range is divided need not exist, so a poor division costs only time.
 """
 
 from collections import deque
@@ -11,28 +11,28 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.faults import Passes
+from tasks.faults import TransientFault
 from tasks.store.object_store import Entry
 from tasks.store.s3_errors import not_of_s3
 
 Page = Mapping[str, Any]
 Ask = Callable[..., Page]
-"""Makes one call, with parameters of ListObjectsV2 beside the bucket and the prefix; raises this project's faults."""
+"""Makes one ListObjectsV2 call with parameters in addition to bucket and prefix; raises this project's faults."""
 
 AT_ONCE = 8
-_ALONE = 4  # calls, after which a listing counts as long
+_ALONE = 4  # number of calls after which a listing counts as long
 
 
 @dataclass
 class Stretch:
-    """The keys after one key and up to another, as far as they have been listed.
+    """A key range and the progress of its listing.
 
     Attributes:
         ask: makes one call.
-        attempt: what is tried, in words.
-        after: the key before the first.
-        until: the last key that belongs to the stretch; None where it has no end.
-        in_order: whether the keys so far were in their order, which every store but S3's directory buckets keeps.
+        attempt: a description of the listing, for messages.
+        after: the exclusive start of the range; empty for the first key.
+        until: the inclusive end of the range; None for the last key.
+        in_order: whether the keys so far were sorted, as in every store except S3 directory buckets.
     """
 
     ask: Ask
@@ -47,16 +47,16 @@ class Stretch:
         self._tokens: set[int] = set()  # their hashes: there may be many, and they are long
 
     def page(self) -> Sequence[Entry]:
-        """The next objects, a thousand at most.
+        """List the next objects, at most a thousand.
 
         Raises:
-            Passes: the listing broke off, contradicts itself, or is part of a division although its keys are in no
-                order: what it did not name would go unseen.
+            TransientFault: the listing broke off, contradicts itself, or is one of several concurrent listings although
+                its keys are not in order: documents would be missed.
         """
         start = {"StartAfter": self.after} if self.after else {}
         answer = self.ask(ContinuationToken=self._token) if self._token else self.ask(**start)
         contents = answer.get("Contents", [])
-        entries = [Entry(each["Key"], each["ETag"].strip('"'), each["Size"], each["LastModified"]) for each in contents]
+        entries = [Entry(item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"]) for item in contents]
         if "IsTruncated" not in answer:
             raise not_of_s3(self.attempt)
         self.over = not answer["IsTruncated"]
@@ -64,7 +64,7 @@ class Stretch:
             self.over, until = True, self.until
             entries = [entry for entry in entries if entry.key <= until]
         if not self.over:
-            self._go_on(answer.get("NextContinuationToken", ""))
+            self._continue_at(answer.get("NextContinuationToken", ""))
         self._note_order(entries)
         return entries
 
@@ -73,14 +73,14 @@ class Stretch:
             self.in_order = self.in_order and entry.key > self._last
             self._last = entry.key
         if not self.in_order and (self.after or self.until is not None):
-            raise Passes(
+            raise TransientFault(
                 f"could not {self.attempt} to its end: the store lists keys in their order at first, and "
                 f"{self._last!r} out of it. That is a fault of the store, or of what stands between"
             )
 
-    def _go_on(self, token: str) -> None:
+    def _continue_at(self, token: str) -> None:
         if not token or hash(token) in self._tokens:
-            raise Passes(
+            raise TransientFault(
                 f"could not {self.attempt} to its end: the store says that there is more, and "
                 f"{'goes round in a circle' if token else 'not how to go on'}. That is a fault of the store, or of "
                 "what stands between; objects beyond that place are unseen"
@@ -90,16 +90,16 @@ class Stretch:
 
 
 def listed(ask: Ask, attempt: str, divide: Callable[[], Sequence[str]] | None = None) -> Iterator[Entry]:
-    """The objects of a listing, as lazily as they are taken.
+    """Yield the objects of a listing lazily.
 
     Args:
         ask: makes one call.
-        attempt: what is tried, in words.
-        divide: gives keys at which the listing is divided if it is long, in their order. The stretches take turns, a
-            page each: always in the same order, but not in that of the keys.
+        attempt: a description of the listing, for messages.
+        divide: returns the sorted keys at which a long listing is divided. The stretches take turns, a page each: the
+            order is always the same, but it is not key order.
 
     Raises:
-        Passes: the listing broke off, or contradicts itself.
+        TransientFault: the listing broke off, or contradicts itself.
     """
     whole, calls, last = Stretch(ask, attempt), 0, ""
     while not whole.over:
@@ -117,26 +117,26 @@ def listed(ask: Ask, attempt: str, divide: Callable[[], Sequence[str]] | None = 
 
 
 def evenly(keys: Sequence[str], most: int) -> list[str]:
-    """As many of the keys as are wanted, spread over them evenly."""
+    """Select at most `most` of the keys, evenly spaced."""
     if len(keys) <= most:
         return list(keys)
     return [keys[(place + 1) * len(keys) // (most + 1)] for place in range(most)]
 
 
 def _side_by_side(stretches: Sequence[Stretch]) -> Iterator[Entry]:
-    """The objects of stretches, a page of each in turn; the next page of each is asked for meanwhile."""
+    """Yield the objects of several stretches, a page of each in turn; each next page is requested in advance."""
     with ThreadPoolExecutor(len(stretches), thread_name_prefix="list") as pool:
 
-        def asked(stretch: Stretch) -> Future[Sequence[Entry]]:
+        def next_page(stretch: Stretch) -> Future[Sequence[Entry]]:
             return pool.submit(copy_context().run, stretch.page)
 
-        turns = deque((stretch, asked(stretch)) for stretch in stretches)
+        turns = deque((stretch, next_page(stretch)) for stretch in stretches)
         try:
             while turns:
                 stretch, page = turns.popleft()
                 entries = page.result()
                 if not stretch.over:
-                    turns.append((stretch, asked(stretch)))
+                    turns.append((stretch, next_page(stretch)))
                 yield from entries
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""What the API answers about a request. Unknown fields and words are tolerated; what is relied on is checked."""
+"""Models of the API's answers. Unknown fields and values are tolerated; fields the program relies on are checked."""
 
 import json
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from tasks.faults import Passes
+from tasks.faults import TransientFault
 from tasks.upstage.errors import clean_words, message_of
 
 
@@ -29,17 +29,17 @@ def _words(value: Any) -> Any:
 
 
 def _identifier(value: Any) -> Any:
-    """An id as text: some servers count their requests."""
+    """Return an id as text: some servers number their requests."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _count(value: Any) -> Any:
-    """A number that nothing depends on: nonsense is as good as none."""
+    """Return a number for display only; anything implausible becomes None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31 else None
 
 
 def _time(value: Any) -> datetime | None:
-    """A moment that nothing depends on: nonsense is as good as none."""
+    """Return a time for display only; anything implausible becomes None."""
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
         return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -56,10 +56,10 @@ def _list(value: Any) -> Any:
 
 
 class Batch(_Answer):
-    """Up to ten pages of a request. Pages count from 1 over what was sent, both ends included."""
+    """Up to ten pages of a request. Pages are numbered from 1 within the uploaded file; both ends are included."""
 
     status: Annotated[str, BeforeValidator(_text)] = ""
-    start_page: Annotated[int, BeforeValidator(_number)] = 0  # 0 until the API says; only then can it be completed
+    start_page: Annotated[int, BeforeValidator(_number)] = 0  # 0 until the API reports it; not completed before then
     end_page: Annotated[int, BeforeValidator(_number)] = 0
     download_url: Annotated[str, BeforeValidator(_text)] = Field("", repr=False)  # a credential: never logged
     failure_message: Annotated[str, BeforeValidator(_words)] = ""
@@ -71,18 +71,18 @@ class Batch(_Answer):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more is to be expected of it; one that is completed may still lack its URL."""
+        """Whether the batch is final. A completed batch may still lack its URL, and then it is not."""
         waits_for_url = 1 <= self.start_page <= self.end_page and not self.download_url
         return self.status == "failed" or (self.status == "completed" and not waits_for_url)
 
 
 class RequestStatus(_Answer):
-    """How a request stands."""
+    """The status of a request."""
 
     id: Annotated[str, BeforeValidator(_text), BeforeValidator(_identifier)] = ""
     status: Annotated[str, BeforeValidator(_text)] = ""
     total_pages: int | None = None
-    completed_pages: Annotated[int | None, BeforeValidator(_count)] = None  # for the progress only
+    completed_pages: Annotated[int | None, BeforeValidator(_count)] = None  # for progress only
     failure_message: Annotated[str, BeforeValidator(_words)] = ""
     requested_at: Annotated[datetime | None, BeforeValidator(_time)] = None
     completed_at: Annotated[datetime | None, BeforeValidator(_time)] = None
@@ -90,19 +90,19 @@ class RequestStatus(_Answer):
 
     @property
     def finished(self) -> bool:
-        """Whether the API has ended with it, well or badly; an unknown word counts as still running."""
+        """Whether the API is done with the request, successfully or not; an unknown status counts as running."""
         return self.status in ("completed", "failed")
 
     @property
     def settled(self) -> bool:
-        """Whether nothing more is to be expected: a request may be called completed while a batch is retried."""
+        """Whether every batch is final: the API may report a request as completed while it retries a batch."""
         if self.status == "failed":
             return True
         ranges = {(batch.start_page, batch.end_page) for batch in self.batches if batch.completed}
         return all(batch.ended or (batch.start_page, batch.end_page) in ranges for batch in self.batches)
 
     def is_about(self, request_id: str) -> bool:
-        """Whether this is the answer for that request, as far as it says: an answer may lack its id."""
+        """Whether this answer is for the given request. An answer without an id is accepted."""
         return not self.id or self.id.casefold() == request_id.casefold()
 
 
@@ -113,29 +113,31 @@ class Submitted(_Answer):
 
 
 def parse_status(body: bytes) -> RequestStatus:
-    """Read a status answer.
+    """Parse a status answer.
 
     Raises:
-        Passes: it cannot be understood; asking again costs nothing.
+        TransientFault: it cannot be parsed; another request for the status costs nothing.
     """
     try:
         return RequestStatus.model_validate_json(body)
     except ValidationError as error:
         problem = _first(error.errors())
-        # Of another kind of answer altogether (a sign-in page, an error), its own words say more.
+        # A body of another kind (a sign-in page, an error) is more informative than the validation error.
         received = f"; received: {message_of(body)}" if problem.startswith("body") else ""
-        raise Passes(f"the API's status answer cannot be understood ({problem}{received})") from error
+        raise TransientFault(f"the API's status answer cannot be understood ({problem}{received})") from error
 
 
 def other_than_a_result(head: bytes, *, whole: bool) -> str | None:
-    """What came instead of a recognised document with status 200, in its own words; None where it may be a result.
+    """Describe a 200 answer that is not an OCR result: a sign-in page, an error in JSON, an empty body.
 
-    Whether a result is complete is told when it is read. This tells apart what is of another kind: a sign-in page,
-    an error in JSON, nothing at all.
+    Whether a result is complete is checked later, when it is read.
 
     Args:
         head: the beginning of the answer's body.
-        whole: whether that is all of it.
+        whole: whether `head` is the entire body.
+
+    Returns:
+        The answer's own words; None if it may be a result.
     """
     if not head.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").startswith(b"{"):  # in whatever encoding JSON may have
         return message_of(head) or "an empty body"

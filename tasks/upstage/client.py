@@ -1,4 +1,4 @@
-"""The API client: one place that talks HTTP to Upstage, and the only one that retries faults of the moment."""
+"""The API client: the only code that talks HTTP to Upstage, and the only code that retries transient API faults."""
 
 import logging
 import time
@@ -22,10 +22,10 @@ from tasks.faults import (
     Fault,
     NotOffered,
     NotUnderstood,
-    Passes,
     RequestUnknown,
     SetupFault,
     TimedOut,
+    TransientFault,
     UrlExpired,
 )
 from tasks.upstage.answers import RequestStatus, Submitted, other_than_a_result, parse_status
@@ -48,12 +48,14 @@ from tasks.upstage.upload import Upload, fitting
 
 log = logging.getLogger(__name__)
 
+NO_KEY = "no API key: set UPSTAGE_API_KEY to the key from the Upstage console"
+
 _PROBE_ATTEMPTS = 3
 _CONNECT_SECONDS = 10
-_READ_SECONDS = 60  # without a byte; also what a body has for its first megabyte, see `transport.LOWEST_SPEED`
+_READ_SECONDS = 60  # without a byte; also the time for the first megabyte of a body, see `transport.LOWEST_SPEED`
 _UPLOAD_SECONDS = 300  # from the end of an upload to the answer
-SYNC_SECONDS = 330  # the API gives itself five minutes
-_LAST_SECONDS = 10.0  # for the answer to what was sent whole, once the run is ended: it is paid for
+SYNC_SECONDS = 330  # the API's own limit is five minutes
+_LAST_SECONDS = 10.0  # for the answer to a complete upload when the run is shutting down: it is billed
 _LONGEST_ANSWER = 4 << 20  # a request of 1,000 pages has 100 batches, of about 1 KB each
 _LONGEST_BATCH = 64 << 20  # ten pages of 10,000 words are 25 MB; a batch is read into memory, ten times its size
 _LONGEST_SYNC_ANSWER = 128 << 20  # a hundred pages of a thousand words are 15 MB
@@ -65,7 +67,7 @@ Receive = Callable[[requests.Response, Call], bytes]
 
 
 class _Bearer(AuthBase):
-    """The key, as an auth object: with a plain header, requests would let a ~/.netrc entry replace it."""
+    """The API key as an auth object: `requests` would let a ~/.netrc entry replace a plain header."""
 
     def __init__(self, key: str) -> None:
         self._key = key
@@ -81,19 +83,19 @@ def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 class UpstageClient:
-    """Submits documents, asks for their status and downloads batches. Safe to share between threads.
+    """Submits documents, polls their status and downloads batches. Thread-safe.
 
     Args:
-        base_url: the API's address up to and with the version.
+        base_url: the API's address including the version.
         key: the account's key; sent to the API's own host only.
         throttle: the rate limit to keep.
-        clock: the time to go by.
-        connections: how many threads will use it at once.
-        resolver: looks up the hosts of download URLs.
-        monotonic: the seconds that calls under way are measured by; see `transport.Calls`.
+        clock: the clock for waits and headers.
+        connections: the number of threads that will use the client at once.
+        resolver: resolves the hosts of download URLs.
+        monotonic: the timer for calls in progress, in seconds; see `transport.Calls`.
 
     Raises:
-        SetupFault: address or key cannot work, or the key would go over the internet in clear.
+        SetupFault: the address or key cannot work, or the key would cross the internet unencrypted.
     """
 
     def __init__(
@@ -108,7 +110,7 @@ class UpstageClient:
     ) -> None:
         self._base_url = api_address(base_url)
         if not key.strip():
-            raise SetupFault("no API key: set UPSTAGE_API_KEY to the key from the Upstage console")
+            raise SetupFault(NO_KEY)
         if not key.strip().isascii() or not key.strip().isprintable():
             raise SetupFault("UPSTAGE_API_KEY has characters that are not valid in an API key; copy it again")
         self._resolver = resolver
@@ -134,17 +136,17 @@ class UpstageClient:
             self._host_checked = True
 
     def probe(self) -> None:
-        """One cheap call that shows whether the account is accepted, before anything is claimed or sent.
+        """Make one cheap call that shows whether the account is accepted, before anything is claimed or sent.
 
         Raises:
             AccountFault: the key is refused.
-            NotUnderstood: what answers is not the API.
-            SetupFault: the base URL leads to no API.
-            Passes: the API cannot be reached.
+            NotUnderstood: another server answers instead of the API.
+            SetupFault: there is no API at the base URL.
+            TransientFault: the API cannot be reached.
             Cancelled: the run is being ended.
         """
         try:
-            # The list itself is of no interest, and may be long.
+            # The list itself is not needed, and may be long.
             address = f"{self._documents}/requests"
             self._patiently(lambda: self._get(address, body=False), "reach the API", _PROBE_ATTEMPTS)
         except RequestUnknown as unknown:
@@ -161,40 +163,39 @@ class UpstageClient:
 
         Args:
             upload: what to send.
-            ready: called right before every attempt, after the waiting; what it raises keeps the attempt from
-                being made.
+            ready: called right before every attempt, after the wait for the rate limit; if it raises, nothing is sent.
 
         Returns:
             The request's id.
 
         Raises:
             AnswerLost: it may have been accepted, and billed; not sent again by this call.
-            NotOffered: the account cannot send this model's documents as jobs.
-            AccountFault, DocumentFault, Passes: as the API answered.
+            NotOffered: the account has no async access to this model.
+            AccountFault, DocumentFault, TransientFault: as the API answered.
             Cancelled: the run is being ended, and this was not sent.
         """
         return self._patiently(lambda: self._submit_once(upload, ready), f"submit {upload.name}")
 
     def recognise(self, upload: Upload, to: Path, ready: Callable[[], None] = lambda: None) -> None:
-        """Send a document and wait for its pages (up to five minutes, by the API's own limit).
+        """Send a document synchronously and wait for its pages, up to the API's limit of five minutes.
 
         Args:
             upload: what to send.
-            to: the file that gets the answer, as it comes.
+            to: the file that the answer is streamed to.
             ready: as for `submit`.
 
         Raises:
             TimedOut: it took too long, and may be billed.
-            AnswerLost: it may have been recognised, and billed; not sent again by this call.
-            SetupFault: it was recognised, and the answer cannot be written.
-            AccountFault, DocumentFault, Passes: as the API answered.
+            AnswerLost: it may have been recognised and billed; not sent again by this call.
+            SetupFault: it was recognised, but the answer cannot be written.
+            AccountFault, DocumentFault, TransientFault: as the API answered.
             Cancelled: the run is being ended, and this was not sent.
         """
         self._patiently(lambda: self._recognise_once(upload, to, ready), f"recognise {upload.name}")
 
     @property
     def stopped(self) -> bool:
-        """Whether nothing is sent any more."""
+        """Whether sending has been stopped."""
         return self._stopped is not None
 
     def stop_submitting(self, fault: Fault) -> None:
@@ -218,7 +219,7 @@ class UpstageClient:
                 for piece in pieces(response, call):
                     received += len(piece)
                     if received > _LONGEST_SYNC_ANSWER:
-                        # Asked for again in the same way, it would be as long again.
+                        # Not transient: the same request would get an answer of the same size.
                         raise TimedOut(f"the answer for {upload.name} is over {_LONGEST_SYNC_ANSWER >> 20} MB")
                     head += piece if len(head) < _HEAD else b""
                     file.write(piece)
@@ -232,10 +233,10 @@ class UpstageClient:
     def _send(
         self, upload: Upload, submission: Submission, ready: Callable[[], None], seconds: float, receive: Receive
     ) -> bytes:
-        """Post a document; `receive` takes in the answer, if it is a good one."""
+        """Post a document; `receive` reads the answer if its status is 2xx."""
         self._refuse_when_stopped()
         self._throttle.take(upload.pages)
-        self._refuse_when_stopped()  # asked after the wait, so that no thread sends after another was refused
+        self._refuse_when_stopped()  # again after the wait: another thread may have been refused meanwhile
         self._prove_host()
         ready()
         name = upload.name
@@ -282,23 +283,23 @@ class UpstageClient:
             sent_whole=sent >= encoder.len,
             jobs_accepted=upload.model in self._takes_jobs,
         )
-        # What is not offered in one way may be in another, and what is not for one model may be for another.
+        # A model that is not offered in one mode may be in the other, and so may another model.
         if isinstance(fault, AccountFault) and not isinstance(fault, NotOffered):
             self.stop_submitting(fault)
         raise self._noted(response, fault, submitting=True)
 
     def _unanswered(self, name: str, submission: Submission, whole: bool, error: requests.RequestException) -> Fault:
-        """What it means that a document got no answer: one whose upload was cut short cannot have been accepted."""
+        """Classify a missing answer: a document whose upload was cut short cannot have been accepted."""
         if not whole:
             if isinstance(error, RunEnded):
                 return Cancelled(f"{name} was not sent: {error}")
-            return Passes(f"could not send {name}: {_words(error)}")
+            return TransientFault(f"could not send {name}: {_words(error)}")
         slow = submission == "sync" and isinstance(error, requests.Timeout)
         return (TimedOut if slow else AnswerLost)(f"{name} was sent, but the answer was lost: {_words(error)}")
 
     def _refuse_when_stopped(self) -> None:
         if self._stopped is not None:
-            # A fault of this call's own: each thread notes on it what its own document had cost.
+            # A new instance for each call: every thread attaches the cost of its own document to it.
             fault = type(self._stopped)(*self._stopped.args)
             fault.not_sent = True
             raise fault
@@ -312,17 +313,17 @@ class UpstageClient:
         try:
             self._check_host()
         except OSError as error:
-            raise Passes(
+            raise TransientFault(
                 f"the API's host name cannot be resolved ({type(error).__name__}): check the network and "
                 "UPSTAGE_BASE_URL"
             ) from error
 
     def status(self, request_id: str) -> RequestStatus:
-        """How a request stands, with download URLs that live 15 minutes from now.
+        """Get the status of a request, with download URLs that are valid for 15 minutes.
 
         Raises:
             RequestUnknown: the API does not know it.
-            AccountFault, Passes: as the API answered; another request's answer is a fault of the moment.
+            AccountFault, TransientFault: as the API answered; an answer for another request is transient.
             Cancelled: the run is being ended.
         """
         address = f"{self._documents}/requests/{quote(request_id, safe='')}"
@@ -330,7 +331,7 @@ class UpstageClient:
         def ask() -> RequestStatus:
             answer = parse_status(self._get(address))
             if not answer.is_about(request_id):
-                raise Passes(f"the API answered for another request ('{clean_words(answer.id)}')")
+                raise TransientFault(f"the API answered for another request ('{clean_words(answer.id)}')")
             return answer
 
         return self._patiently(ask, f"ask for request {request_id}")
@@ -357,7 +358,7 @@ class UpstageClient:
             raise Cancelled(str(ended)) from ended
         except requests.RequestException as error:
             message = f"the API cannot be reached ({_words(error)}): check the network and UPSTAGE_BASE_URL"
-            raise Passes(message) from error
+            raise TransientFault(message) from error
         if response.status_code == 200:
             return answer
         if response.status_code == 404:
@@ -366,7 +367,7 @@ class UpstageClient:
         raise self._noted(response, fault, submitting=False)
 
     def _prove_api(self, response: requests.Response, call: Call) -> None:
-        """Refuse a web page for people, such as a network's sign-in page, which has status 200 for everything."""
+        """Refuse HTML: a network's sign-in page answers everything with status 200."""
         with response:
             if "html" not in response.headers.get("Content-Type", "").lower():
                 return
@@ -377,13 +378,13 @@ class UpstageClient:
         )
 
     def download(self, url: str, to: Path) -> None:
-        """Fetch a finished batch into a file, in pieces, without the API key.
+        """Stream a finished batch into a file, without the API key.
 
         Raises:
-            UrlExpired: the URL is over; a fresh one comes with the next status call.
-            DocumentFault: the URL leads where no download may go, or to more than a batch can be.
+            UrlExpired: the URL expired; the next status call returns a fresh one.
+            DocumentFault: the URL's host is not allowed for downloads, or the body exceeds the size limit of a batch.
             SetupFault: the file cannot be written.
-            Passes: the download failed otherwise.
+            TransientFault: the download failed otherwise.
             Cancelled: the run is being ended.
         """
         self._patiently(lambda: self._download_once(url, to), f"download {redacted(url)}")
@@ -405,7 +406,7 @@ class UpstageClient:
                 if response.status_code in (403, 404, 410):
                     raise UrlExpired(f"the download URL {redacted(url)} was rejected ({response.status_code})")
                 if response.status_code != 200:
-                    raise Passes(f"the download of {redacted(url)} was answered {response.status_code}")
+                    raise TransientFault(f"the download of {redacted(url)} was answered {response.status_code}")
                 received = 0
                 with writing(to) as file:
                     for piece in pieces(response, call):
@@ -422,13 +423,13 @@ class UpstageClient:
             raise Cancelled(str(ended)) from None
         except requests.RequestException as error:
             # Not "from error": its text holds the whole URL, and a traceback would show it.
-            raise Passes(f"the download of {redacted(url)} failed: {type(error).__name__}") from None
+            raise TransientFault(f"the download of {redacted(url)} failed: {type(error).__name__}") from None
 
     def _check(self, url: str) -> None:
         def look_up(host: str) -> Iterable[str] | None:
             at_host = f"{urlsplit(url).scheme}://{host}/"
             if requests.utils.select_proxy(at_host, requests.utils.get_environ_proxies(at_host)):
-                return None  # the proxy's business
+                return None  # the proxy resolves it
             return self._resolver(host)
 
         try:
@@ -442,16 +443,18 @@ class UpstageClient:
                 retry_helps=True,
             ) from None
         except OSError as error:
-            raise Passes(f"the host name of {redacted(url)} cannot be resolved: {type(error).__name__}") from None
+            raise TransientFault(
+                f"the host name of {redacted(url)} cannot be resolved: {type(error).__name__}"
+            ) from None
 
     def _without_key(self, answer: bytes) -> bytes:
-        """An answer that cannot give the key away: a gateway may repeat the key that it refuses."""
-        # A key shorter than any real one could be a word of the answer.
+        """Remove the key from an answer: a gateway may repeat the key that it refuses."""
+        # A key shorter than any real one could be an ordinary word of the answer.
         return answer.replace(self._key.encode(), "…".encode()) if len(self._key) >= _SHORTEST_KEY else answer
 
     def _noted(self, response: requests.Response, fault: Fault, *, submitting: bool) -> Fault:
-        """What an answer means; of a refusal, and of a wait that it asks for, the other threads are told as well."""
-        if response.status_code == 429 and isinstance(fault, Passes):
+        """Return the fault unchanged; pass a 429 on to the throttle, so that other threads wait as well."""
+        if response.status_code == 429 and isinstance(fault, TransientFault):
             self._throttle.refused(response.headers, fault.retry_after, submitting=submitting)
         return fault
 
@@ -460,7 +463,7 @@ class UpstageClient:
 
 
 def _content(response: requests.Response, call: Call) -> bytes:
-    """The body of an API answer, which is small; an endless one is cut off."""
+    """Read the body of an API answer, which is small; an endless one is cut off."""
     received = bytearray()
     with response:
         for piece in pieces(response, call):
@@ -471,7 +474,7 @@ def _content(response: requests.Response, call: Call) -> bytes:
 
 
 def _words(error: requests.RequestException) -> str:
-    """An error in a few words; requests' own text can hold whole URLs."""
+    """Describe an error briefly; the text of `requests` itself can contain whole URLs."""
     if isinstance(error, CallCut):
         return str(error)
     cause = error.args[0] if error.args else error

@@ -1,9 +1,9 @@
-"""Where the key may go, and where downloads may.
+"""The hosts that the API key may be sent to, and the hosts that downloads may come from.
 
-The key goes to the API's own address only: over https, or within a private network. A download's address is named by a
-status answer, and must not lead into our own network: without this, whoever can forge or garble a status answer makes
-this machine ask its cloud's metadata service or a neighbour that trusts it. What keeps a name from pointing elsewhere
-after the check is https: the certificate of the host is verified before anything is asked.
+The key goes to the API's own address only: over https, or within a private network. Download addresses come from
+status answers and must not lead into the local network: otherwise, anybody who can forge a status answer could make
+this machine request its cloud's metadata service, or a neighbour that trusts it. DNS rebinding after the check is
+prevented by https: the host's certificate is verified before a request is sent.
 """
 
 import ipaddress
@@ -21,7 +21,7 @@ _LONGEST_SHOWN = 300
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str], Iterable[str] | None]
 
-# A strict form of what a host can be: parsers disagree about the rest, and the one that fetches may read it otherwise.
+# Stricter than the standard: URL parsers disagree about the rest, so the HTTP client might contact another host.
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 _PORT = re.compile(r"[0-9]{1,5}")
 _UNSAFE = re.compile(r"[^\x21-\x7e]|\\")
@@ -37,26 +37,26 @@ _VERSION = re.compile(r"v[0-9]+", re.IGNORECASE)
 
 
 class Refused(Exception):
-    """The address is not to be fetched; says why, without the address."""
+    """The address must not be fetched. The message gives the reason without the address."""
 
 
 def resolve(host: str) -> list[str]:
-    """The addresses of a host name, from the system.
+    """Resolve a host name with the system's resolver.
 
     Raises:
-        OSError: there are none, or they cannot be asked for now.
+        OSError: the name has no address, or cannot be resolved at the moment.
     """
-    return [str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
 
 
 def api_address(text: str) -> str:
-    """The API's base URL in the form that calls are made with: no white space around it, no slash at its end.
+    """Normalise the API's base URL: no surrounding white space, no trailing slash.
 
     Args:
-        text: the setting, as somebody typed or copied it.
+        text: the setting as typed or copied.
 
     Raises:
-        SetupFault: it cannot be the address of the API; says how to correct it.
+        SetupFault: it cannot be the address of the API; the message explains how to correct it.
     """
     stripped = text.strip().rstrip("/")
     shown = f"the base URL '{_shown(stripped)}' (UPSTAGE_BASE_URL, or the block that names it)"
@@ -71,20 +71,20 @@ def api_address(text: str) -> str:
 
 
 def has_version(base_url: str) -> bool:
-    """Whether the path names a version (/v1), as those of the vendor do."""
+    """Whether the path contains a version (/v1), as the vendor's addresses do."""
     return any(map(_VERSION.fullmatch, urlsplit(base_url).path.split("/")))
 
 
 def check_api_host(base_url: str, resolver: Resolver = resolve) -> None:
-    """Refuse an address to which the key would go in clear over the internet.
+    """Refuse an address to which the key would be sent unencrypted over the internet.
 
     Args:
-        base_url: the API's, as `api_address` gives it.
-        resolver: gives the addresses of a host name.
+        base_url: the API's base URL, as returned by `api_address`.
+        resolver: resolves a host name.
 
     Raises:
         SetupFault: it is http, and its host is not in a local or private network.
-        OSError: its host cannot be looked up now.
+        OSError: its host cannot be resolved at the moment.
     """
     address = urlsplit(base_url)
     if address.scheme == "https":
@@ -101,7 +101,7 @@ def check_api_host(base_url: str, resolver: Resolver = resolve) -> None:
 
 
 def _shown(url: str) -> str:
-    """An address for a message. What stands before an @ may be a password."""
+    """Shorten an address for a message, without user name and query: both may hold a secret."""
     printable = "".join(letter if letter.isprintable() else "�" for letter in url[:200])
     return re.sub(r"//[^/]*@", "//…@", printable).partition("?")[0]
 
@@ -115,21 +115,20 @@ def _is_web_address(url: str) -> bool:
 
 
 def check_destination(url: str, base_url: str, resolver: Resolver = resolve) -> None:
-    """Refuse a download address that an answer of the API must not send us to.
+    """Refuse a download address that is not allowed.
 
-    It has to be https on the public internet. Where the API itself is reached at an address that is not public (a
-    local stand-in, a private gateway), other such addresses and http are fine too, but never those where clouds keep
-    their metadata service.
+    Downloads must use https on the public internet. If the API itself is at a private address (a local stand-in, a
+    private gateway), private addresses and http are allowed as well, but never those of cloud metadata services.
 
     Args:
         url: the address to fetch.
-        base_url: the API's own.
-        resolver: gives the addresses of a host name; None where a proxy looks it up, so that only what the address
-            itself says can be judged.
+        base_url: the API's own address.
+        resolver: resolves a host name; returns None if a proxy will resolve it, and then only literal addresses are
+            checked.
 
     Raises:
-        Refused: it is not to be fetched.
-        OSError: its host cannot be looked up now.
+        Refused: it must not be fetched.
+        OSError: its host cannot be resolved at the moment.
     """
     scheme, host = _parts(url)
     addresses = _addresses(host, resolver)
@@ -141,13 +140,13 @@ def check_destination(url: str, base_url: str, resolver: Resolver = resolve) -> 
 
 
 def redacted(url: str) -> str:
-    """A download URL as it may be shown: without its query, which is the credential."""
+    """Return a download URL that is safe to show: without its query, which is the credential."""
     try:
         address = urlsplit(url)
         shown = f"{address.scheme}://{address.hostname or ''}{address.path}"
     except ValueError:
         return "…"
-    # Strangers' words: nothing that moves a terminal's cursor, no novels.
+    # Untrusted text: no control characters that reach a terminal, and a limited length.
     plain = "".join(letter if letter.isprintable() else " " for letter in shown[:_LONGEST_SHOWN])
     return plain + ("…" if len(shown) > _LONGEST_SHOWN else "") + ("?…" if address.query else "")
 
@@ -163,7 +162,7 @@ def _parts(url: str) -> tuple[str, str]:
         raise Refused("it is not a web address")
     if "@" in address.netloc:
         raise Refused("it has a user name")
-    # By hand, since `hostname` and `port` tolerate what other parsers read differently.
+    # Not with `hostname` and `port`: they accept forms that other parsers read differently.
     host, port = address.netloc, "443"
     if not host.endswith("]") and ":" in host:
         host, _, port = host.rpartition(":")
@@ -189,7 +188,7 @@ def _addresses(host: str, resolver: Resolver) -> list[Address]:
 
 
 def _literal(host: str) -> Address | None:
-    if host.lower().rstrip(".").rpartition(".")[2] == "localhost":  # wherever it is looked up
+    if host.lower().rstrip(".").rpartition(".")[2] == "localhost":  # whichever resolver is asked
         return ipaddress.IPv4Address("127.0.0.1")
     try:
         return _embedded(ipaddress.ip_address(host))
@@ -197,14 +196,14 @@ def _literal(host: str) -> Address | None:
         pass
     if ":" in host:
         raise Refused("it is not a web address")
-    try:  # 127.1, 0x7f000001 and 2130706433 are addresses to the system
+    try:  # the system accepts 127.1, 0x7f000001 and 2130706433 as addresses
         return ipaddress.IPv4Address(socket.inet_aton(host))
     except OSError:
         return None
 
 
 def _embedded(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one stands for, where it does."""
+    """Return the IPv4 address embedded in an IPv6 address, if there is one; otherwise the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in _NAT64:

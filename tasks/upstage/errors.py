@@ -1,4 +1,4 @@
-"""What an error answer of the API means: for the moment, for the document, or for the account."""
+"""Classification of the API's error answers: transient, about the document, or about the account."""
 
 import json
 import re
@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
-from tasks.faults import AccountFault, AnswerLost, DocumentFault, FailureCode, Fault, NotOffered, Passes, TimedOut
+from tasks.faults import (
+    AccountFault,
+    AnswerLost,
+    DocumentFault,
+    FailureCode,
+    Fault,
+    NotOffered,
+    TimedOut,
+    TransientFault,
+)
 from tasks.upstage.rates import wait_asked
 
 Submission = Literal["async", "sync"]
@@ -17,11 +26,11 @@ _WRONG_MODEL = re.compile(
     r"|\bmodel\b.{0,60}\b(not|unknown|invalid|unsupported)\b",
     re.IGNORECASE,
 )
-# How a refusal of OCR jobs would read, nobody has published: anything that speaks of the model or of the mode.
+# The refusal of async access is not documented: match any message that mentions the model or the mode.
 _MODEL_OR_MODE = re.compile(r"\bmodels?\b|\ba?sync\b|\ba?synchronous(ly)?\b", re.IGNORECASE)
 _TOO_MANY_PAGES = re.compile(r"\bpage limit\b|\btoo many pages\b|\bmaximum number of pages\b", re.IGNORECASE)
 
-# Slashes may be escaped, as they are in JSON that is quoted raw.
+# Slashes may be escaped, as in quoted JSON.
 _URL_QUERY = re.compile(r"(\bhttps?:(?:\\?/){2}[^\s?#]*)[?#]\S*", re.IGNORECASE)
 _QUERY = re.compile(r"\?(?=[^\s=]*(?:=|%3D|\\u003d))\S*", re.IGNORECASE)
 _SECRET_PARAMETER = re.compile(
@@ -32,12 +41,12 @@ _SECRET_PARAMETER = re.compile(
 
 
 def clean_words(text: str) -> str:
-    """A stranger's words, made fit to be shown and stored.
+    """Make untrusted text safe to show and store.
 
-    One line of limited length, without control characters, which would reach the reader's terminal, and without lone
-    surrogates, which cannot be stored as UTF-8. The query of a presigned URL is a credential, so queries are cut off,
-    also where the URL lost its scheme or its beginning; of a query that lost its question mark, signatures and tokens
-    are.
+    The result is one line of limited length, without control characters (they would reach the reader's terminal) and
+    without lone surrogates (they cannot be stored as UTF-8). The query of a presigned URL is a credential, so queries
+    are removed, even if the URL has lost its scheme or its beginning. If the question mark is missing as well,
+    signatures and tokens are removed.
     """
     printable = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * _LONGEST])
     line = " ".join(printable.split())
@@ -46,7 +55,7 @@ def clean_words(text: str) -> str:
 
 
 def message_of(body: bytes) -> str:
-    """The API's own words, from either of its two error bodies, or from whatever else came."""
+    """Extract the message from an error body: either of the API's two formats, or any other text."""
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
@@ -68,17 +77,17 @@ def fault_of(
     sent_whole: bool = True,
     jobs_accepted: bool = False,
 ) -> Fault:
-    """The fault that an answer other than 2xx means.
+    """Return the fault for an answer whose status is not 2xx.
 
     Args:
         status: the HTTP status.
         body: the answer's body.
         headers: the answer's headers, case-insensitive.
-        now: the time, for headers that name a moment.
-        submitting: how the call sent a document, if it did.
-        sent_whole: whether the document had been sent to its end when the answer came. If it had, any status from
-            500 on but 503 may come after the work was accepted, and billed.
-        jobs_accepted: whether the API has taken a job for this model before, which settles that it takes them.
+        now: the current time, for headers with absolute times.
+        submitting: the mode of the submission; None for any other call.
+        sent_whole: whether the document was fully sent before the answer arrived. If it was, any 5xx status except 503
+            may follow work that was accepted and billed.
+        jobs_accepted: whether the API has accepted a job for this model before, which proves async access.
     """
     message = message_of(body)
     words = f"the API answered {status}" + (f" ({message})" if message else "")
@@ -89,11 +98,11 @@ def fault_of(
     if status == 405:
         return NotOffered(f"{words}: check UPSTAGE_BASE_URL; it must begin with https://")
     if status == 429 or status == 503 or status in (408, 425):
-        return Passes(words, wait_asked(headers, now))
+        return TransientFault(words, wait_asked(headers, now))
     if status >= 500:
         if not submitting or not sent_whole:
-            return Passes(words, wait_asked(headers, now))
-        # Of a synchronous request, 504 says that recognising took too long.
+            return TransientFault(words, wait_asked(headers, now))
+        # For a synchronous request, 504 means that recognition took too long.
         kind = TimedOut if submitting == "sync" and status == 504 else AnswerLost
         return kind(f"{words}; the document may or may not have been accepted")
     if 300 <= status < 400:
@@ -101,7 +110,7 @@ def fault_of(
     if status == 400 and _WRONG_MODEL.search(message):
         return NotOffered(f"{words}: the account cannot use this model; choose another with --model")
     if not submitting:
-        return Passes(words)
+        return TransientFault(words)
     if status == 413 or (status == 400 and _TOO_MANY_PAGES.search(message)):
         return DocumentFault(
             FailureCode.TOO_LARGE,

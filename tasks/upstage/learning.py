@@ -1,9 +1,9 @@
-"""Finding the account's rate limit: from what the API tells of it, and from what it refuses.
+"""Learning the account's rate limit from headers and refusals (additive increase, multiplicative decrease).
 
-A rate goes up by a little with each call that had to wait for it, and down by a share with each refusal, so it settles
-where a small share of calls is refused. The step up is the same for all processes of an account, and the step down is
-in proportion: those that have more lose more, and they come to equal shares without knowing of one another. What the
-API tells of its limit is a ceiling, so a process that has the account for itself is refused nothing.
+Each call that had to wait raises the rate a little, and each refusal lowers it by a percentage, so the rate settles
+where a small share of calls is refused. All processes of an account step up equally and step down proportionally:
+those with a larger share lose more, and the shares even out without coordination. A limit reported by the API is a
+ceiling, so a process that has the account to itself is never refused.
 """
 
 import math
@@ -11,52 +11,52 @@ import threading
 
 from tasks.clock import Clock
 
-_BELOW = 0.98  # of the limit that is told: clocks and windows do not agree to the last call
-_DOWN = 0.1  # after a refusal whose wait was honoured; halving once more costs a tenth of the limit
-_REFUSED = 0.005  # of the calls of a process that has the account for itself; of n processes, n times as many
-_EVENT_SECONDS = 1.0  # refusals so close together are one: their calls were on the way at once
-_SLOW_START = 0.05  # a call, as long as nothing was told and nothing refused
+_BELOW = 0.98  # share of the reported limit: clocks and windows do not agree to the last call
+_DOWN = 0.1  # decrease after a refusal whose wait was honoured; halving once more costs a tenth of the limit
+_REFUSED = 0.005  # target share of refused calls for a single process; n processes see n times as many
+_EVENT_SECONDS = 1.0  # refusals this close together count once: their calls were in flight together
+_SLOW_START = 0.05  # increase per call until a limit is reported or a call refused
 _LOWEST = 0.02  # of the limit
 
 
 class LearnedRate:
-    """A rate in units a second: of submissions, of polls, or of pages. Safe to share between threads.
+    """A rate in units per second: of submissions, of polls, or of pages. Thread-safe.
 
     Args:
-        start: the rate to begin with, until the API tells or refuses something.
-        clock: the time to go by.
+        start: the initial rate, used until the API reports a limit or refuses a call.
+        clock: the clock that refusals are timed by.
     """
 
     def __init__(self, start: float, clock: Clock) -> None:
         self._clock = clock
         self._ceiling = math.inf
-        self._rate = self._scale = start  # steps are measured by the scale: the limit, as far as it is known
+        self._rate = self._scale = start  # steps are proportional to the scale: the limit as far as it is known
         self._refused_at: float | None = None
         self._lock = threading.Lock()
 
     @property
     def rate(self) -> float:
-        """Units a second at this moment."""
+        """The current rate in units per second."""
         return self._rate
 
-    def told(self, limit: float) -> None:
-        """Note the limit that the API tells, in units a second."""
+    def reported(self, limit: float) -> None:
+        """Note a limit reported by the API, in units per second."""
         with self._lock:
             if limit <= 0 or _BELOW * limit == self._ceiling:
                 return
             self._scale, self._ceiling = limit, _BELOW * limit
-            # Others may use the account as well: refusals will tell.
+            # Other processes may use the account as well: refusals show it.
             self._rate = self._ceiling if self._refused_at is None else min(self._rate, self._ceiling)
 
     def granted(self) -> None:
-        """Note a call that had to wait for the rate."""
+        """Note a call that had to wait for its turn."""
         with self._lock:
             probing = self._refused_at is None and self._ceiling == math.inf
             step = _SLOW_START * self._rate if probing else _DOWN * _REFUSED * self._scale
             self._rate = min(self._ceiling, self._rate + step)
 
     def refused(self) -> None:
-        """Note a refusal: a rate that only was a guess is halved, any other reduced."""
+        """Note a refusal: a guessed rate is halved, any other is reduced slightly."""
         now = self._clock.monotonic()
         with self._lock:
             if self._refused_at is not None and now - self._refused_at < _EVENT_SECONDS:

@@ -1,8 +1,11 @@
-"""What the API takes. The vendor moves these numbers, so they are settings; the defaults are the published ones."""
+"""The API's limits. The vendor changes them, so they are settings; the defaults are the published values."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
 PRICE_PER_PAGE = 0.0015  # dollars, as the vendor publishes it
+MOST = 1e9
+"""The most that anything measured may be set to: sums of larger numbers overflow."""
+
 RESULT_DAYS = 30  # how long the API keeps a finished request's result
 
 
@@ -13,7 +16,7 @@ class Limits(BaseModel):
 
     pages: int = Field(1000, ge=1, description="Maximum pages in one request; longer documents are sent in parts")
     sync_pages: int = Field(100, ge=1, description="Maximum pages in one synchronous request")
-    megabytes: float = Field(50, gt=0, description="Largest file in one request, in MB (1,000,000 bytes)")
+    megabytes: float = Field(50, gt=0, le=MOST, description="Largest file in one request, in MB (1,000,000 bytes)")
     pixels: int = Field(200_000_000, ge=1, description="Maximum pixels on one page")
     dpi: int = Field(150, ge=1, description="Dots per inch at which the API renders the pages of a PDF")
 

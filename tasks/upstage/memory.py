@@ -1,4 +1,4 @@
-"""What one process remembers of the API's answers, for as long as its run lasts."""
+"""A process's memory of the API's answers, for the duration of a run."""
 
 import threading
 from collections import OrderedDict
@@ -8,15 +8,15 @@ from tasks.faults import AnswerLost, NotUnderstood
 from tasks.upstage.answers import RequestStatus
 
 _ANSWERS_KEPT = 512
-_ANSWER_SECONDS = 600  # download URLs live 15 minutes; a third of that is left for the download
+_ANSWER_SECONDS = 600  # download URLs are valid for 15 minutes; a third of that is left for the download
 _LOST_IN_A_ROW = 6
 _REQUESTS_KNOWN = 100_000
 
 
 class RecentAnswers:
-    """Status answers of the last poll, so that collecting does not ask the same again.
+    """Status answers of the last poll, so that the collect step need not request them again.
 
-    They hold download URLs, which are credentials: in memory only, and for less than they live.
+    They contain download URLs, which are credentials: they are kept in memory only, for less than their validity.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -25,14 +25,14 @@ class RecentAnswers:
         self._lock = threading.Lock()
 
     def keep(self, request_id: str, answer: RequestStatus) -> None:
-        """Keep the answer of a finished request."""
+        """Keep the status answer of a finished request."""
         with self._lock:
             self._answers[request_id] = (self._clock.monotonic(), answer)
             while len(self._answers) > _ANSWERS_KEPT:
                 self._answers.popitem(last=False)
 
     def take(self, request_id: str) -> RequestStatus | None:
-        """Take the answer out, when it is fresh enough to be used."""
+        """Remove and return the answer; None if it is missing or too old."""
         with self._lock:
             kept = self._answers.pop(request_id, None)
         if kept is None or self._clock.monotonic() - kept[0] > _ANSWER_SECONDS:
@@ -41,22 +41,22 @@ class RecentAnswers:
 
 
 class AnswersLost:
-    """The brake on lost answers: after several in a row, whatever the documents, something is wrong beyond them all."""
+    """Stops the run after several consecutive lost answers: the documents are not the cause."""
 
     def __init__(self) -> None:
         self._in_a_row = 0
         self._lock = threading.Lock()
 
     def understood(self) -> None:
-        """The API answered a submission."""
+        """Note that the API answered a submission."""
         with self._lock:
             self._in_a_row = 0
 
     def lost(self, lost: AnswerLost) -> None:
-        """The answer to a submission was lost, or is none of the API's.
+        """Note that the answer to a submission was lost, or did not come from the API.
 
         Raises:
-            NotUnderstood: so were those before it.
+            NotUnderstood: too many in a row.
         """
         with self._lock:
             self._in_a_row += 1
@@ -71,14 +71,14 @@ class AnswersLost:
 
 
 class RequestOwners:
-    """Which job each request belongs to, as far as this process has seen: the API's ids should be unique."""
+    """The job of each request that this process has seen. Detects a request id that the API gives out twice."""
 
     def __init__(self) -> None:
         self._jobs: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.Lock()
 
     def claim(self, request_id: str, job_id: str) -> bool:
-        """Note that a request is a job's. Returns False when it is another's."""
+        """Note that a request belongs to a job. Returns False if it belongs to another."""
         with self._lock:
             owner = self._jobs.setdefault(request_id, job_id)
             while len(self._jobs) > _REQUESTS_KNOWN:

@@ -1,4 +1,4 @@
-"""Trying again after faults of the moment: how often, and after how long."""
+"""Retries after transient faults: how many, and after how long."""
 
 import logging
 from collections.abc import Callable
@@ -7,32 +7,32 @@ from typing import TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from tasks.clock import Clock
-from tasks.faults import Passes
+from tasks.faults import TransientFault
 from tasks.upstage.throttle import LONGEST_PAUSE
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 8
 _LONGEST_WAIT = 30.0
-_SHORTEST_ASKED = 1.0  # seconds; waiting less, all attempts would be made in one burst
+_SHORTEST_ASKED = 1.0  # seconds; with shorter waits, all attempts would come in one burst
 
 Answer = TypeVar("Answer")
 
 
 def patiently(call: Callable[[], Answer], what: str, clock: Clock, attempts: int = ATTEMPTS) -> Answer:
-    """Make a call until it meets no fault of the moment.
+    """Make a call, and retry it after transient faults.
 
-    With exponential backoff and full jitter, for a number of attempts. A wait that the other side asks for is waited,
-    and is no attempt, until such waits add up to minutes: longer ones are the caller's to deal with.
+    Waits use exponential backoff with full jitter. A wait that the other side asks for is honoured and does not count
+    as an attempt, until such waits add up to minutes: then the fault is the caller's to handle.
 
     Args:
-        call: what to do.
-        what: the same in words, for the log: "submit a.pdf".
-        clock: the time to wait by.
-        attempts: how often to try.
+        call: the call.
+        what: its description for the log, such as "submit a.pdf".
+        clock: the clock to wait by.
+        attempts: the maximum number of attempts.
 
     Raises:
-        Passes: the last fault, once there were too many.
+        TransientFault: the last fault, after too many attempts.
         Cancelled: the run is being ended.
     """
     backoff = wait_random_exponential(multiplier=1, max=_LONGEST_WAIT)
@@ -51,12 +51,12 @@ def patiently(call: Callable[[], Answer], what: str, clock: Clock, attempts: int
 
     def tell(state: RetryCallState) -> None:
         seconds = state.next_action.sleep if state.next_action else 0
-        # The words alone: a record may live on, and a fault holds the frames and bodies it came from.
+        # Log the text, not the exception: log records may be kept, and a fault refers to frames and bodies.
         words = str(_fault(state))
         log.warning("could not %s: %s; retrying in %.1f s (attempt %d)", what, words, seconds, state.attempt_number)
 
     retrying = Retrying(
-        retry=retry_if_exception_type(Passes),
+        retry=retry_if_exception_type(TransientFault),
         wait=wait,
         stop=give_up,
         sleep=clock.sleep,
@@ -66,6 +66,6 @@ def patiently(call: Callable[[], Answer], what: str, clock: Clock, attempts: int
     return retrying(call)
 
 
-def _fault(state: RetryCallState) -> Passes:
+def _fault(state: RetryCallState) -> TransientFault:
     error = state.outcome.exception() if state.outcome else None
-    return error if isinstance(error, Passes) else Passes("")
+    return error if isinstance(error, TransientFault) else TransientFault("")

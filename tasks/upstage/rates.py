@@ -1,7 +1,7 @@
-"""What the headers of an answer tell about the rate limit: how much is left, and how long to wait.
+"""Rate limits reported in an answer's headers: how much is left, and how long to wait.
 
-Moments come as UNIX times, as HTTP dates or as seconds from now, and the vendor's own headers were seen in two
-spellings. Whatever can be read is read; the rest is as if it were missing.
+Times come as UNIX times, HTTP dates or seconds from now, and the vendor's headers have two spellings. Headers that
+cannot be parsed are treated as missing.
 """
 
 import math
@@ -12,20 +12,20 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 _HEADER = re.compile(r"x-(?:upstage-)?ratelimit-(limit|remaining|reset|retry-after)(?:-([a-z]+))?", re.IGNORECASE)
-_UNIX_TIME = 1e8  # a larger number is a moment (1973 or later), a smaller one a span (three years at most)
+_UNIX_TIME = 1e8  # a larger number is a point in time (1973 or later), a smaller one a span (three years at most)
 _UNIX_MILLISECONDS = 1e11
-_MOST_SKEW = 300.0  # seconds; a Date header further off says more about the server than about this machine's clock
+_MOST_SKEW = 300.0  # seconds; a Date header further off is more likely the server's error than this machine's
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """What an answer tells about one kind of limit.
+    """One kind of limit as reported by an answer.
 
     Attributes:
-        limit: how many are allowed a window.
-        remaining: how many of them are left; less than none was seen.
-        reset: seconds until the window begins anew.
-        retry_after: seconds to wait before the next call, where the answer asks for that.
+        limit: units allowed per window.
+        remaining: units left in the window; negative values were seen.
+        reset: seconds until the next window.
+        retry_after: seconds to wait before the next call, if the answer asks for that.
     """
 
     limit: float | None = None
@@ -35,11 +35,11 @@ class Allowance:
 
 
 def allowances(headers: Mapping[str, str], now: datetime) -> dict[str, Allowance]:
-    """What an answer tells about the account's limits, by kind ("requests", "pages", "tokens").
+    """Parse the account's limits from an answer, by kind ("requests", "pages", "tokens").
 
     Args:
         headers: the answer's headers.
-        now: the time, for headers that name a moment.
+        now: the current time, for headers with absolute times.
     """
     reference = _reference(headers, now)
     fields_by_kind: dict[str, dict[str, float | None]] = {}
@@ -54,14 +54,14 @@ def allowances(headers: Mapping[str, str], now: datetime) -> dict[str, Allowance
 
 
 def wait_asked(headers: Mapping[str, str], now: datetime) -> float | None:
-    """The seconds that a refusal asks to wait, from `Retry-After` or from the vendor's own headers.
+    """Parse how long a refusal asks to wait, from `Retry-After` or from the vendor's own headers.
 
     Args:
         headers: the refusal's headers, case-insensitive.
-        now: the time, for headers that name a moment.
+        now: the current time, for headers with absolute times.
 
     Returns:
-        The seconds, 0 where the moment is over; None where nothing is said, or nothing that can be read.
+        The seconds; 0 if the given time has passed; None if there is no such header, or none that can be parsed.
     """
     retry_after = _seconds(headers.get("Retry-After", ""), _reference(headers, now))
     if retry_after is not None:
@@ -75,7 +75,7 @@ def wait_asked(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 def _reference(headers: Mapping[str, str], now: datetime) -> datetime:
-    """The time that moments in the headers are meant by: the server's own, where it is told and plausible."""
+    """Return the time that absolute times in the headers refer to: the server's, if reported and plausible."""
     server_time = _date(headers.get("Date", ""))
     return server_time if server_time is not None and abs((server_time - now).total_seconds()) <= _MOST_SKEW else now
 

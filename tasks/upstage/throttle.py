@@ -1,9 +1,9 @@
-"""The rate limit of the account: requests a second and pages a minute, as token buckets shared by all threads.
+"""The account's rate limits: requests per second and pages per minute, as token buckets shared by all threads.
 
-Numbers that are given are hard limits. "auto" finds the account's: see `learning`.
+Configured numbers are hard limits. With "auto", the account's limits are learned: see `learning`.
 
-A bucket may go into debt: one request can hold more pages (1,000) than the smallest tier allows a minute
-(300), and a limiter that never grants more than its capacity would wait for ever.
+A bucket may go into debt: one request can have more pages (1,000) than the smallest tier allows per minute (300), and a
+limiter that never grants more than its capacity would block forever.
 """
 
 import math
@@ -18,27 +18,27 @@ from tasks.upstage.rates import Allowance, allowances
 Rate = float | Literal["auto"]
 
 START_REQUESTS = 2.0
-"""Requests a second of the lowest published tier: where "auto" begins, until the API tells its limit."""
+"""Requests per second of the lowest published tier: the initial rate of "auto", until the API reports its limit."""
 
 START_PAGES = 1200.0
-"""Pages a minute of the lowest published tier."""
+"""Pages per minute of the lowest published tier."""
 
 LONGEST_PAUSE = 300.0
-"""Seconds that one refusal may stop all calls for, whatever it asks for."""
+"""The maximum number of seconds that one refusal may stop all calls."""
 
-_LONGEST_SLEEP = 5.0  # seconds; the rate may be set to another meanwhile
-_LONGEST_WINDOW = 60.0  # seconds; the limits count by the second or the minute
+_LONGEST_SLEEP = 5.0  # seconds; the rate may be changed meanwhile
+_LONGEST_WINDOW = 60.0  # seconds; limits are per second or per minute
 _LONGEST_SECOND = 10.0
-"""Seconds; a window that ends later is a minute's. The moment and the server's Date are whole seconds, and the Date of
-a busy server or of a proxy was seen to be some seconds old: that must not make a second's limit a minute's."""
+"""Seconds; a window that ends later is a minute. Reset times and the server's Date have a resolution of one second, and
+the Date of a busy server or a proxy can be some seconds old: a limit per second must not pass for one per minute."""
 
-_MINUTE_REMEMBERED = 120.0  # seconds without such an answer, after which a kind of limit counts by the second again
-_BURST_SECONDS = 0.05  # of a learned rate: a window should not see two bursts
+_MINUTE_REMEMBERED = 120.0  # seconds without a minute's window, after which a limit counts as per second again
+_BURST_SECONDS = 0.05  # of a learned rate: no window should contain two bursts
 _PAGES_BURST_SECONDS = 1.0
 
 
 class Bucket:
-    """Tokens that come back at a steady rate, up to a burst."""
+    """A token bucket: refilled at a steady rate, up to a burst."""
 
     def __init__(self, rate: float, burst: float, clock: Clock) -> None:
         self._rate = rate
@@ -51,16 +51,16 @@ class Bucket:
         self._turn = threading.Lock()
 
     def change(self, rate: float, burst: float) -> None:
-        """Go on at another rate."""
+        """Change the rate."""
         with self._state:
             self._fill(self._clock.monotonic())
             self._rate, self._burst = rate, burst
 
     def take(self, amount: float) -> float:
-        """Take tokens, waiting for them in turn. Returns the seconds waited.
+        """Take tokens, waiting in line if necessary. Returns the seconds waited.
 
         Raises:
-            Cancelled: the run is being ended; whoever waits for a turn behind this one is told at once as well.
+            Cancelled: the run is being ended. Threads waiting behind this one get the same at once.
         """
         waited = 0.0
         with self._turn:  # held while waiting: first come, first served, so a large request is not starved
@@ -70,7 +70,7 @@ class Bucket:
         return waited
 
     def pause(self, seconds: float) -> None:
-        """Give nothing for a while: the other side asked for a rest."""
+        """Grant no tokens for a while: the API asked for a pause."""
         with self._state:
             self._not_before = max(self._not_before, self._clock.monotonic() + seconds)
 
@@ -79,14 +79,14 @@ class Bucket:
         self._filled_at = now
 
     def try_to_take(self, amount: float) -> float:
-        """Take tokens if they are there. Returns the seconds until they may be, 0 when they were taken."""
+        """Take tokens if they are available. Returns 0 if they were taken, or the seconds until they may be."""
         with self._state:
             now = self._clock.monotonic()
             if now < self._not_before:
                 return self._not_before - now
             self._fill(now)
             lacking = min(amount, self._burst) - self._tokens
-            # A millionth of a token is granted: waits are floats, and must not end in ever smaller ones.
+            # Ignore a deficit of a millionth: floating-point error must not cause ever smaller waits.
             if lacking > 1e-6:
                 return lacking / self._rate
             self._tokens -= amount
@@ -94,92 +94,94 @@ class Bucket:
 
 
 class _Limit:
-    """One limit: a bucket at a given rate, or at one that is learned.
+    """One limit: a bucket with a fixed or a learned rate.
 
     Args:
-        given: units a second; None to learn it.
-        start: units a second to begin with, where it is learned.
-        burst: the bucket's size at a given rate.
-        burst_seconds: the same in seconds of a learned rate.
-        clock: the time to go by.
+        fixed_rate: units per second; None to learn the rate.
+        start: the initial rate in units per second, if it is learned.
+        burst: the bucket's size at a fixed rate.
+        burst_seconds: the bucket's size at a learned rate, in seconds of that rate.
+        clock: the clock to wait by.
     """
 
-    def __init__(self, given: float | None, start: float, burst: float, burst_seconds: float, clock: Clock) -> None:
-        self._learned = LearnedRate(start, clock) if given is None else None
+    def __init__(
+        self, fixed_rate: float | None, start: float, burst: float, burst_seconds: float, clock: Clock
+    ) -> None:
+        self._learned = LearnedRate(start, clock) if fixed_rate is None else None
         self._start, self._clock = start, clock
         self._burst_seconds = burst_seconds
-        self.bucket = Bucket(given or start, burst if given is not None else self._burst(start), clock)
+        self.bucket = Bucket(fixed_rate or start, burst if fixed_rate is not None else self._burst(start), clock)
 
-    def set(self, given: float | None, burst: float) -> None:
-        """Go on at a given rate, or learn it; see the arguments of this class."""
-        if given is not None:
+    def set(self, fixed_rate: float | None, burst: float) -> None:
+        """Switch to a fixed or a learned rate; see the arguments of this class."""
+        if fixed_rate is not None:
             self._learned = None
-            self.bucket.change(given, burst)
+            self.bucket.change(fixed_rate, burst)
         elif self._learned is None:
             self._learned = LearnedRate(self._start, self._clock)
-            self._go_on(self._learned.rate)
+            self._use_rate(self._learned.rate)
 
     def _burst(self, rate: float) -> float:
         return max(1.0, self._burst_seconds * rate)
 
     @property
     def learned(self) -> float | None:
-        """The rate, where it is learned."""
+        """The learned rate; None if the rate is fixed."""
         return self._learned.rate if self._learned is not None else None
 
     def take(self, amount: float) -> float:
-        """Take tokens, waiting for them. Returns the seconds waited."""
+        """Take tokens, waiting if necessary. Returns the seconds waited."""
         waited = self.bucket.take(amount)
         if self._learned is not None and waited > 0:
             self._learned.granted()
-            self._go_on(self._learned.rate)
+            self._use_rate(self._learned.rate)
         return waited
 
-    def told(self, limit: float) -> None:
-        """Note what the API tells of the limit, in units a second."""
+    def reported(self, limit: float) -> None:
+        """Note a limit reported by the API, in units per second."""
         if self._learned is not None:
-            self._learned.told(limit)
-            self._go_on(self._learned.rate)
+            self._learned.reported(limit)
+            self._use_rate(self._learned.rate)
 
     def refused(self) -> None:
         """Note a refusal."""
         if self._learned is not None:
             self._learned.refused()
-            self._go_on(self._learned.rate)
+            self._use_rate(self._learned.rate)
 
-    def _go_on(self, rate: float) -> None:
+    def _use_rate(self, rate: float) -> None:
         self.bucket.change(rate, self._burst(rate))
 
 
 class Throttle:
-    """The limits of the API together. Submissions and polls are learned apart: the API may count them apart.
+    """All limits of the API. Submissions and polls are learned separately: the API may count them separately.
 
     Args:
-        requests_per_second: calls to the API; uploads and status calls alike, downloads not.
+        requests_per_second: API calls: uploads and status calls, not downloads.
         pages_per_minute: pages in uploads.
-        clock: the time to go by.
+        clock: the clock to wait by.
     """
 
     def __init__(self, requests_per_second: Rate, pages_per_minute: Rate, clock: Clock) -> None:
-        given = None if requests_per_second == "auto" else requests_per_second
+        fixed_rate = None if requests_per_second == "auto" else requests_per_second
         minute = None if pages_per_minute == "auto" else pages_per_minute
-        self._submissions = _Limit(given, START_REQUESTS, max(1.0, given or 0.0), _BURST_SECONDS, clock)
+        self._submissions = _Limit(fixed_rate, START_REQUESTS, max(1.0, fixed_rate or 0.0), _BURST_SECONDS, clock)
         self._polls = (
-            self._submissions if given is not None else _Limit(None, START_REQUESTS, 1.0, _BURST_SECONDS, clock)
+            self._submissions if fixed_rate is not None else _Limit(None, START_REQUESTS, 1.0, _BURST_SECONDS, clock)
         )
         pages = None if minute is None else minute / 60
         self._pages = _Limit(pages, START_PAGES / 60, minute or 0.0, _PAGES_BURST_SECONDS, clock)
         self._clock = clock
-        self._told: dict[str, Allowance] = {}
+        self._reported: dict[str, Allowance] = {}
         self._waited, self._adding = 0.0, threading.Lock()
-        self._minutes: dict[str, float] = {}  # by kind: when a window was last seen that is longer than a second
+        self._minutes: dict[str, float] = {}  # by kind: when a window longer than a second was last seen
 
     def set_rates(self, requests_per_second: Rate, pages_per_minute: Rate) -> None:
-        """Keep other limits from now on; see the arguments of this class. What was learned is kept."""
-        given = None if requests_per_second == "auto" else requests_per_second
+        """Change the limits; see the arguments of this class. Learned rates are kept."""
+        fixed_rate = None if requests_per_second == "auto" else requests_per_second
         minute = None if pages_per_minute == "auto" else pages_per_minute
-        self._submissions.set(given, max(1.0, given or 0.0))
-        if given is not None:
+        self._submissions.set(fixed_rate, max(1.0, fixed_rate or 0.0))
+        if fixed_rate is not None:
             self._polls = self._submissions
         elif self._polls is self._submissions:
             self._polls = _Limit(None, START_REQUESTS, 1.0, _BURST_SECONDS, self._clock)
@@ -189,12 +191,12 @@ class Throttle:
         """Wait until a call is within the limits. Returns the seconds waited.
 
         Args:
-            pages: what a submission holds; 0 for any other call.
+            pages: pages of a submission; 0 for any other call.
 
         Raises:
             Cancelled: the run is being ended.
         """
-        # Pages first and apart: a status call does not wait behind a submission that waits for its pages.
+        # Pages first, in their own bucket: a status call must not wait behind a submission that waits for its pages.
         waited = self._pages.take(pages) if pages else 0.0
         waited += (self._submissions if pages else self._polls).take(1)
         with self._adding:
@@ -203,20 +205,20 @@ class Throttle:
 
     @property
     def waited(self) -> float:
-        """Seconds that calls have waited in all, those of all threads together."""
+        """Total seconds that calls have waited, over all threads."""
         return self._waited
 
     def pause(self, seconds: float) -> None:
-        """Let nobody call for a while, after a 429; for `LONGEST_PAUSE` at the most."""
+        """Stop all calls for a while after a 429, for at most `LONGEST_PAUSE`."""
         for limit in (self._submissions, self._polls):
             limit.bucket.pause(min(seconds, LONGEST_PAUSE))
 
     def refused(self, headers: Mapping[str, str], wait: float | None, *, submitting: bool) -> None:
-        """Learn from a 429, and let nobody call for as long as it asks.
+        """Learn from a 429, and stop calls for as long as it asks.
 
         Args:
-            headers: the answer's.
-            wait: the seconds that it asks to wait, where it does.
+            headers: the answer's headers.
+            wait: the seconds that it asks to wait, if it does.
             submitting: whether a submission was refused.
         """
         pages = allowances(headers, self._clock.now()).get("pages")
@@ -230,24 +232,24 @@ class Throttle:
             self.pause(wait)
 
     def heed(self, headers: Mapping[str, str]) -> None:
-        """Learn from the headers of any answer of the API. Where nothing is left of a window, rest till its end."""
+        """Learn from the headers of any answer of the API. If a window is used up, pause until its end."""
         reported = allowances(headers, self._clock.now())
         if not reported:
             return
-        self._told = self._told | reported
-        # OCR uses up no tokens.
+        self._reported = self._reported | reported
+        # OCR does not consume tokens.
         for kind, limits in (("requests", (self._submissions, self._polls)), ("pages", (self._pages,))):
             allowance = reported.get(kind)
             if allowance is None:
                 continue
             for limit in limits:
                 if allowance.limit is not None:
-                    limit.told(allowance.limit / self._window(kind, allowance))
+                    limit.reported(allowance.limit / self._window(kind, allowance))
                 if allowance.remaining is not None and allowance.reset and allowance.remaining <= 0:
                     limit.bucket.pause(min(allowance.reset, _LONGEST_WINDOW))
 
     def _window(self, kind: str, allowance: Allowance) -> float:
-        """How many seconds a limit is for: requests by the second, unless their window lasts longer."""
+        """Return the window of a limit in seconds: requests are per second, unless a longer window was reported."""
         now = self._clock.monotonic()
         if (allowance.reset or 0.0) > _LONGEST_SECOND:
             self._minutes[kind] = now
@@ -255,13 +257,13 @@ class Throttle:
         return _LONGEST_WINDOW if by_minute else 1.0
 
     @property
-    def told(self) -> Mapping[str, Allowance]:
-        """What the API last told of the account's limits, by kind: "requests", "pages", "tokens"."""
-        return self._told
+    def reported(self) -> Mapping[str, Allowance]:
+        """The account's limits as last reported by the API, by kind: "requests", "pages", "tokens"."""
+        return self._reported
 
     @property
     def learned(self) -> Mapping[str, float]:
-        """The rates that were learned: "submissions" and "polls" a second, "pages" a minute."""
+        """The learned rates: "submissions" and "polls" per second, "pages" per minute."""
         rates = {
             "submissions": self._submissions.learned,
             "polls": self._polls.learned,

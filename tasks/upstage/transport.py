@@ -1,9 +1,9 @@
-"""HTTP sessions in which every call has a deadline and a lowest speed, and ends as soon as the run is ended.
+"""HTTP sessions in which every call has a deadline and a minimum speed, and is cut when the run is ended.
 
-A socket's own time-out begins anew with every byte, so a peer that sends a byte a second, or takes one, would hold a
-thread for hours. Here a call may take a number of seconds, and more only in the measure that its bytes move. A thread
-looks at the calls under way; the connection of one whose time is over is shut down, which ends whatever send or read
-waits on it: request, headers, body, a proxy's answer, a TLS handshake.
+A socket's own timeout restarts with every byte, so a peer that sends or accepts a byte per second would block a thread
+for hours. Here, a call has a number of seconds, and more only in proportion to the bytes transferred. A watcher thread
+checks the calls in progress and shuts down the connection of an expired one, which ends any send or read that waits on
+it: request, headers, body, a proxy's answer, a TLS handshake.
 """
 
 import logging
@@ -24,7 +24,7 @@ from tasks.clock import Clock
 from tasks.faults import SetupFault
 
 LOWEST_SPEED = 16_384
-"""Bytes a second that a body has to move at, in the long run."""
+"""The minimum average speed of a body, in bytes per second."""
 
 _LOOK_SECONDS = 0.1
 _IDLE_LOOKS = 50
@@ -38,20 +38,20 @@ class CallCut(requests.RequestException):
 
 
 class TooSlow(CallCut, requests.Timeout):
-    """A call took longer than it may."""
+    """A call exceeded its time."""
 
 
 class RunEnded(CallCut):
-    """A call was under way when the run was ended."""
+    """A call was in progress when the run was ended."""
 
 
 class Call:
-    """A call under way: until when it may take, and its connection, to be shut down then.
+    """A call in progress: its deadline, and the connection to shut down at the deadline.
 
     Args:
-        clock: says when the run is ended.
-        monotonic: the seconds to go by.
-        seconds: how long it may take at first; see `allow`.
+        clock: knows whether the run is ended.
+        monotonic: the timer, in seconds.
+        seconds: the initial time; see `allow`.
     """
 
     def __init__(self, clock: Clock, monotonic: Monotonic, seconds: float) -> None:
@@ -64,21 +64,21 @@ class Call:
         self.allow(seconds)
 
     def allow(self, seconds: float, *, when_ended: float = 0.0) -> None:
-        """Let the next part of the call take so many seconds from now.
+        """Set the time for the next part of the call, counted from now.
 
         Args:
-            seconds: how long; what moves meanwhile extends it, up to so many seconds from then.
-            when_ended: how long at the most once the run is ended.
+            seconds: the time; bytes transferred meanwhile extend it, up to this many seconds from the last one.
+            when_ended: the maximum once the run is ended.
         """
         with self._lock:
             self._span, self._when_ended = seconds, when_ended
             self._until = self._monotonic() + (min(seconds, when_ended) if self._ending else seconds)
 
     def moved(self, count: int) -> None:
-        """Note that bytes went out or came in.
+        """Note that bytes were sent or received.
 
         Raises:
-            CallCut: the call has no more time.
+            CallCut: the call's time is over.
         """
         with self._lock:
             if not self._ending:
@@ -87,11 +87,11 @@ class Call:
         self.finish()
 
     def attach(self, connection: socket.socket) -> None:
-        """Note the connection that the call goes over."""
-        # A duplicate, which nobody else closes: a number may be another connection's by the time it is shut down.
+        """Note the connection that the call uses."""
+        # A duplicate that nobody else closes: otherwise the descriptor could be reused before it is shut down.
         with self._lock:
             self._release()
-            # By its number, since a TLS socket does not let itself be duplicated.
+            # By file descriptor: TLS sockets do not support dup().
             self._connection = socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM)
             if self._cut is not None:
                 self._shut_down()
@@ -112,22 +112,22 @@ class Call:
                 self._shut_down()
 
     def finish(self) -> None:
-        """Prove that the call was not cut: a body without a length ends in the same way.
+        """Check that the call was not cut: a body without a length would seem complete.
 
         Raises:
-            CallCut: it was.
+            CallCut: it was cut.
         """
         if self._cut is not None:
-            raise self._cut from None  # what came of it may hold a whole URL
+            raise self._cut from None  # the resulting error may contain a whole URL
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Release the connection."""
         with self._lock:
             self._release()
 
     def _shut_down(self) -> None:
         if self._connection is not None:
-            with suppress(OSError):  # it is not connected any more
+            with suppress(OSError):  # no longer connected
                 self._connection.shutdown(socket.SHUT_RDWR)
 
     def _release(self) -> None:
@@ -137,12 +137,11 @@ class Call:
 
 
 class Calls:
-    """Makes sessions and looks after the calls that are under way in them. Safe to share between threads.
+    """Creates sessions and watches the calls in progress. Thread-safe.
 
     Args:
-        clock: says when the run is ended.
-        monotonic: the seconds that calls are measured by. Not the clock's, which may be a test's and then jumps by
-            hours while a call is under way.
+        clock: knows whether the run is ended.
+        monotonic: the timer for calls, in seconds. Not the clock's: a test's clock may jump by hours during a call.
     """
 
     def __init__(self, clock: Clock, monotonic: Monotonic = time.monotonic) -> None:
@@ -153,7 +152,7 @@ class Calls:
         self._watcher: threading.Thread | None = None
 
     def session(self, connections: int) -> requests.Session:
-        """A session of requests for calls that are made within `call`."""
+        """Create a session of `requests` for calls made within `call`."""
         session = requests.Session()
         adapter = _Adapter(pool_connections=4, pool_maxsize=connections)
         session.mount("https://", adapter)
@@ -162,10 +161,10 @@ class Calls:
 
     @contextmanager
     def call(self, seconds: float) -> Iterator[Call]:
-        """Make one call in the `with` block, its body read included.
+        """Make one call in the `with` block, including the reading of its body.
 
         Args:
-            seconds: how long it may take until it is allowed more.
+            seconds: the initial time; see `Call.allow`.
 
         Raises:
             TooSlow: it took too long, or moved too slowly.
@@ -180,7 +179,7 @@ class Calls:
             call.finish()
             raise
         else:
-            call.close()  # so that it is not cut any more
+            call.close()  # from here on it cannot be cut
             call.finish()
         finally:
             _current.call = outer
@@ -210,10 +209,10 @@ class Calls:
 
 
 def pieces(response: requests.Response, call: Call) -> Iterator[bytes]:
-    """A body in pieces, which have to come at some speed.
+    """Yield a body in pieces, which have to arrive at the minimum speed.
 
     Raises:
-        CallCut, requests.RequestException: it does not come, or not to its end.
+        CallCut, requests.RequestException: the body does not arrive, or is incomplete.
     """
     for piece in response.iter_content(_PIECE):
         call.moved(len(piece))
@@ -222,15 +221,15 @@ def pieces(response: requests.Response, call: Call) -> Iterator[bytes]:
 
 @contextmanager
 def writing(to: Path) -> Iterator[IO[bytes]]:
-    """Write what came into a file.
+    """Open a file to write a body to.
 
     Raises:
-        SetupFault: the disk does not take it.
+        SetupFault: the file cannot be written.
     """
     try:
         with to.open("wb") as file:
             yield file
-    except requests.RequestException:  # an OSError as well, but of the network
+    except requests.RequestException:  # a subclass of OSError, but about the network
         raise
     except OSError as error:
         raise SetupFault(
@@ -240,7 +239,7 @@ def writing(to: Path) -> Iterator[IO[bytes]]:
 
 
 class _Redacting(logging.Filter):
-    """Cuts the query off the URLs that urllib3 logs, at DEBUG and in some of its warnings."""
+    """Removes the query from URLs that urllib3 logs at DEBUG level and in some warnings."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
@@ -262,7 +261,7 @@ def _attach(connection: socket.socket | None) -> None:
 
 
 class _Connection(HTTPConnection):
-    """Tells the call of its thread over which socket it goes, before anything waits on that."""
+    """Attaches its socket to the current call of the thread, before anything waits on it."""
 
     def _new_conn(self) -> socket.socket:
         connection = super()._new_conn()

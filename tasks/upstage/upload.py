@@ -1,22 +1,22 @@
-"""What is sent in one request, and the file name it is announced by."""
+"""The upload of one request, and its file name."""
 
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-_LONGEST_NAME = 900  # bytes; the API was seen to leave jobs with longer names hanging
+_LONGEST_NAME = 900  # bytes; jobs with longer names were seen to hang at the API
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What is sent in one request.
+    """The upload of one request.
 
     Attributes:
         file: the document, or a part of it.
-        name: the file name to tell the API; its extension must match the content.
+        name: the file name sent to the API; its extension must match the content.
         media_type: the content's MIME type.
         model: the model's name or alias.
-        pages: how many pages it has, or is reckoned to have: for the rate limit.
-        schema: the answer schema to ask for; None for the API's own.
+        pages: its number of pages, or an estimate: for the rate limit.
+        schema: the requested answer schema; None for the API's default.
     """
 
     file: Path
@@ -28,7 +28,7 @@ class Upload:
 
 
 def fitting(name: str) -> str:
-    """A file name that is short enough for the API, with its extension, which has to match the content."""
+    """Shorten a file name for the API. The extension is kept, because it has to match the content."""
     ending = PurePath(name).suffix
     stem = name.removesuffix(ending).encode()[: _LONGEST_NAME - len(ending.encode())]
     return stem.decode("utf-8", "ignore") + ending

@@ -13,10 +13,10 @@ from typing import Any
 
 import orjson
 
-from tasks.faults import Passes
+from tasks.faults import TransientFault
 
 
-class BatchUnreadable(Passes):
+class BatchUnreadable(TransientFault):
     """A download is not an answer of the API: truncated, or the storage host's maintenance page. Retry later."""
 
 

@@ -25,7 +25,7 @@ from tasks.documents.results.words import (
     told_as_response,
     undivided,
 )
-from tasks.faults import DocumentFault, FailureCode
+from tasks.faults import DocumentFault, FailureCode, SetupFault
 
 _LISTS = {
     "pages": Form.OWN,
@@ -40,22 +40,33 @@ _EXACT = ijson.get_backend("python")  # reads integers of any size, slowly
 Parsed = TypeVar("Parsed")
 
 
-def read_pages(result: Path) -> Iterator[ResultPage]:
+def read_pages(result: Path | str) -> Iterator[ResultPage]:
     """Yield the pages of a result in order.
 
     Raises:
         DocumentFault: the file is not a result, or is truncated.
+        SetupFault: an address in S3 was given.
     """
-    return (ResultPage(number, *parts) for number, parts in enumerate(_read(result, _parts), 1))
+    return (ResultPage(number, *parts) for number, parts in enumerate(_read(_local_file(result), _parts), 1))
 
 
-def read_texts(result: Path) -> Iterator[str]:
+def read_texts(result: Path | str) -> Iterator[str]:
     """Yield the text of each page of a result in order, in half the time of `read_pages`.
 
     Raises:
         DocumentFault: the file is not a result, or is truncated.
+        SetupFault: an address in S3 was given.
     """
-    return _read(result, page_texts)
+    return _read(_local_file(result), page_texts)
+
+
+def _local_file(result: Path | str) -> Path:
+    if isinstance(result, str) and "://" in result:
+        raise SetupFault(
+            f"{result} is not a file on this machine: fetch results from S3 with read_ahead(find_results(…)), "
+            "both from flows.python"
+        )
+    return Path(result)
 
 
 def write_text(result: Path, to: Path) -> int:

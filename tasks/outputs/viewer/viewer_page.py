@@ -54,7 +54,7 @@ class _Written:
     notices: list[str] = field(default_factory=list)
 
 
-def write_viewer(result: Path, out: IO[str], viewed: Viewed) -> int:
+def write_viewer(result: Path | str, out: IO[str], viewed: Viewed) -> int:
     """Write the page that shows a result, with the pictures of its pages inside.
 
     A page is in memory at a time. Opened, it shows pages as they are scrolled to.

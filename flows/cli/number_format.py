@@ -1,13 +1,13 @@
-"""Amounts, spans of time and shares as people read them."""
+"""Formatting of amounts, durations, counts and confidences."""
 
 
 def money(dollars: float) -> str:
-    """An amount, with so many digits that it says something."""
+    """Format an amount, with more digits if it is small."""
     return f"${dollars:,.2f}" if dollars >= 1 or dollars == 0 else f"${dollars:.4f}"
 
 
 def span(seconds: float | None) -> str:
-    """A time in its largest unit; a question mark where nobody knows it."""
+    """Format a duration in its largest unit; a question mark if it is unknown."""
     if seconds is None:
         return "?"
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
@@ -17,10 +17,10 @@ def span(seconds: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """A count; a question mark where nobody knows it."""
+    """Format a count; a question mark if it is unknown."""
     return "?" if value is None else f"{value:,}"
 
 
 def share(value: float | None) -> str:
-    """A confidence; empty where there is none."""
+    """Format a confidence; empty if there is none."""
     return "" if value is None else f"{value:.3f}"

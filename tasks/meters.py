@@ -1,26 +1,26 @@
-"""The meters that a document counts against: those of its run, its backfill, the day and the month."""
+"""The meters that apply to a document: those of its run, its backfill, the day and the month."""
 
 import threading
 from datetime import datetime
 
 from tasks.backfills.store import Followed
+from tasks.budget.meter import MICROS, Budget, micros
 from tasks.clock import Clock
 from tasks.faults import NotSending
 from tasks.options import Options
 from tasks.store.ledger import Ledger
-from tasks.upstage.budget import MICROS, Budget, micros
 
 
 class Meters:
-    """The meters of one run in one process. Safe between threads.
+    """The meters of one run in one process. Thread-safe.
 
     Args:
-        options: the run's ceilings.
-        flow_run: the run's id; without one, nobody shares what it spends.
-        ledger: the destination's.
-        shared: where the meters of the day and the month are.
+        options: the run's options, with its ceilings.
+        flow_run: the run's id; without one, its meter is not shared with other processes.
+        ledger: the destination's ledger.
+        shared: the ledger that stores the meters of the day and the month.
         followed: the backfills.
-        clock: the time to go by.
+        clock: the clock that determines day and month.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Meters:
         self._ledger, self._shared = ledger, shared
         self._followed = followed
         self._clock = clock
-        # A run that is started again under its id goes on with what is left of its budget.
+        # A run that is restarted under its id continues with the remainder of its budget.
         self._run = Budget(
             options.run_pages,
             f"run-{flow_run}",
@@ -43,14 +43,14 @@ class Meters:
         self._lock = threading.Lock()
 
     def of(self, backfill: str | None, at: datetime | None = None) -> list[Budget]:
-        """Those that count for a job of a backfill, or of none.
+        """Return the meters that apply to a job of a backfill, or of none.
 
         Args:
             backfill: the backfill that it belongs to.
-            at: when its pages were sent; now, when left out.
+            at: when its pages were sent; now by default.
 
         Raises:
-            SetupFault, Passes: the backfill cannot be read.
+            SetupFault, TransientFault: the backfill cannot be read.
         """
         meters, options, day = [self._run], self._options, at or self._clock.now()
         record = None if backfill is None else self._followed.now(backfill)
@@ -71,7 +71,7 @@ class Meters:
         return meters
 
     def prove_sends(self, backfill: str | None) -> None:
-        """Prove that something may be sent for a backfill at present; for none, always.
+        """Check that documents may be sent for a backfill at present. Without a backfill, they always may.
 
         Raises:
             NotSending: it is paused or cancelled.
@@ -81,24 +81,31 @@ class Meters:
         if record is not None and not record.sends:
             raise NotSending(record.why_not())
 
-    def charge_run(self, run: str, pages: int, price: int) -> None:
-        """Charge pages to another run, which may go on with what is left, where its budget is kept."""
+    def charge_run(self, run: str, pages: int, price: int, name: str) -> None:
+        """Charge pages to another run's meter, if it is stored: that run may be continued.
+
+        Args:
+            run: its id.
+            pages: number of pages.
+            price: price per page in millionths of a dollar.
+            name: the charge's own name; see `Budget.charge`.
+        """
         if self._ledger.read_budget(f"run-{run}") is not None:
-            Budget(0, f"run-{run}", self._ledger).charge(pages, price)
+            Budget(0, f"run-{run}", self._ledger).charge(pages, price, name)
 
     def job(self, job_id: str) -> str:
-        """How a job is called in meters: two destinations that share one may have a job of the same id."""
+        """Return a job's name in meters: two destinations that share a meter may have jobs with the same id."""
         return f"{self._ledger.address}{job_id}"
 
     def spent(self, job: str) -> int | None:
-        """What a job has spent, where nobody works on it any more.
+        """Return the pages that a job has spent, if nobody is working on it any more.
 
         Args:
-            job: as it is called in meters.
+            job: the job's name in meters.
 
         Returns:
-            The pages that its record counts as sent or lost; None where somebody may be sending them, or where there is
-            no record of the job in this ledger.
+            The pages that its record counts as sent or lost; None if a worker may be sending them, or if this ledger
+            has no record of the job.
         """
         if not job.startswith(self._ledger.address):
             return None

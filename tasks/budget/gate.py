@@ -1,13 +1,13 @@
-"""The one gate before every POST: all the meters that a document counts against, taken together or not at all.
+"""The gate before every POST: reserves a document's pages in all meters that apply to it, or in none.
 
-    run        --max-pages, --max-cost           kept in _jobs/budgets/run-<flow run id>.json
-    backfill   what its record says              kept in _jobs/budgets/backfill-<name>.json, counted always
-    day        --max-pages-per-day, …            kept in _jobs/budgets/day-2026-11-26.json, or at --budget
-    month      --max-pages-per-month, …          kept in _jobs/budgets/month-2026-11.json, or at --budget
+    run        --max-pages, --max-cost           stored in _jobs/budgets/run-<flow run id>.json
+    backfill   ceilings of its record            stored in _jobs/budgets/backfill-<name>.json, always counted
+    day        --max-pages-per-day, …            stored in _jobs/budgets/day-2026-11-26.json, or at --budget
+    month      --max-pages-per-month, …          stored in _jobs/budgets/month-2026-11.json, or at --budget
 
-A process that is killed between two meters leaves a reservation in the first: it ends, as all others do, when the job
-is taken over. Those of jobs that nobody takes over, since they are done or failed, end when a ceiling is reached. A
-meter that cannot be read lets nothing through.
+A process that is killed between two meters leaves a reservation in the first one. Like any other, it is settled when
+the job is taken over. Reservations of jobs that nobody takes over, because they are done or failed, are settled when a
+ceiling is reached. If a meter cannot be read, nothing is sent.
 """
 
 import threading
@@ -16,29 +16,29 @@ from contextlib import ExitStack, suppress
 from datetime import datetime
 from typing import Protocol, Self
 
+from tasks.budget.meter import Budget, Reservation
 from tasks.faults import CeilingReached, Fault
-from tasks.upstage.budget import Budget, Reservation
 
 
 class Meters(Protocol):
-    """Tells the meters, and what the records of jobs say."""
+    """Finds the meters that apply to a job, and what its record says."""
 
     def of(self, backfill: str | None, at: datetime | None = None) -> Sequence[Budget]:
-        """The meters that count for a job of a backfill, or of none, at a moment: now, when left out."""
+        """Return the meters that apply to a job of a backfill (or of none) at a time; now by default."""
 
     def job(self, job_id: str) -> str:
-        """How a job is called in meters that several ledgers may share."""
+        """Return a job's name in meters, which several ledgers may share."""
 
     def spent(self, job: str) -> int | None:
-        """The pages that a job has spent, by its name in meters; None where somebody may be sending them."""
+        """Return the pages that a job has spent, by its name in meters; None if a worker may be sending them."""
 
 
 class Gate:
-    """Reserves pages by several meters at once. Safe between threads.
+    """Reserves pages in several meters at once. Thread-safe.
 
     Args:
-        meters: which ones.
-        prove_sends: raises where nothing may be sent for a backfill at present.
+        meters: finds the meters that apply.
+        prove_sends: raises if nothing may be sent for a backfill at present.
     """
 
     def __init__(self, meters: Meters, prove_sends: Callable[[str | None], None] = lambda _: None) -> None:
@@ -52,13 +52,14 @@ class Gate:
 
         Args:
             job_id: the job.
-            pages: how many.
-            spent: the pages that its record counts as sent or lost so far; see `Budget.reserve`.
+            pages: number of pages.
+            spent: pages that its record counts as sent or lost so far; see `Budget.reserve`.
             backfill: the name of the backfill that the job belongs to.
 
         Raises:
-            CeilingReached: one of the ceilings leaves no room for so many; nothing is reserved.
-            Passes, SetupFault: a meter cannot be read or written, or the backfill is paused; nothing may be sent.
+            CeilingReached: one of the ceilings leaves no room for these pages; nothing is reserved.
+            TransientFault, SetupFault: a meter cannot be read or written, or the backfill is paused; nothing may be
+                sent.
         """
         self._prove_sends(backfill)
         job = self._meters.job(job_id)
@@ -81,38 +82,41 @@ class Gate:
         return Spending(reserved)
 
     def taken_over(self, job_id: str, spent: int, backfill: str | None = None) -> None:
-        """A job's worker died: what its reservations came to, the job's record tells."""
+        """Settle the reservations of a worker that died, according to the job's record."""
         for budget in self._of(backfill):
             budget.taken_over(self._meters.job(job_id), spent)
 
-    def charge(self, pages: int, backfill: str | None, *, run: bool, at: datetime, price: int | None) -> None:
-        """Charge pages that turned out to be spent, or, with a negative number, not to be.
+    def charge(
+        self, pages: int, backfill: str | None, *, run: bool, at: datetime, price: int | None, name: str
+    ) -> None:
+        """Correct the meters: more pages were spent than reserved, or fewer (a negative number).
 
         Args:
-            pages: how many.
+            pages: number of pages.
             backfill: the backfill of their job.
-            run: whether it was this run that sent them.
+            run: whether this run sent them.
             at: when they were sent: they count for that day and month.
             price: of a page, in millionths of a dollar, where the record tells.
+            name: the charge's own; see `Budget.charge`.
         """
         for budget in self._of(backfill, at):
             if run or not budget.name.startswith("run-"):
                 # A backfill has a price of its own, at which its pages were reserved.
-                budget.charge(pages, None if budget.name.startswith("backfill-") else price)
+                budget.charge(pages, None if budget.name.startswith("backfill-") else price, name)
 
     def used(self) -> list[Budget]:
-        """The meters that counted so far."""
+        """Return the meters used so far."""
         with self._lock:
             return list(self._used.values())
 
     def flush(self) -> None:
-        """Write what is not written yet."""
+        """Write pending changes of all meters."""
         for budget in self.used():
-            with suppress(Fault):  # what is not written counts as spent
+            with suppress(Fault):  # an unwritten settlement leaves the whole reservation counted as spent
                 budget.close()
 
     def close(self) -> None:
-        """Write what is not written yet, at the end."""
+        """Write pending changes at the end of a run."""
         self.flush()
 
     def _of(self, backfill: str | None, at: datetime | None = None) -> Sequence[Budget]:
@@ -123,23 +127,23 @@ class Gate:
 
 
 class Spending:
-    """Pages that one job may send, by all meters. Used as a context manager: what was not spent is free at the end."""
+    """One job's reservations in all meters. Used as a context manager: pages not spent are released at the end."""
 
     def __init__(self, reservations: Sequence[tuple[Budget, Reservation]]) -> None:
         self._reservations = reservations
 
     def sent(self, pages: int) -> None:
-        """Pages were accepted."""
+        """Note that pages were accepted."""
         for _, reservation in self._reservations:
             reservation.sent(pages)
 
     def lost(self, pages: int) -> None:
-        """Pages were posted whole, and may be paid for."""
+        """Note that pages were fully sent without an answer: they may be billed."""
         for _, reservation in self._reservations:
             reservation.lost(pages)
 
     def extend(self, pages: int) -> bool:
-        """Reserve more, to send pages again. Returns whether every ceiling had room."""
+        """Reserve more pages, to send some again. Returns whether every ceiling had room."""
         larger: list[Reservation] = []
         for _, reservation in self._reservations:
             if not reservation.extend(pages):
