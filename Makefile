@@ -7,8 +7,11 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --b
 PYTEST := $(BIN)/python -m pytest
 # Pages with generated parts.
 COGGED := README.md docs/commands.md docs/json.md
-# Side by side on two processes, file by file, what takes longest first; see tests/conftest.py.
-SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Side by side, file by file, what takes longest first; see tests/conftest.py.
+PROCESSES ?= 2
+SIDE_BY_SIDE = --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+# Even where the environment forbids it, Python keeps what it compiles: the tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
 
 CONTAINERS ?= tests/containers
 # For `sbom`: docker or podman, and the image.
@@ -22,7 +25,7 @@ HASHES := deployments/docker/hashes.txt
 .PHONY: help demo quick test test-ceph test-machines test-containers test-wheel mutants check clean docs docs-check hashes sbom audit
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  ARGS="…" hands arguments on: make test ARGS="-k kill"'
 
 demo: $(VENV)/local  ## OCR sample scans on a local stack
@@ -69,11 +72,12 @@ sbom: $(VENV)/audit  ## sbom.json, the bill of materials of an image (CycloneDX)
 audit: $(VENV)/audit  ## known vulnerabilities of the pins; asks a database on the Internet, package by package
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement $(HASHES) $(ARGS)
 
-check: $(VENV)/test docs-check  ## linters, formatting, import direction, types, help texts
+check: $(VENV)/test docs-check  ## linters, formatting, import direction, types, help texts, error codes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
+	$(PYTEST) -q tests/test_errors.py tests/test_faults.py
 
 $(VENV)/made: constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'

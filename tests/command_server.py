@@ -2,8 +2,9 @@
 
 `bulk-ocr` takes two seconds of processor time to import itself and Prefect, and the tests start it a hundred times.
 Here one process imports both, and each command is a fork of it, with its own environment, streams, signals and end.
-The one thing that differs from a command started afresh is when Prefect read its settings: before the fork. A command
-whose environment holds other settings of Prefect's than the server's is therefore started afresh.
+The one thing that differs from a command started afresh is when Prefect read its settings: before the fork. It looks
+up some of them only when it uses them; those are read again in the fork. A command whose environment holds others than
+the server's is started afresh.
 """
 
 import contextlib
@@ -31,6 +32,8 @@ _BY_PREFECT = (
     "anyio._backends._asyncio", "fastapi", "prefect.client.orchestration", "prefect.flow_engine", "prefect.task_engine",
     "prefect.telemetry.run_telemetry", "prefect.utilities.visualization",
 )  # fmt: skip
+# Settings that nothing in Prefect looks up at its import: where the server is, and how patient its client is.
+_READ_LATE = {"PREFECT_API_URL", "PREFECT_CLIENT_MAX_RETRIES"}
 _MESSAGE = 1 << 20
 _DUMP_SECONDS = 20.0
 
@@ -161,7 +164,7 @@ class CommandServer:
         """Start `bulk-ocr …` in a folder, and return."""
         streams = [_stream(), _stream()]
         environment = {**environment, "PYTHONFAULTHANDLER": "1"}
-        if _settings(environment) != _settings(self._environment) or {"--verbose", "-v"} & set(arguments):
+        if _differences(environment, self._environment) - _READ_LATE or {"--verbose", "-v"} & set(arguments):
             return _afresh(arguments, environment, folder, streams)
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with far:
@@ -187,8 +190,10 @@ def _stream() -> IO[str]:
     return tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape")
 
 
-def _settings(variables: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in variables.items() if name.startswith("PREFECT_")}
+def _differences(one: Mapping[str, str], other: Mapping[str, str]) -> set[str]:
+    """The names of the settings of Prefect that are not the same in two environments."""
+    names = {name for name in {*one, *other} if name.startswith("PREFECT_")}
+    return {name for name in names if one.get(name) != other.get(name)}
 
 
 def _afresh(
@@ -225,10 +230,23 @@ def _serve(control: socket.socket) -> list[str]:
             os.close(file)
         faulthandler.enable()
         os.chdir(request["folder"])
+        late = _READ_LATE & _differences(os.environ, request["environment"])
         os.environ.clear()
         os.environ.update(request["environment"])
         tempfile.tempdir = None  # it may have been looked up by the other environment
+        if late:
+            _read_settings_again()
         return list(request["arguments"])
+
+
+def _read_settings_again() -> None:
+    """What Prefect itself does after a plug-in of its has changed the environment."""
+    from flows.cli.prefect_setup import prepare_prefect
+
+    prepare_prefect(verbose=False)
+    from prefect.context import refresh_global_settings_context
+
+    refresh_global_settings_context()
 
 
 def _reap() -> None:

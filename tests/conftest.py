@@ -1,5 +1,6 @@
 """The real parts that tests run against: an S3 server, the API's stand-in and a Prefect server, once a session."""
 
+import gc
 import os
 import signal
 import uuid
@@ -35,7 +36,9 @@ _SERVERS = {"stack", "s3_url", "prefect_database", "stand_in"}
 _OWN_SERVERS = ("tests/deployments/local/test_upstage_stand_in", "tests/deployments/local/test_stack.py")
 # What takes many processes or seconds each, measured; `make quick` leaves it out.
 _SLOW = (
-    "tests/bench/", "tests/deployments/local/test_samples.py", "tests/documents/files/test_split",
+    "tests/bench/", "tests/deployments/local/test_samples.py", "tests/documents/files/test_pdf_pages.py",
+    "tests/documents/files/test_split", "tests/flows/cli/test_progress.py::test_bash_completes",
+    "tests/mutants/test_mutants.py", "tests/outputs/test_searchable_pdf.py",
     "tests/documents/results/test_schemas.py::test_memory_does_not_grow_with_the_document",
     "tests/hostile/test_answers.py", "tests/hostile/test_containers.py", "tests/hostile/test_documents.py",
     "tests/outputs/test_viewer_in_a_browser.py", "tests/outputs/test_results_server.py",
@@ -66,6 +69,18 @@ def pytest_configure(config: pytest.Config) -> None:
             require_programs()
         except StackError as error:
             raise pytest.UsageError(str(error)) from error
+
+
+def pytest_collection() -> None:
+    """Look for no garbage while thousands of tests are collected: nearly all that is made is kept."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From now on only for garbage of the tests, not through what was collected."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

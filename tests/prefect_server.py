@@ -32,3 +32,11 @@ def prefect_server(data: Path, database: Path) -> Iterator[LocalStack]:
     shutil.copytree(database, data / "prefect", dirs_exist_ok=True)
     with LocalStack(data, services=("prefect",)) as running:
         yield running
+
+
+def prefect_home(folder: Path, database: Path) -> Path:
+    """A folder for PREFECT_HOME: with a copy of a database, and no profile that would name a server."""
+    folder.mkdir(parents=True)
+    for part in database.glob("prefect.db*"):
+        shutil.copy2(part, folder)
+    return folder

@@ -44,7 +44,7 @@ def plan() -> str:
             )
         ],
         seconds=12,
-        bound_by="--requests-per-second auto, reckoned as 2",
+        bound_by="--requests-per-second auto, estimated at 2",
     )
     return _printed(report.show, cut=("format", "pdf", "tiff", "would fail", "  s3:"))
 

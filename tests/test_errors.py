@@ -29,7 +29,21 @@ def _literals() -> Iterator[str]:
 
 
 def test_every_code_of_a_failure_has_a_heading_that_search_engines_find() -> None:
-    assert re.findall(r"^### `([a-z-]+)`$", PAGE, re.MULTILINE) == sorted(FailureCode)
+    headings = re.findall(r"^### `([a-z-]+)`$", PAGE, re.MULTILINE)
+    assert headings == sorted(FailureCode), (
+        "docs/errors.md needs one section '### `code`' for each FailureCode, and no other, in alphabetical order; "
+        f"missing: {sorted(set(FailureCode) - set(headings))}, unknown: {sorted(set(headings) - set(FailureCode))}"
+    )
+
+
+def test_every_code_of_a_failure_is_raised_somewhere() -> None:
+    used = {
+        node.attr
+        for file in (_ROOT / "tasks").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "FailureCode"
+    }
+    assert {code.name for code in FailureCode} - used == set(), "codes that no document can fail with"
 
 
 def test_every_exit_status_is_explained() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tasks.context import RunContext
-from tasks.faults import AccountFault, Cancelled, CredentialsRefused, ObjectRefused, Passes
+from tasks.faults import AccountFault, Cancelled, CredentialsRefused, ObjectRefused, TransientFault
 from tasks.job.outcome import Outcome
 from tasks.options import Options, RunSettings
 from tasks.prefect_tasks import work_through
@@ -47,7 +47,7 @@ def raising(fault: Exception) -> Callable[[], None]:
 
 
 def test_everything_is_worked_on_whatever_becomes_of_single_items(context: RunContext) -> None:
-    steps = Steps({"3": raising(Passes("503")), "5": raising(ObjectRefused("access denied"))})
+    steps = Steps({"3": raising(TransientFault("503")), "5": raising(ObjectRefused("access denied"))})
     result = work_through(context, ITEMS, steps, lambda _: True)
     assert sorted(steps.begun, key=int) == ITEMS
     kinds = {outcome.job_id: (outcome.kind, outcome.set_aside) for outcome in result.outcomes}

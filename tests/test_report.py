@@ -1,6 +1,7 @@
 """The report: its sums, its exit status, and a page that no document name can break."""
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ HOSTILE = [
 ]
 
 
-def report(flow: str = "backfill", **numbers: object) -> RunReport:
+def report(flow: str = "backfill", **numbers: Any) -> RunReport:
     """A report of a run."""
     return RunReport.model_validate({"flow": flow, "source": "s3://in", "destination": "s3://out/x", **numbers})
 
@@ -43,6 +44,27 @@ def tables(markdown: str) -> list[list[list[str]]]:
         cells = re.findall(r"(?:\\.|[^|\\])+", line.strip().strip("|"))
         found[-1].append([cell.strip() for cell in cells])
     return found
+
+
+@pytest.mark.parametrize(
+    ("reasons", "lines"),
+    [
+        ({}, []),
+        ({"nothing": "there is nothing at s3://in. Did you mean s3://inn?"}, None),
+        ({"refused": "the API key was rejected"}, None),
+        ({"ended": "the disk is full"}, None),
+        ({"stopped": "the window is full"}, None),
+        ({"held": "the backfill is paused"}, None),
+        ({"ceiling": "a.pdf: no room", "stopped": "a.pdf: no room"}, ["a.pdf: no room"]),
+        (
+            {"failures": [{"document": name, "reason": "broken: xref"} for name in "ab"]},
+            ["failed, most often because: broken (2)"],
+        ),
+    ],
+)
+def test_the_explanation_gives_every_reason_once(reasons: dict[str, Any], lines: list[str] | None) -> None:
+    run = report(**reasons)
+    assert run.explanation().splitlines() == [run.sentence(), *(reasons.values() if lines is None else lines)]
 
 
 def test_outcomes_add_up() -> None:
@@ -90,7 +112,7 @@ def test_the_sentence_holds_every_number(done: int, failed: int, opened: int, sk
 
 def test_what_may_be_paid_twice_is_said_only_when_there_is_any() -> None:
     assert "twice" not in report().sentence()
-    assert "2 of them possibly twice" in report(possible_duplicates=2).sentence()
+    assert "; 2 submissions may be paid for twice" in report(possible_duplicates=2).sentence()
 
 
 def test_a_report_survives_being_written_and_read() -> None:

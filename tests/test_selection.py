@@ -269,3 +269,10 @@ def test_a_pattern_that_was_meant_otherwise_is_doubted(pattern: str, doubt: str 
         doubts = selection.doubts()
         assert len(doubts) == (doubt is not None)
         assert doubt is None or doubt in doubts[0]
+
+
+def test_one_pattern_or_key_may_be_given_without_a_list() -> None:
+    assert Selection.model_validate({"include": "2024/**", "exclude": "*.txt"}) == Selection(
+        include=("2024/**",), exclude=("*.txt",)
+    )
+    assert Selection.model_validate({"key": "a.pdf"}).key == ("a.pdf",)

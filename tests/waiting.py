@@ -8,6 +8,11 @@ from typing import TypeVar
 PATIENCE = 400.0
 """Seconds. The bound of every wait; reached only when what is waited for never comes. pytest's own is above it."""
 
+# A look may cost a server 30 ms of work: the pause after it is this many times as long as it took, so that looking
+# leaves the processors to what is waited for.
+_PAUSE = 4
+_SHORTEST, _LONGEST = 0.05, 0.5  # seconds
+
 Found = TypeVar("Found")
 
 
@@ -24,7 +29,10 @@ def until(look: Callable[[], Found | None], what: str = "what was expected") -> 
         what: what is waited for, for the message.
     """
     deadline = time.monotonic() + PATIENCE
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s for {what}"
-        time.sleep(0.05)  # between bounded looks
-    return found
+    while True:
+        began = time.monotonic()
+        if found := look():
+            return found
+        ended = time.monotonic()
+        assert ended < deadline, f"waited {PATIENCE:g} s for {what}"
+        time.sleep(min(max(_SHORTEST, _PAUSE * (ended - began)), _LONGEST))  # between bounded looks

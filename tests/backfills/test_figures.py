@@ -9,11 +9,19 @@ from rich.console import Console
 from flows.cli.backfill_figures import picture
 from tasks.backfills.charts import bars, histogram, sparkline
 from tasks.backfills.duration import duration, interval
-from tasks.backfills.figures import Counted, DoneFigures, FailedFigures, Figures, OpenFigures, figures
+from tasks.backfills.figures import (
+    Counted,
+    DoneFigures,
+    EarlierFigures,
+    FailedFigures,
+    Figures,
+    OpenFigures,
+    figures,
+)
 from tasks.backfills.page import report_page
 from tasks.backfills.record import Ceilings, PartitionPlan, Planned, new_backfill
+from tasks.budget.meter import Charged, Reserved
 from tasks.options import Options, RunSettings
-from tasks.upstage.budget import Charged, Reserved
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 HOSTILE = "<script>\x1b[31m|"
@@ -38,26 +46,33 @@ def some(months: int = 2, minutes: int = 2) -> Figures:
         states += Counter({(name, "done"): 2, (name, "failed"): 1, (name, "open"): 1, (name, "new"): 1})
         for number in range(2):
             ended = NOW - timedelta(minutes=number * minutes)
-            done.append(DoneFigures(name, f"s3://bucket/{name}/{HOSTILE}", 4, 4, 10.0 + number, ended))
-        failed.append(FailedFigures(name, "encrypted", f"a password {HOSTILE}", 0))
-        opened.append(OpenFigures(name, True, None, 4))
+            done.append(DoneFigures(name, f"s3://bucket/{name}/{HOSTILE}", 4, 4, 1, 10.0 + number, ended))
+        failed.append(FailedFigures(name, "encrypted", f"a password {HOSTILE}", 0, 0))
+        opened.append(OpenFigures(name, True, None, 4, 2))
     spent = Charged(sent=12 * months, cost=12 * months * 10_000, reserved={"r": Reserved(job="j", pages=3, before=0)})
-    return figures(backfill, NOW, Counted(states), done, opened, failed, [(names[0], 2)], spent, [])
+    return figures(backfill, NOW, Counted(states), done, opened, failed, [EarlierFigures(names[0], 2, 3)], spent, [])
 
 
 def test_sums_rates_and_time_left() -> None:
-    found = some()
-    assert (found.documents, found.done, found.failed, found.open, found.new) == (10, 4, 2, 2, 2)
-    assert (found.finished, found.total, found.pages, found.pages_sent, found.pages_reserved) == (6, 10, 16, 24, 3)
-    assert found.cost == pytest.approx(0.24)
-    assert found.pages_per_minute == pytest.approx(16 / 2)
-    assert found.seconds_left == pytest.approx((40 - 16) / 8 * 60)
-    assert (found.seconds_p50, found.seconds_p90) == (10.0, 11.0)
-    assert [(partition.name, partition.finished, partition.spent) for partition in found.partitions] == [
+    summary = some()
+    assert (summary.documents, summary.done, summary.failed, summary.open, summary.new) == (10, 4, 2, 2, 2)
+    assert (summary.finished, summary.total, summary.pages, summary.pages_sent, summary.pages_reserved) == (
+        6,
+        10,
+        16,
+        24,
+        3,
+    )
+    assert summary.cost == pytest.approx(0.24)
+    assert summary.possible_duplicates == 4 * 1 + 2 * 2 + 3
+    assert summary.pages_per_minute == pytest.approx(16 / 2)
+    assert summary.seconds_left == pytest.approx((40 - 16) / 8 * 60)
+    assert (summary.seconds_p50, summary.seconds_p90) == (10.0, 11.0)
+    assert [(partition.name, partition.finished, partition.spent) for partition in summary.partitions] == [
         ("2021-01", 3, 14), ("2021-02", 3, 12),
     ]  # fmt: skip
-    assert found.per_minute == [(NOW - timedelta(minutes=2), 8), (NOW - timedelta(minutes=1), 0), (NOW, 8)]
-    assert found.budget_share == pytest.approx(27 / 100)
+    assert summary.per_minute == [(NOW - timedelta(minutes=2), 8), (NOW - timedelta(minutes=1), 0), (NOW, 8)]
+    assert summary.budget_share == pytest.approx(27 / 100)
 
 
 def test_a_source_that_has_changed_since_the_plan_is_told() -> None:
@@ -69,18 +84,18 @@ def test_a_source_that_has_changed_since_the_plan_is_told() -> None:
         NOW, planned=Planned(at=NOW, documents=2, partitions=(PartitionPlan(name="2021-01", documents=2),))
     )
     states = Counter({("2021-01", "new"): 1, ("2021-02", "new"): 3})
-    found = figures(backfill, NOW, Counted(states), [], [], [], [], Charged(), [])
-    assert found.changed == ("the source has changed since it was planned: +2 documents (2021-01 -1, 2021-02 +3)")
-    assert found.total == 4
+    summary = figures(backfill, NOW, Counted(states), [], [], [], [], Charged(), [])
+    assert summary.changed == ("the source has changed since it was planned: +2 documents (2021-01 -1, 2021-02 +3)")
+    assert summary.total == 4
 
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_the_picture_keeps_to_the_width_and_escapes_what_strangers_wrote(width: int) -> None:
     console = Console(width=width, record=True, file=None, color_system=None, force_terminal=False)
-    found = some(48)
-    found.why = HOSTILE
+    summary = some(48)
+    summary.why = HOSTILE
     with console.capture() as captured:
-        console.print(picture(found, width, 24))
+        console.print(picture(summary, width, 24))
     lines = captured.get().splitlines()
     assert max(map(len, lines)) <= width
     assert len(lines) <= 24
@@ -97,6 +112,22 @@ def test_the_page_needs_nothing_from_elsewhere_and_escapes_what_strangers_wrote(
     assert page.count("<svg") == 2
 
 
+def test_pages_without_an_answer_and_submissions_paid_for_twice_are_shown_apart() -> None:
+    found = some()
+    found.pages_lost, found.possible_duplicates = 5, 3
+    page = report_page(found)
+    assert "<dt>pages charged</dt><dd>29 of 100</dd>" in page, "what the ceiling counts"
+    assert "<dt>of these, without an answer</dt><dd>5</dd>" in page
+    assert "<dt>submissions possibly paid twice</dt><dd>3</dd>" in page
+    assert "24 pages sent and 5 without an answer of 100" in found.sentence()
+    assert "3 submissions may be paid for twice" in found.sentence()
+    console = Console(width=100, file=None, color_system=None, force_terminal=False)
+    with console.capture() as captured:
+        console.print(picture(found, 100))
+    assert "29 of 100, 5 without an answer" in captured.get()
+    assert "3 submissions may be paid for twice" in captured.get()
+
+
 def test_charts() -> None:
     assert sparkline([0, 1, 2, 4]) == "▁▂▄█"
     assert len(sparkline(range(1000))) == 60
@@ -108,10 +139,10 @@ def test_charts() -> None:
 
 def test_the_slowest_limit_decides_how_long_it_takes() -> None:
     fast = {"requests_per_second": 100, "pages_per_minute": 100_000}
-    given = Options(requests_per_second=2, pages_per_minute=1200)
-    assert duration(200, 500, given, 0.01) == (300.0, "--requests-per-second 2")
-    assert duration(10, 60_000, given, 0.01) == (3000.0, "--pages-per-minute 1200")
-    assert duration(200, 500, Options(), 0.01) == (300.0, "--requests-per-second auto, reckoned as 2")
+    options = Options(requests_per_second=2, pages_per_minute=1200)
+    assert duration(200, 500, options, 0.01) == (300.0, "--requests-per-second 2")
+    assert duration(10, 60_000, options, 0.01) == (3000.0, "--pages-per-minute 1200")
+    assert duration(200, 500, Options(), 0.01) == (300.0, "--requests-per-second auto, estimated at 2")
     assert duration(10, 500, Options(max_pages_per_day=100, **fast), 0.01) == (4 * 86_400, "--max-pages-per-day 100")
     assert duration(10, 500, Options(max_cost_per_day=1, **fast), 0.01)[1] == "--max-cost-per-day 1"
 

@@ -76,13 +76,13 @@ def collector() -> Iterator[Collector]:
 def figures(**changes: object) -> Figures:
     """Those of a backfill under way."""
     month = PartitionFigures(name="2021-03", documents=5, done=3, failed=1, open=1)
-    given = {
+    defaults = {
         "name": "scans", "source": "s3://bucket/in", "destination": "s3://bucket/out",
         "at": datetime(2026, 7, 1, tzinfo=UTC), "state": "running", "pages_sent": 12, "cost": 0.018,
         "failures": {"encrypted": 1}, "partitions": [month], "api_p50": 2.5, "throttle_wait_seconds": 7.25,
         "oldest_open_seconds": 61.0,
     }  # fmt: skip
-    return Figures.model_validate({**given, **changes})
+    return Figures.model_validate({**defaults, **changes})
 
 
 def test_a_collector_gets_what_the_textfile_has(

@@ -48,8 +48,8 @@ def test_a_run_that_is_given_a_name_alone_takes_over_what_was_planned() -> None:
         selection=Selection(include=("*.pdf",), by="year"), options=Options(model="ocr-250904", price_per_page=0.01)
     )
     backfill = new_backfill(planned, "a", NOW)
-    given = settings(selection=Selection(partition=("2021",)), options=Options(workers=3), backfill="a")
-    taken = taken_over(backfill, given)
+    own_settings = settings(selection=Selection(partition=("2021",)), options=Options(workers=3), backfill="a")
+    taken = taken_over(backfill, own_settings)
     assert taken.selection == Selection(include=("*.pdf",), by="year", partition=("2021",))
     assert (taken.options.model, taken.options.price, taken.options.workers) == ("ocr-250904", 0.01, 3)
     assert difference(backfill, taken) is None

@@ -79,6 +79,7 @@ class Records:
             status="finished",
             completed_at=at + timedelta(seconds=10),
         )
+        job = transitions.posting(job, posting).job
         job = transitions.sent(job, accepted, pages, owner="somebody", keep=None, flow_run=run).job
         held = self.ledger.claim(job)
         assert held is not None

@@ -125,4 +125,4 @@ def test_a_missing_database_is_named_with_the_command_that_installs_it(tmp_path:
     process = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True, text=True, check=False
     )
-    assert "DuckDB, which is not installed: pip install 'bulk-ocr[catalogue]'" in process.stderr
+    assert "DuckDB, which is not installed: pip install --constraint constraints.txt '.[catalogue]'" in process.stderr

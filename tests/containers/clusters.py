@@ -21,7 +21,7 @@ class Kind:
         head: the command of the container that schedules, whose name on the network is `head`.
         process: the command of one that works.
         address: what `--cluster` calls it.
-        count: Python that prints, in the head's container, how many processes it has.
+        count: a Python function `count()` that tells, in the head's container, how many processes it has.
         options: more options for each container.
     """
 
@@ -44,20 +44,27 @@ DASK = Kind(
     ("dask", "worker", "tcp://head:8786", "--nthreads", "2", "--no-dashboard", "--local-directory", "/tmp"),
     "tcp://head:8786",
     "from distributed import Client\n"
-    "print(len(Client('tcp://127.0.0.1:8786', timeout=5).scheduler_info(n_workers=-1)['workers']))",
+    "client = Client('tcp://127.0.0.1:8786', timeout=5)\n"
+    "def count(): return len(client.scheduler_info(n_workers=-1)['workers'])\n",
+    # See docs/machines.md: its profiler was seen to stop a process for good.
+    ("--env=DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=false",),
 )
-_QUIET = ("--disable-usage-stats", "--block")
+_WAIT = "import sys, time\nwhile count() != int(sys.argv[1]): time.sleep(0.5)\n"
+_RAY = ("--object-store-memory=100000000", "--disable-usage-stats", "--block")
 RAY = Kind(
     "ray",
     # The head schedules only; a process of Ray's is one processor to it.
-    ("ray", "start", "--head", "--port=6379", "--num-cpus=0", "--include-dashboard=false", *_QUIET),
-    ("ray", "start", "--address=head:6379", "--num-cpus=1", *_QUIET),
+    ("ray", "start", "--head", "--port=6379", "--num-cpus=0", "--include-dashboard=false", *_RAY),
+    ("ray", "start", "--address=head:6379", "--num-cpus=1", *_RAY),
     "ray://head:10001",
     "import ray\n"
     "ray.init(address='127.0.0.1:6379', log_to_driver=False, logging_level='error')\n"
-    "print(int(ray.cluster_resources().get('CPU', 0)))",
+    "def count(): return int(ray.cluster_resources().get('CPU', 0))\n",
     ("--shm-size=256m", "--env=RAY_AUTH_MODE=disabled"),
 )
+# As whoever runs a cluster does it: Ray, for one, gives up on a node that is not there after 30 s. What `podman kill`
+# stops is not started again.
+_RESTARTED = "--restart=on-failure"
 
 
 def make_image(engine: Engine, kind: Kind) -> None:
@@ -95,11 +102,11 @@ class Cluster:
         with _container(self.kind, self.services, name, *command):
             yield name
 
-    def size(self) -> int:
-        """How many processes the cluster has, as its head knows."""
+    def complete(self) -> bool:
+        """Wait, in the head's container, until all processes are there; False where the head cannot be asked yet."""
         head = f"{self.services.network}-{self.kind.name}-head"
-        printed = self.services.engine.tried("exec", head, "python", "-c", self.kind.count).stdout.split()
-        return int(printed[-1]) if printed and printed[-1].isdigit() else 0
+        code = self.kind.count + _WAIT
+        return self.services.engine.tried("exec", head, "python", "-c", code, str(len(self.processes))).returncode == 0
 
 
 @contextlib.contextmanager
@@ -107,12 +114,14 @@ def cluster(services: Site, kind: Kind, processes: int) -> Iterator[Cluster]:
     """Start a cluster and wait for its processes."""
     with contextlib.ExitStack() as running:
         name = f"{services.network}-{kind.name}"
-        running.enter_context(_container(kind, services, f"{name}-head", *kind.head, alias="head"))
+        running.enter_context(
+            _container(kind, services, f"{name}-head", *kind.head, options=(_RESTARTED, "--network-alias=head"))
+        )
         names = [f"{name}-{number}" for number in range(processes)]
         for full in names:
-            running.enter_context(_container(kind, services, full, *kind.process))
+            running.enter_context(_container(kind, services, full, *kind.process, options=(_RESTARTED,)))
         found = Cluster(kind, services, names)
-        until(lambda: found.size() == processes, f"{processes} processes of {kind.name}")
+        until(found.complete, f"{processes} processes of {kind.name}")
         yield found
 
 
@@ -135,10 +144,8 @@ def _change(engine: Engine, container: str, change: str) -> None:
 
 
 def _container(
-    kind: Kind, services: Site, name: str, *command: str, alias: str = ""
+    kind: Kind, services: Site, name: str, *command: str, options: tuple[str, ...] = ()
 ) -> contextlib.AbstractContextManager[str]:
-    options = [f"--network={services.network}", "--tmpfs=/tmp:rw,mode=1777", *kind.options]
-    if alias:
-        options.append(f"--network-alias={alias}")
+    options = (f"--network={services.network}", "--tmpfs=/tmp:rw,mode=1777", *kind.options, *options)
     environment = {**services.inside, "PREFECT_API_URL": PREFECT_INSIDE}
     return services.engine.container(kind.image, *command, name=name, options=options, environment=environment)

@@ -163,6 +163,15 @@ class Engine:
             self.tried("network", "rm", "--force", "--time", "5", name)
 
     @contextlib.contextmanager
+    def volume(self, name: str) -> Iterator[str]:
+        """An empty volume, which outlives the containers that use it; removed at the end."""
+        self.podman("volume", "create", name)
+        try:
+            yield name
+        finally:
+            self.tried("volume", "rm", "--force", name)
+
+    @contextlib.contextmanager
     def container(
         self,
         image: str,

@@ -1,4 +1,4 @@
-"""Clusters over a network: of three processes in containers one is killed and one is cut off for a while."""
+"""Clusters over a network: of three processes in containers one is killed and one is cut off, or all of them die."""
 
 import json
 
@@ -48,5 +48,34 @@ def test_a_killed_and_a_cut_off_process_lose_and_double_nothing(services: Site, 
     assert len(records) == _DOCUMENTS
     found = {key.removesuffix(".ocr.json"): json.loads(body)["pages"][0]["text"] for key, body in results.items()}
     assert {name: text.split() for name, text in found.items()} == texts
+    counted = sum(record["job"]["possible_duplicates"] for record in records)
+    assert api.requests() - before - _DOCUMENTS <= counted
+
+
+@pytest.mark.parametrize("kind", [DASK, RAY], ids=lambda kind: kind.name)
+def test_a_cluster_that_loses_all_its_processes_ends_the_run_and_the_next_does_the_rest(
+    services: Site, kind: Kind
+) -> None:
+    engine, api = services.engine, services.api()
+    make_image(engine, kind)
+    place = Place(f"{kind.name}-gone", services.s3())
+    place.s3.create_bucket(Bucket=place.bucket)
+    place.put({f"{number}.pdf": documents.text_pdf([f"{place.bucket} {number}"]) for number in range(_DOCUMENTS)})
+    before = api.requests()
+    api.fail({"action": "delay", "method": "POST", "path": "document-digitization", "times": -1, "seconds": 1})
+    command = ["bulk-ocr", "run", place.source, place.destination, *FAST, *_LEASE]
+    with cluster(services, kind, 2) as running:
+        try:
+            with running.run(*command, *running.arguments) as run:
+                until(lambda: place.records("open"), "a claim")
+                engine.podman("kill", "--signal", "KILL", *running.processes)
+                assert engine.podman("wait", run) == "2", engine.tried("logs", run).stderr[-3000:]
+                assert f"the cluster at {kind.address} has had no processes for" in engine.tried("logs", run).stderr
+        finally:
+            api.reset()
+        with running.run(*command) as run:
+            assert engine.podman("wait", run) == "0", engine.tried("logs", run).stderr[-3000:]
+    records = place.records("done")
+    assert len(records) == _DOCUMENTS
     counted = sum(record["job"]["possible_duplicates"] for record in records)
     assert api.requests() - before - _DOCUMENTS <= counted

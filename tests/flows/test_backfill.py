@@ -130,6 +130,7 @@ def test_names_that_lead_nowhere_are_answered_with_the_nearest(command: Command,
         (("backfill", "pause", "letter", *at), "Did you mean letters?"),
         (("backfill", "start", "letters", *at, "--partition", "2023-10", *OPTIONS), "Did you mean 2023-01?"),
         (("redo", place.destination, "--partition", "2023-02", "--yes"), "Did you mean 2023-01?"),
+        (("run", place.source, place.destination, "--name", "leters", *OPTIONS), "Did you mean letters?"),
         (("run", place.source + "/x", place.destination, "--name", "letters", *OPTIONS), "its source is"),
         (("watch", "letters"), "BULK_OCR_DESTINATION"),
     ]:

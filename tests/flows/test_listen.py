@@ -12,7 +12,7 @@ import pytest
 from deployments.local.stack import LocalStack
 from flows import listen as product
 from tasks.context import RunContext
-from tasks.faults import Passes, SetupFault
+from tasks.faults import SetupFault, TransientFault
 from tasks.options import Options, RunSettings
 from tasks.selection import Selection
 from tasks.steps.inbox import Inbox
@@ -196,5 +196,5 @@ def test_a_store_that_is_away_for_a_moment_is_waited_for(
     assert billed_once(api, hashes)
     assert queue.waiting() == 0
     flaky.fail(Rule("refuse", "_jobs/open/", "GET", times=-1))
-    with pytest.raises(Passes):
+    with pytest.raises(TransientFault):
         run.listen(inbox, 0)

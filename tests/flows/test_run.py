@@ -104,7 +104,7 @@ def test_the_prefect_ui_tells_the_story(command: Command, place: Place, api: Sta
     assert progress == 100
     (partitions,) = [data for key, data in artifacts.items() if key.endswith("-partitions")]
     partitions = json.loads(partitions)
-    assert (partitions[0]["finished"], partitions[0]["pages paid"]) == ("2 of 2", "2")
+    assert (partitions[0]["finished"], partitions[0]["pages charged"]) == ("2 of 2", "2")
     ((key, failures),) = [(key, data) for key, data in artifacts.items() if key.endswith("-failures")]
     assert key.startswith(f"bulk-ocr-{place.bucket}-out-in-"), "the place, and the backfill"
     (failure,) = json.loads(failures)

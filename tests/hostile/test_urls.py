@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks.faults import DocumentFault, Fault, Passes
+from tasks.faults import DocumentFault, Fault, TransientFault
 from tasks.upstage.client import UpstageClient
 from tasks.upstage.destinations import Refused, check_destination
 from tasks.upstage.throttle import Throttle
@@ -183,7 +183,7 @@ def test_an_api_that_cannot_be_looked_up_opens_nothing() -> None:
 
 @pytest.mark.usefixtures("no_connection")
 def test_a_storage_host_that_cannot_be_looked_up_now_is_a_fault_of_the_moment(clock: FakeClock, tmp_path: Path) -> None:
-    with pytest.raises(Passes, match="cannot be resolved"):
+    with pytest.raises(TransientFault, match="cannot be resolved"):
         connect(PUBLIC, clock).download(f"https://gone.example/x?s={SECRET}", tmp_path / "batch")
     assert clock.slept
 
@@ -221,7 +221,7 @@ def test_no_redirect_leads_anywhere(hostile: HostileApi, clock: FakeClock, tmp_p
     for target in (b"http://169.254.169.254/x", b"file:///etc/passwd", hostile.url.encode() + b"/elsewhere"):
         for status in (301, 302, 303, 307, 308):
             hostile.override = {"/storage/": Body([b""], status, [b"Location: " + target])}
-            with pytest.raises(Passes, match=str(status)):
+            with pytest.raises(TransientFault, match=str(status)):
                 connect(hostile.base_url, clock).download(f"{hostile.url}/storage/0/0?s={SECRET}", tmp_path / "batch")
     assert hostile.calls("/elsewhere") == 0
     assert all(authorization is None for _, _, authorization in hostile.seen)

@@ -43,6 +43,7 @@ def test_what_a_dead_worker_was_posting_is_a_spend_of_that_worker() -> None:
     record = transitions.posting(job(), posting(3)).job
     record = transitions.taken_over(record, posting(8, price=9)).job
     (lost,) = spends(record)
+    assert lost.possible_duplicates == 1
     assert (lost.at, lost.pages, lost.accepted, lost.run, lost.cost) == (
         NOON + timedelta(minutes=3), 10, False, "run 3", 0.02,
     )  # fmt: skip
@@ -54,6 +55,30 @@ def test_an_answer_that_proved_nothing_is_paid_for_without_a_request() -> None:
     record = sent(record, "r", PageRange(first=1, last=150), 150, 2)
     assert [(spend.request, spend.pages) for spend in spends(record)] == [("r", 150), (None, 100)]
     assert cost(record).accepted == 0.5
+    assert [spend.possible_duplicates for spend in spends(record)] == [0, 1]
+
+
+def test_possible_duplicates_of_the_submissions_add_up_to_the_jobs() -> None:
+    record = transitions.posting(job(), posting(1)).job
+    record = transitions.answer_lost(record, 10).job
+    record = sent(record, "forgotten", PageRange(first=1, last=10), 10, 2)
+    record = transitions.asked(record, [transitions.lost(request, "unknown") for request in record.requests], 0).job
+    record = transitions.resending(record, posting(3)).job
+    record = sent(record, "r", PageRange(first=1, last=10), 10, 4)
+    # Another worker has taken the job over, and sends the same pages.
+    taken = record.model_copy(update={"lease": posting(5).model_copy(update={"owner": "other"})})
+    record = sent(taken, "late", PageRange(first=1, last=10), 10, 6)
+    assert record.possible_duplicates == 3
+    assert {spend.request: spend.possible_duplicates for spend in spends(record)} == {
+        "forgotten": 1, "r": 0, "late": 1, None: 1,
+    }  # fmt: skip
+
+
+def test_possible_duplicates_that_an_old_record_only_counts_are_kept() -> None:
+    old = job().model_copy(update={"possible_duplicates": 2})
+    assert [(spend.pages, spend.possible_duplicates) for spend in spends(old)] == [(0, 2)]
+    old = old.model_copy(update={"pages_lost": 10})
+    assert [(spend.pages, spend.possible_duplicates) for spend in spends(old)] == [(10, 2)]
 
 
 def test_pages_that_only_the_api_counts_are_reckoned_until_it_has_counted_them() -> None:

@@ -110,13 +110,23 @@ def test_what_the_api_counts_corrects_this_runs_submissions_only() -> None:
 
 
 def test_a_wrong_answer_put_back_is_asked_for_anew() -> None:
-    for code, status in ((FailureCode.WRONG_ANSWER, "resent"), (FailureCode.MISSING_PAGES, "open")):
+    for code, status in ((FailureCode.WRONG_ANSWER, "lost"), (FailureCode.MISSING_PAGES, "open")):
         fault = DocumentFault(code, "why")
         job = new(requests=(request(),), rounds=3)
         failed = transitions.failed(job, "collect", fault, missing=(), now=NOON, flow_run=None)
         again = transitions.put_back(failed, "nonce")
         assert [request.status for request in again.requests] == [status]
         assert (again.rounds, again.retries, again.lease) == (0, 1, None)
+
+
+def test_sending_again_after_a_wrong_answer_counts_only_what_is_sent_again() -> None:
+    requests = (request("wrong"), request("kept", status="answered"), request("before", status="resent"))
+    job = new(requests=requests, possible_duplicates=1)
+    fault = DocumentFault(FailureCode.WRONG_ANSWER, "why")
+    failed = transitions.failed(job, "collect", fault, missing=(), now=NOON, flow_run=None)
+    change = transitions.resending(transitions.put_back(failed, "nonce"), lease())
+    assert [request.status for request in change.job.requests] == ["resent", "answered", "resent"]
+    assert (change.counts.possible_duplicates, change.job.possible_duplicates) == (1, 2)
 
 
 @pytest.mark.parametrize("changes", [{"leese": 1}, {"rounds": "three"}, {"lease": "nonsense"}, {"rounds": -1}])

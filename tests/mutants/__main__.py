@@ -9,6 +9,7 @@ lines, and each fault is tried with the tests that reach it, until one fails.
 
 import argparse
 import difflib
+import os
 import random
 import shutil
 import subprocess
@@ -69,7 +70,14 @@ def survives(tree: Path, fault: Fault, selection: Selection) -> bool:
     file.write_bytes(fault.mutant.applied(fault.source))
     try:
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"--timeout={_HANGS}", *tests]
-        return subprocess.run(command, cwd=tree, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+        # Mutants of the same length within the same second look the same to Python's cache of what it compiled.
+        fresh = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        return (
+            subprocess.run(
+                command, cwd=tree, env=fresh, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ).returncode
+            == 0
+        )
     finally:
         file.write_bytes(fault.source)
 

@@ -53,7 +53,7 @@ def f(a, b):
     try:
         a = g(a)
     except (KeyError, ValueError) as error:
-        raise Passes("words") from error
+        raise TransientFault("words") from error
     for each in b:
         if each:
             continue
@@ -69,7 +69,7 @@ def f(a, b):
         "a.total += b",
         "a.sweep(b)",
         "a = g(a)",
-        'raise Passes("words") from error',
+        'raise TransientFault("words") from error',
         "continue",
     ]
 

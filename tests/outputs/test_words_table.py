@@ -90,6 +90,6 @@ def test_a_missing_pyarrow_is_named_with_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(SetupFault, match=r"pip install 'bulk-ocr\[outputs\]'"):
+    with pytest.raises(SetupFault, match=r"pip install --constraint constraints\.txt '\.\[outputs\]'"):
         write_words([], tmp_path / "words.parquet")
     assert names(tmp_path) == []

@@ -1,4 +1,4 @@
-"""A worker that is killed at a call to S3, and the scheduled passes that take up what it left."""
+"""A worker that is stopped at a call to S3, as if it were killed, and the passes that take up what it left."""
 
 import time
 from typing import Any
@@ -17,7 +17,7 @@ AT_ONCE: dict[str, Any] = {"mode": "sync", "limits": Limits(sync_pages=10)}
 
 
 class Killed(BaseException):
-    """The process is gone: no handler of an exception runs any more work."""
+    """Stands for SIGKILL within the test's process: whatever a handler still tries at the store raises it again."""
 
 
 class Doomed:

@@ -53,6 +53,7 @@ def test_the_sum_is_the_bill_whatever_went_wrong(world: World, context: RunConte
     found, bill = counted(context), world.bill()
     assert sum(submission["pages"] for submission in bill) == 30 + 25 + 3 * 12 + 2 * 40
     assert found.possible_pages == 24, "the two answers that were lost"
+    assert found.possible_duplicates == 3, "and the request that was forgotten"
     assert found.pages + found.possible_pages == sum(submission["pages"] for submission in bill)
     assert found.requests + 2 == len(bill)
     assert found.cost + found.possible_cost == pytest.approx(PRICE * sum(submission["pages"] for submission in bill))

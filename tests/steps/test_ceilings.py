@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tasks.backfills.record import Ceilings, Pace, new_backfill
+from tasks.budget.meter import Charged
 from tasks.context import RunContext
-from tasks.faults import Fault
+from tasks.faults import Fault, SetupFault
 from tasks.job.outcome import Outcome
 from tasks.job.record import Document
 from tasks.options import Options, RunSettings
@@ -19,7 +20,6 @@ from tasks.steps.collect import collect_job
 from tasks.steps.poll import OpenJobs, poll_job
 from tasks.steps.submit import submit_document
 from tasks.store.objects import Objects
-from tasks.upstage.budget import Charged
 from tests.steps.conftest import World, pdf, sha
 from tests.store.flaky_s3 import FlakyS3, Rule
 from tests.waiting import PATIENCE, until
@@ -179,6 +179,28 @@ def test_a_meter_that_cannot_be_read_stops_sending(world: World) -> None:
     assert world.bill() == []
 
 
+def test_a_meter_that_vanishes_while_it_is_used_stops_sending(world: World) -> None:
+    """Deleted by a lifecycle rule or by hand: counted from nothing, the ceiling would be spent twice."""
+    context, day = world.context(max_pages_per_day=5), f"day-{world.clock.now():%Y-%m-%d}"
+    submit_document(context, world.put(pdf(4)))
+    world.s3.delete_object(Bucket=world.bucket, Key=f"out/_jobs/budgets/{day}.json")
+    with pytest.raises(SetupFault, match=f"budget {day} has vanished"):
+        submit_document(context, world.put(pdf(4, "another"), "in/b.pdf"))
+    assert world.billed_pages() == [4]
+    assert len(world.listing("out/_jobs/open/")) == 1, "the claim of the other is given back"
+
+
+def test_a_backfill_that_is_deleted_while_it_is_served_stops_sending(world: World) -> None:
+    """Its ceilings are in its record."""
+    context = serving(world, "gone")
+    assert submit_document(context, world.put(pdf(1))).kind == "open"
+    world.s3.delete_object(Bucket=world.bucket, Key="out/_jobs/backfills/gone.json")
+    world.clock.advance(10)
+    with pytest.raises(SetupFault, match="there is no backfill gone: it was deleted"):
+        submit_document(context, world.put(pdf(1, "another"), "in/b.pdf"))
+    assert world.billed_pages() == [1]
+
+
 def test_documents_longer_than_a_ceiling_are_set_aside(world: World) -> None:
     context = world.context(max_pages_per_document=3)
     book = submit_document(context, world.put(pdf(4, "a book"), "in/book.pdf"))
@@ -236,6 +258,9 @@ def test_eight_processes_with_kills_and_a_suspended_one_never_exceed_a_ceiling(w
         process.start()
         return process
 
+    # So slow that none of the processes has sent its four documents when some are sent.
+    slow = {"action": "delay", "method": "POST", "path": "document-digitization", "times": -1, "seconds": 0.5}
+    world.api.fail(slow)
     began = datetime.now(UTC)
     first = [start(number) for number in range(8)]
     until(lambda: len(world.bill()) >= 4, "some documents are sent")

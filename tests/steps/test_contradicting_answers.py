@@ -144,7 +144,10 @@ def test_a_document_failed_by_a_wrong_answer_is_sent_anew_when_it_is_put_back(
     assert world.billed_pages() == [12], "nothing is paid again before somebody asks for it"
 
     assert context.ledger.put_back(failed)
-    assert [outcome.kind for outcome in world.finish(context, document)] == ["open", "done"]
+    outcomes = world.finish(context, document)
+    assert [outcome.kind for outcome in outcomes] == ["open", "done"]
     assert world.texts(document) == [f"page {number} of a test" for number in range(1, 13)]
     assert world.billed_pages() == [12, 12]
+    counted = world.done(document).job.possible_duplicates
+    assert sum(outcome.possible_duplicates for outcome in outcomes) == counted == 1, "what is paid twice is counted"
     assert len(world.done(document).job.requests) == 2, "the first stays on record"

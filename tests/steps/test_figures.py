@@ -1,16 +1,26 @@
 """The figures of a backfill, read again and again: what has changed is looked at, and the sums are the ledger's."""
 
+from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tasks.backfills.figures import Figures
+from tasks.backfills.metrics import metrics_of
+from tasks.backfills.page import report_page
 from tasks.backfills.record import Backfill, new_backfill
+from tasks.catalogue.catalogue import open_catalogue
+from tasks.catalogue.queries import usage
 from tasks.context import RunContext
-from tasks.job.record import job_id
+from tasks.job.record import Document, job_id
+from tasks.options import RunSettings
 from tasks.steps.figures import FiguresReader, settings_of
+from tasks.steps.poll import poll_job
 from tasks.steps.submit import submit_document
 from tasks.store.objects import Objects
+from tasks.upstage.limits import Limits
 from tests.fakes import FakeClock
-from tests.sample_documents import encrypted_pdf
+from tests.sample_documents import docx, encrypted_pdf
 from tests.steps.conftest import World, pdf
 from tests.store.flaky_s3 import FlakyS3
 
@@ -76,9 +86,9 @@ def test_what_is_read_between_two_listings_is_what_a_listing_would_find(world: W
 
     submit_document(worker, documents[2])
     world.finish(worker, documents[2])  # claimed and published between two looks
-    seen = follower.read(everything=True)
-    assert seen is not None
-    assert (seen.done, seen.pages_of) == (2, 2), "found by the next listing at the latest"
+    figures = follower.read(everything=True)
+    assert figures is not None
+    assert (figures.done, figures.pages_of) == (2, 2), "found by the next listing at the latest"
 
 
 def test_what_a_process_published_itself_is_not_read_again(world: World, flaky: FlakyS3) -> None:
@@ -91,7 +101,63 @@ def test_what_a_process_published_itself_is_not_read_again(world: World, flaky: 
     world.finish(worker, document)
     flaky.seen.clear()
     for everything in (False, True):
-        found = reader.read(everything=everything)
-        assert found is not None
-        assert (found.done, found.pages, found.pages_of) == (1, 3, 1)
+        figures_now = reader.read(everything=everything)
+        assert figures_now is not None
+        assert (figures_now.done, figures_now.pages, figures_now.pages_of) == (1, 3, 1)
     assert flaky.calls("GET", f"_jobs/done/{job_id(document, 'ocr')}") == 0
+
+
+FORGOTTEN = {"method": "GET", "path": "/requests/", "action": "status", "status": 404, "times": -1}
+
+
+def lost_answer(world: World) -> tuple[Document, dict[str, Any]]:
+    """The answer to the first submission is lost."""
+    world.api.fail({"method": "POST", "path": "/async$", "action": "reset_after"})
+    return world.put(pdf(3), "in/2023-01/a.pdf"), {}
+
+
+def incomplete_answer(world: World) -> tuple[Document, dict[str, Any]]:
+    """A synchronous answer of as many pages as it may have: the API may not have told of the others."""
+    document = world.put(docx([f"page {number} of a test" for number in range(1, 6)]), "in/2023-01/a.docx")
+    return document, {"mode": "sync", "limits": Limits(sync_pages=5)}
+
+
+def forgotten_request(world: World) -> tuple[Document, dict[str, Any]]:
+    """The API forgets a request."""
+    return world.put(pdf(2), "in/2023-01/a.pdf"), {}
+
+
+@pytest.mark.parametrize(
+    ("happened", "billed", "lost"),
+    [(lost_answer, [3, 3], 3), (incomplete_answer, [5, 5], 0), (forgotten_request, [2, 2], 0)],
+)
+def test_what_may_be_paid_twice_is_the_same_number_wherever_it_is_shown(
+    world: World, happened: Callable[[World], tuple[Document, dict[str, Any]]], billed: list[int], lost: int
+) -> None:
+    document, options = happened(world)
+    worker = world.context(**options)
+    backfill = backfill_of(worker)
+    worker.settings = RunSettings.model_validate({**dict(worker.settings), "backfill": backfill.name})
+    outcomes = [submit_document(worker, document)]
+    if happened is forgotten_request:
+        world.recognised(worker, document)
+        gone = world.open(document).requests[0].id
+        world.api.fail(FORGOTTEN | {"path": f"/requests/{gone}"})
+        poll_job(worker, worker.job_id(document))  # one such answer is no loss yet; a quarter of an hour of them is
+        world.clock.advance(1000)
+    outcomes += world.finish(worker, document)
+    worker.close()
+    assert world.billed_pages() == billed
+
+    reader = RunContext(settings_of(backfill), worker.objects, clock=world.clock)
+    found = FiguresReader(reader, backfill.name).read()
+    assert found is not None
+    assert sum(outcome.possible_duplicates for outcome in outcomes) == 1
+    assert (found.possible_duplicates, found.pages_lost) == (1, lost)
+    assert found.pages_charged == sum(billed)
+    assert "<dt>submissions possibly paid twice</dt><dd>1</dd>" in report_page(found)
+    samples = {metric.name: metric.samples.get(()) for metric in metrics_of(found)}
+    assert (samples["possible_duplicates"], samples["pages_lost"]) == (1, lost)
+    with open_catalogue(worker.objects, worker.destination) as catalogue:
+        (spent,) = usage(catalogue, None, otherwise=0)
+    assert (spent.possible_duplicates, spent.pages + spent.possible_pages) == (1, sum(billed))

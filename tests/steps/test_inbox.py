@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.context import RunContext
-from tasks.faults import AccountFault, Passes
+from tasks.faults import AccountFault, TransientFault
 from tasks.job.outcome import Outcome
 from tasks.job.record import Document, Job, job_id
 from tasks.steps.inbox import Inbox
@@ -153,7 +153,7 @@ def test_what_could_not_be_sent_comes_again_and_is_sent_once(
     if fault == "s3":
         context.objects = flaky.objects()
         flaky.fail(Rule("refuse", r"/in/a\.pdf", "HEAD", times=-1))
-    expected = {"refused": AccountFault, "s3": Passes}.get(fault)
+    expected = {"refused": AccountFault, "s3": TransientFault}.get(fault)
     if expected is not None:
         with pytest.raises(expected):
             listen(context, queue, tmp_path)

@@ -23,13 +23,13 @@ def while_recording(flaky: FlakyS3, act: Callable[[], object]) -> None:
 @pytest.mark.parametrize("changed", [False, True])
 def test_a_look_at_the_open_jobs_leaves_out_what_is_being_sent(world: World, flaky: FlakyS3, changed: bool) -> None:
     """Of a document that changed since it was listed, the run's loop does not know the job."""
-    context, found = world.context(objects=flaky.objects()), list[Survey]()
+    context, surveys = world.context(objects=flaky.objects()), list[Survey]()
     document = world.put(pdf(2, "as listed"))
     if changed:
         world.put(pdf(3, "as it is now"))
-    while_recording(flaky, lambda: found.append(OpenJobs(context).survey()))
+    while_recording(flaky, lambda: surveys.append(OpenJobs(context).survey()))
     assert submit_document(context, document).kind == "open"
-    [survey] = found
+    [survey] = surveys
     assert (survey.open, survey.ready, survey.due) == ([], [], [])
     assert world.billed_pages() == [3 if changed else 2]
 

@@ -1,4 +1,7 @@
-"""Kill a worker at every call to S3, before it and after it, and start again: nothing lost, nothing paid twice."""
+"""Stop a worker at every call to S3, before it and after it, and start again: nothing lost, nothing uncounted.
+
+`tests/flows/test_kill.py` does the same to real processes, with SIGKILL.
+"""
 
 import pytest
 

@@ -181,7 +181,7 @@ def test_an_answer_that_was_kept_and_not_recorded_is_not_paid_for_again(world: W
 def test_a_claim_outlives_the_time_that_a_synchronous_answer_may_take(world: World, flaky: FlakyS3) -> None:
     """A worker that lives renews its leases, however long an answer takes; after a death they end within a minute."""
     clock = FakeClock(datetime.now(UTC))  # heartbeats are told by the store's clock
-    document, seen = world.put(pdf(1)), list[list[bool]]()
+    document, observations = world.put(pdf(1)), list[list[bool]]()
     other = world.context(clock=clock)
 
     def look() -> None:
@@ -193,12 +193,12 @@ def test_a_claim_outlives_the_time_that_a_synchronous_answer_may_take(world: Wor
         alive = other.held_by_another(record)
         beats.stop()
         clock.advance(3)  # answers about heartbeats are good for two seconds
-        seen.append([alive, other.held_by_another(record)])
+        observations.append([alive, other.held_by_another(record)])
 
     flaky.fail(Rule("pass", "_jobs/open/", "PUT", body=b'"posting"', after=look))
     worker = world.context(mode="sync", objects=flaky.objects(), clock=clock, lease_seconds=10)
     submit_document(worker, document)
-    assert seen == [[True, False]]
+    assert observations == [[True, False]]
 
 
 def test_the_page_budget_counts_synchronous_pages_too(world: World) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tasks.context import RunContext
 from tasks.options import RunSettings
 from tasks.selection import Selection
-from tasks.steps.nearest import did_you_mean, why_no_ledger, why_nothing
+from tasks.steps.nearest import did_you_mean, mistyped, why_no_ledger, why_nothing
 from tasks.store.local_folder import FolderObjects
 from tasks.store.location import Location
 
@@ -29,6 +29,22 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FolderObjects:
     for key in KEYS:
         objects.put(BUCKET, key, b"" if key.endswith("/") else b"body", {}, "application/pdf")
     return objects
+
+
+@pytest.mark.parametrize(("name", "known", "meant"), [
+    ("leters", ["letters", "archive"], "letters"),
+    ("archvie", ["letters", "archive"], "archive"),
+    ("goood", ["good"], "good"),
+    ("invoices", ["letters", "archive"], None),
+    ("scans-2022", ["scans-2021"], None),
+    ("2022q4", ["2022q3"], None),
+    ("site-b", ["site-a"], None),
+    ("letters", [], None),
+])  # fmt: skip
+def test_a_name_is_taken_for_a_misspelling_unless_it_is_another_of_a_series(
+    name: str, known: list[str], meant: str | None
+) -> None:
+    assert mistyped(name, known) == meant
 
 
 def asked(store: FolderObjects, source: str, **selection: Any) -> str:

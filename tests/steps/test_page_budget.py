@@ -12,15 +12,17 @@ from typing import Any
 
 import pytest
 
+from tasks.budget.meter import Charged
 from tasks.context import RunContext
 from tasks.job import transitions
 from tasks.job.record import PageRange
 from tasks.steps.collect import collect_job
 from tasks.steps.submit import submit_document
-from tasks.upstage.budget import Charged
 from tasks.upstage.limits import Limits
 from tests.sample_documents import docx
 from tests.steps.conftest import World, pdf, sha
+from tests.steps.kills import Doomed, Killed, passes
+from tests.store.flaky_s3 import FlakyS3, Rule
 
 SUBMIT = {"method": "POST", "path": "/async$"}
 SYNC = {"method": "POST", "path": "document-digitization$"}
@@ -35,8 +37,8 @@ def claiming(pages: int, texts: list[str]) -> bytes:
         for member in original.infolist():
             body = original.read(member)
             if member.filename == "docProps/app.xml":
-                body, found = re.subn(rb"<Pages>\d+</Pages>", b"<Pages>%d</Pages>" % pages, body)
-                assert found == 1
+                body, replacements = re.subn(rb"<Pages>\d+</Pages>", b"<Pages>%d</Pages>" % pages, body)
+                assert replacements == 1
             changed.writestr(member, body)
     return out.getvalue()
 
@@ -176,6 +178,49 @@ def test_an_estimate_is_put_right_once_and_only_in_the_run_that_sent_the_pages(w
     assert corrected == (0 if collector == "another run" else 22)
     assert world.done(document).pages == 23
     assert world.billed_pages() == [23]
+
+
+def charged_today(world: World) -> int:
+    """The pages that the meter of the day counts, as a ceiling would see them."""
+    [key] = world.listing("out/_jobs/budgets/day-")
+    return Charged.model_validate_json(world.s3.get_object(Bucket=world.bucket, Key=key)["Body"].read()).total
+
+
+@pytest.mark.parametrize("claimed", [3, 28])
+@pytest.mark.parametrize("number", range(1, 6))
+def test_a_collector_killed_while_it_puts_an_estimate_right_never_leaves_too_little_charged(
+    world: World, s3_url: str, number: int, claimed: int
+) -> None:
+    """A ceiling must hold: a kill may leave the estimate charged where it was too high, and nothing twice."""
+    limit: dict[str, Any] = {"max_pages_per_day": 1000}
+    document, sender = world.put(claiming(claimed, LONG), "in/a.docx"), world.context(**limit)
+    submit_document(sender, document)
+    sender.close()
+    doomed = Doomed(world, s3_url, number, "after", **limit)
+    with pytest.raises(Killed):
+        collect_job(doomed.context, world.recognised(world.context(**limit), document))
+    context = world.context(**limit)
+    passes(world, context, document)
+    context.close()
+    assert world.billed_pages() == [23]
+    assert charged_today(world) in (23, max(23, claimed))
+
+
+@pytest.mark.parametrize("claimed", [3, 28])
+def test_an_estimate_is_put_right_once_however_often_that_cannot_be_recorded(
+    world: World, flaky: FlakyS3, claimed: int
+) -> None:
+    limit: dict[str, Any] = {"max_pages_per_day": 1000}
+    document, sender = world.put(claiming(claimed, LONG), "in/a.docx"), world.context(**limit)
+    submit_document(sender, document)
+    sender.close()
+    flaky.fail(Rule("refuse", "_jobs/open/", "PUT", times=4))
+    context = world.context(objects=flaky.objects(), **limit)
+    identity = world.recognised(context, document)
+    assert [collect_job(context, identity).kind for _ in range(2)] == ["later", "later"]
+    world.finish(context, document)
+    context.close()
+    assert (world.billed_pages(), charged_today(world)) == ([23], 23)
 
 
 def test_an_estimate_is_put_right_for_each_time_the_pages_were_sent(world: World) -> None:

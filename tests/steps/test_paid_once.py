@@ -217,3 +217,34 @@ def test_a_document_that_changed_is_held_against_the_selection_again(world: Worl
     world.put(pdf(30))
     outcome = submit_document(context, listed)
     assert (outcome.kind, outcome.moved, world.bill()) == ("later", True, [])
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_write_of_the_ledger_that_meets_another_call_loses_nothing(world: World, flaky: FlakyS3, number: int) -> None:
+    """A 409 is no proof that another was first: a job was closed whose record of being done had not been written."""
+    document, context = world.put(pdf(2)), world.context(objects=flaky.objects(attempts=2))
+    rule = flaky.fail(Rule("refuse", "_jobs/", "PUT", skip=number, status=409, code="ConditionalRequestConflict"))
+    assert submit_document(context, document).kind == "open"
+    assert [outcome.kind for outcome in world.finish(context, document)] == ["done"]
+    assert rule.hits == 1
+    assert (world.done(document).pages, world.billed_pages()) == (2, [2])
+
+
+def test_pages_of_a_failed_job_are_not_taken_for_those_paid_for_when_it_is_done_again(
+    world: World, s3_url: str
+) -> None:
+    """The worker that does it again is killed when it has posted all pages, and before it has recorded that."""
+    body = pdf(25)
+    world.api.set(fail_batches=[{"sha256": sha(body), "batch": 1}])
+    document, context = world.put(body), world.context(rounds=1)
+    submit_document(context, document)
+    assert world.finish(context, document)[-1].kind == "failed"
+    failed, [entry] = world.failed(document), list(context.ledger.entries("failed"))
+    assert len(failed.job.kept) == 2
+    assert context.ledger.open_again(failed, entry)
+    with pytest.raises(Killed):
+        submit_document(Doomed(world, s3_url, 7, "before").context, document)
+    passes(world, world.context(), document)
+    job = world.done(document).job
+    assert (job.kept, job.pages_sent, job.pages_lost, job.possible_duplicates) == ((), 25, 25, 1)
+    assert world.billed_pages() == [25, 25, 25], "before it failed, lost, and what was published"

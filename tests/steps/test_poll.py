@@ -68,11 +68,11 @@ def test_a_survey_leaves_a_job_alone_until_it_is_due(world: World, flaky: FlakyS
 
 def test_a_survey_respects_a_lease_and_sees_when_it_is_over(world: World, flaky: FlakyS3) -> None:
     document, other = world.put(pdf(2)), world.context()
-    seen = []
-    flaky.fail(Rule("pass", "_jobs/open/", "PUT", after=lambda: seen.append(OpenJobs(other).survey())))
+    surveys = []
+    flaky.fail(Rule("pass", "_jobs/open/", "PUT", after=lambda: surveys.append(OpenJobs(other).survey())))
     submit_document(world.context(objects=flaky.objects()), document)
-    assert (seen[0].open, seen[0].due, seen[0].ready) == ([job_id(document, "ocr")], [], [])
-    assert seen[0].next_due == world.clock.now() + timedelta(seconds=other.options.lease_seconds)
+    assert (surveys[0].open, surveys[0].due, surveys[0].ready) == ([job_id(document, "ocr")], [], [])
+    assert surveys[0].next_due == world.clock.now() + timedelta(seconds=other.options.lease_seconds)
 
 
 def test_a_survey_sweeps_what_a_killed_closer_left_and_nothing_sooner(world: World, flaky: FlakyS3) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tasks.clock import Clock
 from tasks.context import context_from_environment
-from tasks.faults import AccountFault, Cancelled, Passes, SetupFault
+from tasks.faults import AccountFault, Cancelled, SetupFault, TransientFault
 from tasks.options import Options, RunSettings
 from tasks.steps.poll import OpenJobs
 from tasks.steps.submit import submit_document
@@ -62,7 +62,7 @@ def test_a_key_that_the_account_refuses_is_found_out_before_anything_is_claimed(
 
 def test_an_api_that_cannot_be_reached_is_found_out_before_anything_is_claimed(world: World) -> None:
     world.api.fail({"action": "reset_before", "path": "/requests$", "times": -1})
-    with pytest.raises(Passes, match="cannot be reached"):
+    with pytest.raises(TransientFault, match="cannot be reached"):
         world.context().prepare()
     assert world.untouched()
 

@@ -13,7 +13,7 @@ from urllib.parse import quote_plus
 import pytest
 
 from tasks.context import RunContext
-from tasks.faults import Passes, SetupFault
+from tasks.faults import SetupFault, TransientFault
 from tasks.job.record import Document
 from tasks.report import RunReport
 from tasks.selection import Selection
@@ -122,11 +122,11 @@ def test_names_sizes_and_times_apply_to_every_origin(world: World, tmp_path: Pat
         "manifest": {"manifest": manifest_of(world, *names)},
         "inventory": {"inventory": inventory_of(world)},
     }
-    given = origins[origin]
+    origin_fields = origins[origin]
 
     def taken(**fields: Any) -> list[str]:
         missing = Missing()
-        picked = keys(selecting(world.context(), **given, **fields), tmp_path, missing)
+        picked = keys(selecting(world.context(), **origin_fields, **fields), tmp_path, missing)
         assert missing.count == 0, "what is left out is not missing"
         return sorted(key.removeprefix("in/") for key in picked)
 
@@ -160,9 +160,11 @@ def test_named_documents_that_are_not_there_are_told(world: World, tmp_path: Pat
         world.put(b"x", name)
     names = ["in/b.pdf", "in/gone.pdf", "out-of-it.pdf", "in/a.pdf", "in-old/c.pdf", "s3://elsewhere/in/a.pdf", "a.pdf"]
     names += ["in/" + "x" * 1100, "in/gone.pdf", f"s3://{world.bucket}/in/a.pdf"]
-    given = {"key": names} if origin == "key" else {"manifest": manifest_of(world, *names)}
+    selection_fields = {"key": names} if origin == "key" else {"manifest": manifest_of(world, *names)}
     missing = Missing()
-    assert keys(selecting(world.context(), **given), tmp_path, missing) == ["in/b.pdf", "in/a.pdf"], "each once"
+    assert keys(selecting(world.context(), **selection_fields), tmp_path, missing) == ["in/b.pdf", "in/a.pdf"], (
+        "each once"
+    )
     assert missing.count == 6
     assert set(missing.first) == {
         f"s3://{world.bucket}/{key}" for key in ("in/gone.pdf", "out-of-it.pdf", "in-old/c.pdf", "a.pdf", names[7])
@@ -211,8 +213,8 @@ def test_named_documents_cost_a_look_each_and_no_listing(world: World, flaky: Fl
     names = [f"in/{number}.pdf" for number in range(5)]
     for name in names:
         world.put(b"x", name)
-    given = [*names, "in/notes.txt", "elsewhere/a.pdf", names[0]]
-    context = selecting(world.context(objects=flaky.objects()), key=given, only_supported=True)
+    selected_keys = [*names, "in/notes.txt", "elsewhere/a.pdf", names[0]]
+    context = selecting(world.context(objects=flaky.objects()), key=selected_keys, only_supported=True)
     with KnownJobs(tmp_path) as known:
         assert [candidate.document.key for candidate in discover(context, known)] == names
     assert (flaky.calls("HEAD", ""), flaky.calls("GET", "list-type=2")) == (5, 0)
@@ -252,7 +254,7 @@ def test_a_look_that_fails_ends_the_listing_and_drops_nothing(world: World, flak
     context = selecting(world.context(objects=flaky.objects()), key=["in/a.pdf"])
     flaky.fail(Rule("refuse", method="HEAD", path="in/a.pdf"))
     missing = Missing()
-    with KnownJobs(tmp_path) as known, pytest.raises(Passes):
+    with KnownJobs(tmp_path) as known, pytest.raises(TransientFault):
         list(discover(context, known, missing))
     assert missing.count == 0
 

@@ -29,18 +29,18 @@ def shards(world: World) -> list[RunContext]:
 
 def test_every_document_is_in_exactly_one_shard(world: World, shards: list[RunContext], tmp_path: Path) -> None:
     keys = {world.put(pdf(1), f"in/{number}.pdf").key for number in range(24)}
-    found = [_discovered(context, tmp_path) for context in shards]
-    assert sum(map(len, found)) == len(keys)
-    assert set.union(*found) == keys
-    assert all(found)  # 24 over 3: a shard with none would be no hash
+    discovered = [_discovered(context, tmp_path) for context in shards]
+    assert sum(map(len, discovered)) == len(keys)
+    assert set.union(*discovered) == keys
+    assert all(discovered)  # 24 over 3: a shard with none would be no hash
 
 
 def test_every_open_job_is_looked_at_by_the_run_of_its_shard_alone(world: World, shards: list[RunContext]) -> None:
     all_of_it = world.context()
     jobs = {submit_document(all_of_it, world.put(pdf(1), f"in/{number}.pdf")).job_id for number in range(12)}
-    found = [set(OpenJobs(context).survey().open) for context in shards]
-    assert sum(map(len, found)) == len(jobs)
-    assert set.union(*found) == jobs
+    open_ids = [set(OpenJobs(context).survey().open) for context in shards]
+    assert sum(map(len, open_ids)) == len(jobs)
+    assert set.union(*open_ids) == jobs
     assert set(OpenJobs(all_of_it).survey().open) == jobs
 
 

@@ -61,12 +61,12 @@ def test_an_old_version_put_back_over_a_newer_one_is_recognised_again(world: Wor
 
 
 def test_two_sources_do_not_write_over_each_others_results(world: World) -> None:
-    here, there = world.context(source="in"), world.context(source="other")
+    in_worker, other_worker = world.context(source="in"), world.context(source="other")
     mine, theirs = world.put(pdf(1, "mine"), "in/x.pdf"), world.put(pdf(2, "theirs"), "other/x.pdf")
-    submit_document(here, mine)
-    world.finish(here, mine)
+    submit_document(in_worker, mine)
+    world.finish(in_worker, mine)
     billed = world.billed_pages()
-    outcome = submit_document(there, theirs)
+    outcome = submit_document(other_worker, theirs)
     assert outcome.kind == "failed"
     assert "use a separate destination for each source" in outcome.message
     assert world.failed(theirs).code == "result-taken"

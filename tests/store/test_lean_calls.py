@@ -1,11 +1,19 @@
 """Calls that go around botocore's machinery: whoever makes them sees what the client itself would have given."""
 
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from deployments.local.stack import REGION
+from tasks.faults import TransientFault
+from tasks.store.aws import AwsAccount
 from tasks.store.lean_calls import LeanCalls
+from tasks.store.objects import Objects, connect
+from tests.fakes import FakeClock
+from tests.serving import Serving
 from tests.store.flaky_s3 import FlakyS3, Rule
 
 KEY = "a b/ü+~.json"
@@ -86,3 +94,34 @@ def test_success_that_holds_an_error_is_none(flaky: FlakyS3, written: str) -> No
     flaky.rules.append(Rule("refuse", path="ü", method="PUT", status=200, code="InternalError"))
     with pytest.raises(ClientError, match="InternalError"):
         LeanCalls(flaky.client()).put_object(Bucket=written, Key=KEY, Body=b"1")
+
+
+@pytest.mark.parametrize(
+    ("length", "modified"),
+    [
+        ("5", None),
+        (None, "Thu, 26 Nov 2026 10:44:02 GMT"),
+        ("five", "Thu, 26 Nov 2026 10:44:02 GMT"),
+        ("5", "yesterday"),
+    ],
+)
+def test_a_look_whose_answer_lacks_what_s3_tells_is_a_fault_of_the_moment(
+    length: str | None, modified: str | None
+) -> None:
+    """A proxy that compresses answers leaves their length out."""
+
+    class Rewriting(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            for name, value in (("ETag", '"e"'), ("Content-Length", length), ("Last-Modified", modified)):
+                if value is not None:
+                    self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, *_args: object) -> None:
+            """Say nothing."""
+
+    with Serving(Rewriting) as proxy:
+        client = connect(proxy.url, account=AwsAccount(boto3.Session("a", "b", region_name=REGION)))
+        with pytest.raises(TransientFault, match="the answer is not from S3"):
+            Objects(client, FakeClock()).head("bucket", "key")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.faults import DocumentChanged, Passes, SetupFault, Superseded
+from tasks.faults import DocumentChanged, SetupFault, Superseded, TransientFault
 from tasks.job.record import DoneJob, Job, Request
 from tasks.job.transitions import Change
 from tasks.store.ledger import Ledger
@@ -346,7 +346,7 @@ def test_a_database_that_is_locked_for_too_long_is_a_fault_of_the_moment(
     impatient = FolderObjects(place)
     other = sqlite3.connect(place / "objects.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(Passes, match="locked"):
+    with pytest.raises(TransientFault, match="locked"):
         impatient.create("b", "a", b"")
     other.execute("ROLLBACK")
     assert impatient.create("b", "a", b"") is not None

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tasks.store.notifications import NotUnderstood, documents_told
+from tasks.store.notifications import NotANotification, announced_documents
 
 
 def record(key: str, event: str = "ObjectCreated:Put", bucket: str = "scans") -> dict[str, Any]:
@@ -64,7 +64,7 @@ TEST_EVENT = json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucke
     ],
 )
 def test_documents_are_told_in_each_form(body: str, keys: list[str]) -> None:
-    assert documents_told(body) == tuple(("scans", key) for key in keys)
+    assert announced_documents(body) == tuple(("scans", key) for key in keys)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_documents_are_told_in_each_form(body: str, keys: list[str]) -> None:
     ],
 )  # fmt: skip
 def test_anything_else_is_no_guess(body: str) -> None:
-    with pytest.raises(NotUnderstood) as caught:
-        documents_told(body)
+    with pytest.raises(NotANotification) as caught:
+        announced_documents(body)
     assert len(str(caught.value)) < 250
     assert str(caught.value).isprintable()

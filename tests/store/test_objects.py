@@ -4,6 +4,7 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 
 from deployments.local.stack import REGION, S3_SECRET_KEY
-from tasks.faults import CredentialsRefused, DocumentChanged, Passes, SetupFault
+from tasks.faults import CredentialsRefused, DocumentChanged, SetupFault, TransientFault
 from tasks.store.aws import AwsAccount
 from tasks.store.local_folder import FolderObjects
 from tasks.store.objects import Objects, connect
@@ -152,15 +153,28 @@ def test_a_lost_race_is_not_taken_for_a_write_of_ours(
     assert flaky.objects().replace(bucket, "a", b"ours", etag) is None
 
 
+def test_a_write_that_met_another_call_and_lost_to_none_is_made_again(flaky: FlakyS3, bucket: str) -> None:
+    """S3 answers 409 where a delete of the key, or a write that comes to nothing, was under way."""
+    conflict = Rule("refuse", method="PUT", status=409, code="ConditionalRequestConflict")
+    flaky.fail(replace(conflict))
+    etag = flaky.objects(attempts=2).create(bucket, "a", b"ours")
+    assert etag is not None
+    flaky.fail(replace(conflict))
+    assert flaky.objects(attempts=2).replace(bucket, "a", b"ours again", etag) is not None
+    flaky.fail(replace(conflict, times=2))
+    with pytest.raises(TransientFault, match="ConditionalRequestConflict"):
+        flaky.objects(attempts=2).create(bucket, "b", b"nobody was first")
+
+
 def test_a_write_that_was_refused_for_the_moment_says_so_and_changes_nothing(
     flaky: FlakyS3, objects: Objects, bucket: str
 ) -> None:
     flaky.fail(Rule("refuse", method="PUT", times=2))
-    with pytest.raises(Passes, match="SlowDown"):
+    with pytest.raises(TransientFault, match="SlowDown"):
         flaky.objects().create(bucket, "a", b"1")
     assert not objects.exists(bucket, "a")
     etag = objects.create(bucket, "a", b"1") or ""
-    with pytest.raises(Passes, match="could not write"):
+    with pytest.raises(TransientFault, match="could not write"):
         flaky.objects().replace(bucket, "a", b"2", etag)
     stored = objects.get(bucket, "a")
     assert stored is not None
@@ -170,7 +184,7 @@ def test_a_write_that_was_refused_for_the_moment_says_so_and_changes_nothing(
 def test_a_write_that_cannot_be_read_back_either_is_left_open(flaky: FlakyS3, bucket: str) -> None:
     flaky.fail(Rule("hang_up", method="PUT"))
     flaky.fail(Rule("refuse", method="GET"))
-    with pytest.raises(Passes):
+    with pytest.raises(TransientFault):
         flaky.objects().create(bucket, "a", b"1")
 
 
@@ -183,7 +197,7 @@ def test_a_store_that_asks_to_slow_down_is_asked_again(flaky: FlakyS3, bucket: s
 def test_a_read_that_is_cut_short_is_never_half_an_object(flaky: FlakyS3, objects: Objects, bucket: str) -> None:
     objects.create(bucket, "a", b"x" * 1000)
     flaky.fail(Rule("cut", method="GET"))
-    with pytest.raises(Passes):
+    with pytest.raises(TransientFault):
         flaky.objects().get(bucket, "a")
 
 
@@ -252,7 +266,7 @@ def test_a_store_that_cannot_be_reached_is_a_fault_of_the_moment() -> None:
         "s3", endpoint_url="http://127.0.0.1:9", region_name=REGION,
         aws_access_key_id="a", aws_secret_access_key="b", config=Config(retries={"total_max_attempts": 1}),
     )  # fmt: skip
-    with pytest.raises(Passes, match="could not read"):
+    with pytest.raises(TransientFault, match="could not read"):
         Objects(client, FakeClock()).get("bucket", "a")
 
 
@@ -290,7 +304,7 @@ def test_a_long_listing_is_whole_in_order_and_lazy(flaky: FlakyS3, objects: Obje
 def test_a_listing_that_breaks_off_is_an_error_not_an_end(flaky: FlakyS3, objects: Objects, bucket: str) -> None:
     objects.create(bucket, "a", b"")
     flaky.fail(Rule("refuse", path="list-type=2"))
-    with pytest.raises(Passes, match="could not list"):
+    with pytest.raises(TransientFault, match="could not list"):
         list(flaky.objects().list(bucket, ""))
 
 
@@ -323,7 +337,7 @@ def test_a_listing_that_contradicts_itself_is_a_fault_not_an_end(
     client.meta.events.register("before-parameter-build.s3.ListObjectsV2", in_pages_of_two)
     assert [entry.key for entry in Objects(client).list(bucket, "")] == ["a", "b", "c"]
     flaky.fail(Rule("pass", "list-type=2", rewrite=change, times=-1))
-    with pytest.raises(Passes, match=f"could not list s3://{bucket}/.*{complaint}"):
+    with pytest.raises(TransientFault, match=f"could not list s3://{bucket}/.*{complaint}"):
         list(Objects(client).list(bucket, ""))
 
 
@@ -353,7 +367,7 @@ def test_a_document_that_is_cut_on_the_way_is_not_taken_for_whole(
 ) -> None:
     etag = objects.create(bucket, "a", b"x" * 100_000) or ""
     flaky.fail(Rule("cut", method="GET"))
-    with pytest.raises(Passes):
+    with pytest.raises(TransientFault):
         flaky.objects().fetch(bucket, "a", etag, tmp_path / "a")
 
 
@@ -398,6 +412,6 @@ def test_a_store_that_does_not_know_the_condition_is_the_set_up_not_the_moment(f
 
 def test_a_proof_that_the_store_interrupts_leaves_nothing(flaky: FlakyS3, s3: "S3Client", bucket: str) -> None:
     flaky.fail(Rule("refuse", method="PUT", skip=3))
-    with pytest.raises(Passes):
+    with pytest.raises(TransientFault):
         flaky.objects().prove_conditional_writes(bucket, "out/_jobs/")
     assert _keys(s3, bucket) == []

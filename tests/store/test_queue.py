@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError, NoCredentialsError, ReadTimeoutErro
 
 from deployments.local.stack import S3_ACCESS_KEY, S3_SECRET_KEY, LocalStack
 from tasks.clock import Clock
-from tasks.faults import Cancelled, Fault, Passes, SetupFault
+from tasks.faults import Cancelled, Fault, SetupFault, TransientFault
 from tasks.store.queue import LONGEST_WAIT, Message, Queue, open_queue, region_of
 from tests.fakes import FakeClock
 from tests.queues import sqs_client
@@ -99,11 +99,11 @@ def answer(code: str, status: int = 400) -> ClientError:
         (answer("AccessDeniedException"), SetupFault, "allow sqs:ReceiveMessage"),
         (answer("QueueDoesNotExist"), SetupFault, "there is no queue"),
         (answer("ExpiredToken", 403), SetupFault, "refuses the credentials"),
-        (answer("RequestThrottled", 403), Passes, "could not receive"),
-        (answer("OverLimit", 403), Passes, "could not receive"),
-        (answer("InternalFailure", 500), Passes, "could not receive"),
+        (answer("RequestThrottled", 403), TransientFault, "could not receive"),
+        (answer("OverLimit", 403), TransientFault, "could not receive"),
+        (answer("InternalFailure", 500), TransientFault, "could not receive"),
         (answer("SomethingNew"), SetupFault, "could not receive"),
-        (ReadTimeoutError(endpoint_url="http://x"), Passes, "could not receive"),
+        (ReadTimeoutError(endpoint_url="http://x"), TransientFault, "could not receive"),
         (NoCredentialsError(), SetupFault, "no credentials for SQS"),
     ],
 )
@@ -111,7 +111,7 @@ def test_each_error_is_the_fault_that_it_means(error: Exception, kind: type[Faul
     clock = FakeClock()
     with pytest.raises(kind, match=words):
         Queue(Refusing(error), "https://sqs.eu-central-1.amazonaws.com/1/documents", clock).receive(1, 0)
-    assert len(clock.slept) == (5 if kind is Passes else 0)
+    assert len(clock.slept) == (5 if kind is TransientFault else 0)
 
 
 def test_a_delete_that_is_refused_names_its_own_permission() -> None:

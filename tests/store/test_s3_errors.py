@@ -9,7 +9,7 @@ import pytest
 from botocore.config import Config
 
 from deployments.local.stack import REGION
-from tasks.faults import CredentialsRefused, Fault, ObjectRefused, Passes, SetupFault
+from tasks.faults import CredentialsRefused, Fault, ObjectRefused, SetupFault, TransientFault
 from tasks.store.aws import AwsAccount
 from tasks.store.objects import Objects, connect
 from tests.fakes import FakeClock
@@ -56,8 +56,8 @@ def test_a_document_that_is_not_given_out_is_its_own_trouble_in_the_stores_words
         (403, "InvalidAccessKeyId", CredentialsRefused),
         (400, "ExpiredToken", CredentialsRefused),
         (400, "AuthorizationHeaderMalformed", SetupFault),
-        (503, "SlowDown", Passes),
-        (500, "InternalError", Passes),
+        (503, "SlowDown", TransientFault),
+        (500, "InternalError", TransientFault),
     ],
 )
 def test_what_concerns_every_document_is_not_put_down_to_one(
@@ -187,7 +187,7 @@ def test_a_sign_in_page_is_neither_an_object_nor_a_write(tmp_path: Path, page: b
         for call in calls:
             with pytest.raises(Fault) as raised:
                 call(store)
-            assert isinstance(raised.value, Passes | SetupFault)
+            assert isinstance(raised.value, TransientFault | SetupFault)
             assert "s3://b/" in str(raised.value)
     assert not (tmp_path / "copy").exists()
 
@@ -197,7 +197,7 @@ def test_a_proxy_that_is_not_there_is_a_fault_of_the_moment() -> None:
         boto3.Session("a", "b", region_name=REGION), {"config": Config(proxies={"https": "http://127.0.0.1:9"})}
     )
     clock = FakeClock()
-    with pytest.raises(Passes, match="could not read s3://b/a"):
+    with pytest.raises(TransientFault, match="could not read s3://b/a"):
         Objects(connect("https://s3.example.com", account=account), clock).get("b", "a")
     assert len(clock.slept) == 5
 

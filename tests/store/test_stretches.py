@@ -8,7 +8,7 @@ import botocore.session
 import pytest
 from botocore.parsers import create_parser
 
-from tasks.faults import Passes
+from tasks.faults import TransientFault
 from tasks.store.list_answers import ListParser, list_page
 from tasks.store.stretches import Page, evenly, listed
 
@@ -80,7 +80,7 @@ def test_a_stretch_that_goes_round_in_a_circle_is_found_out() -> None:
             return {**store.ask(StartAfter="1"), "NextContinuationToken": "same"}
         return store.ask(StartAfter=StartAfter, ContinuationToken=ContinuationToken)
 
-    with pytest.raises(Passes, match="goes round in a circle"):
+    with pytest.raises(TransientFault, match="goes round in a circle"):
         list(listed(ask, "list", lambda: ["1"]))
 
 
@@ -103,7 +103,7 @@ def test_a_stretch_whose_keys_are_in_no_order_is_found_out() -> None:
         page = store.ask(StartAfter=StartAfter, ContinuationToken=ContinuationToken)
         return {**page, "Contents": page["Contents"][::-1]} if StartAfter or ContinuationToken > "1" else page
 
-    with pytest.raises(Passes, match="out of it"):
+    with pytest.raises(TransientFault, match="out of it"):
         list(listed(ask, "list", lambda: ["08", "1"]))
 
 
@@ -138,14 +138,14 @@ def test_an_answer_is_read_as_botocore_reads_it(body: str) -> None:
     answer = {"status_code": 200, "headers": {"x-amz-request-id": "r"}, "body": body.encode()}
     assert shape is not None
     own = create_parser("rest-xml")
-    expected, found = own.parse(answer, shape), ListParser(own).parse(answer, shape)
-    assert found["ResponseMetadata"] == expected["ResponseMetadata"]
+    expected, parsed = own.parse(answer, shape), ListParser(own).parse(answer, shape)
+    assert parsed["ResponseMetadata"] == expected["ResponseMetadata"]
     for name in READ:
         if name == "Contents":  # nothing else of these is read
             kept = ("Key", "ETag", "Size", "LastModified")
             expected[name] = [{k: v for k, v in each.items() if k in kept} for each in expected.get(name, [])]
-            found[name] = [{k: v for k, v in each.items() if k in kept} for each in found.get(name, [])]
-        assert found.get(name) == expected.get(name), name
+            parsed[name] = [{k: v for k, v in each.items() if k in kept} for each in parsed.get(name, [])]
+        assert parsed.get(name) == expected.get(name), name
 
 
 def test_what_is_no_listing_is_left_to_botocore() -> None:

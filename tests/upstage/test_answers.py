@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks.faults import Passes
+from tasks.faults import TransientFault
 from tasks.upstage.answers import RequestStatus, parse_status
 
 SIGNED = "https://storage.example/r/0?X-Signature=topsecret"
@@ -95,7 +95,7 @@ def test_a_batch_is_downloaded_only_when_it_is_completed_with_a_url_and_pages(
 
 @pytest.mark.parametrize("pages", [{"start_page": "one"}, {"end_page": "ten"}, {"end_page": 1.5}])
 def test_a_page_range_that_makes_no_sense_is_not_guessed_at(pages: dict[str, Any]) -> None:
-    with pytest.raises(Passes, match=r"batches\.0\.(start|end)_page"):
+    with pytest.raises(TransientFault, match=r"batches\.0\.(start|end)_page"):
         parse({"batches": [batch(**pages)]})
 
 
@@ -109,14 +109,14 @@ def test_timestamps_never_matter(stamp: Any) -> None:
     "body", [b"", b"{", b"null", b"[]", b"<html></html>", b'"completed"', b"\xff\xfe", b"[" * 10**6]
 )
 def test_a_body_that_is_no_answer_is_a_fault_of_the_moment(body: bytes) -> None:
-    with pytest.raises(Passes, match="cannot be understood"):
+    with pytest.raises(TransientFault, match="cannot be understood"):
         parse_status(body)
 
 
 def test_a_download_url_shows_up_neither_in_a_faults_traceback_nor_in_a_printed_status() -> None:
     assert "topsecret" not in repr(parse({"batches": [batch()]}))
     bad: dict[str, Any] = {"status": "completed", "download_url": "https://s.example/?sig=topsecret", "end_page": []}
-    with pytest.raises(Passes) as caught:
+    with pytest.raises(TransientFault) as caught:
         parse({"batches": [bad]})
     assert caught.value.__cause__ is not None
     assert "topsecret" not in f"{caught.value} {caught.value.__cause__}"
@@ -156,7 +156,7 @@ answers = st.fixed_dictionaries(
 def test_no_json_breaks_the_reading_of_a_status(answer: Any) -> None:
     try:
         status = parse(answer)
-    except Passes:
+    except TransientFault:
         return
     assert isinstance(status.status, str)
     for batch in status.batches:
@@ -165,7 +165,7 @@ def test_no_json_breaks_the_reading_of_a_status(answer: Any) -> None:
 
 @given(st.binary())
 def test_no_bytes_break_the_reading_of_a_status(body: bytes) -> None:
-    with suppress(Passes):
+    with suppress(TransientFault):
         assert isinstance(parse_status(body), RequestStatus)
 
 

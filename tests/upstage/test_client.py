@@ -15,7 +15,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks.faults import AccountFault, AnswerLost, Cancelled, DocumentFault, Fault, Passes, RequestUnknown, UrlExpired
+from tasks.faults import (
+    AccountFault,
+    AnswerLost,
+    Cancelled,
+    DocumentFault,
+    Fault,
+    RequestUnknown,
+    TransientFault,
+    UrlExpired,
+)
 from tasks.upstage.answers import RequestStatus
 from tasks.upstage.client import UpstageClient
 from tasks.upstage.destinations import redacted
@@ -135,7 +144,7 @@ def test_without_a_usable_retry_after_a_submission_backs_off_with_jitter(
     headers: dict[str, str],
 ) -> None:
     api.fail(status_rule(status, path="/async$", headers=headers, times=-1))
-    with pytest.raises(Passes, match=f"{status} .*said the API"):
+    with pytest.raises(TransientFault, match=f"{status} .*said the API"):
         submit(client, document)
     assert api.calls()[SUBMIT] == ATTEMPTS
     assert len(clock.slept) == ATTEMPTS - 1
@@ -170,7 +179,7 @@ def test_a_long_retry_after_is_handed_up_and_not_slept_through(
     api: StandInControl, client: UpstageClient, document: Path, clock: FakeClock
 ) -> None:
     api.fail(status_rule(429, path="/async$", headers={"Retry-After": "301"}))
-    with pytest.raises(Passes) as caught:
+    with pytest.raises(TransientFault) as caught:
         submit(client, document)
     assert caught.value.retry_after == 301
     assert clock.slept == []
@@ -182,7 +191,7 @@ def test_after_a_429_the_other_calls_rest_too(
 ) -> None:
     request_id = submit(client, document)
     api.fail(status_rule(429, path="/async$", headers={"Retry-After": "100000"}))
-    with pytest.raises(Passes):
+    with pytest.raises(TransientFault):
         submit(client, document)
     client.status(request_id)
     assert sum(clock.slept) == pytest.approx(300)  # no longer than the client would wait itself
@@ -242,7 +251,7 @@ def test_a_broken_status_answer_is_asked_for_again(
     assert client.status(request_id).total_pages == 12
     assert api.calls()[STATUS] == 3
     api.fail({"action": action, "path": "/requests/", "times": -1})
-    with pytest.raises(Passes):
+    with pytest.raises(TransientFault):
         client.status(request_id)
     assert api.calls()[STATUS] == 3 + ATTEMPTS
 
@@ -252,10 +261,10 @@ def test_a_refused_connection_is_a_fault_of_the_moment_and_sends_nothing(
 ) -> None:
     client = connect(f"{refused}/v1", "key", clock)
     for call in (lambda: submit(client, document), lambda: client.status("r"), client.probe):
-        with pytest.raises(Passes):
+        with pytest.raises(TransientFault):
             call()
     assert within_jitter(clock.slept[: ATTEMPTS - 1])
-    with pytest.raises(Passes):
+    with pytest.raises(TransientFault):
         client.download(f"{refused}/x?sig=topsecret", tmp_path / "batch")
 
 
@@ -363,7 +372,7 @@ def test_a_cut_download_is_fetched_again_whole(
     assert again.read_bytes() == whole.read_bytes()
     assert api.calls()[DOWNLOAD] == 6
     api.fail({"action": "cut", "path": "^/storage/", "times": -1})
-    with pytest.raises(Passes, match="download"):
+    with pytest.raises(TransientFault, match="download"):
         client.download(url, again)
 
 
@@ -392,7 +401,7 @@ def test_no_redirect_is_followed(api: StandInControl, client: UpstageClient, doc
     assert DOWNLOAD not in before
     assert DOWNLOAD not in api.calls()
     api.fail(status_rule(302, path="^/storage/", headers={"Location": api.base_url}, times=-1))
-    with pytest.raises(Passes, match="302"):
+    with pytest.raises(TransientFault, match="302"):
         client.download(url, tmp_path / "batch")
     assert "other" not in api.calls()
     assert api.leaked_keys() == 0
@@ -444,7 +453,7 @@ def test_neither_a_presigned_url_nor_the_key_reaches_logs_or_tracebacks(
                 logging.getLogger("somebody").exception("failed")
                 shouts.append(f"{fault!r} {fault}")
     for bad in (url.replace(api.url, refused), f"ftp://host/x?sig={secret}", f"http://[/x?sig={secret}"):
-        with pytest.raises((Passes, DocumentFault)) as caught:
+        with pytest.raises((TransientFault, DocumentFault)) as caught:
             client.download(bad, tmp_path / "batch")
         logging.getLogger("somebody").error("failed", exc_info=caught.value)
     assert len(shouts) == 15

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.faults import Passes, SetupFault
+from tasks.faults import SetupFault, TransientFault
 from tasks.upstage.client import UpstageClient
 from tasks.upstage.throttle import Throttle
 from tests.fakes import FakeClock
@@ -95,7 +95,7 @@ def test_within_the_machine_and_a_private_network_http_will_do(base_url: str) ->
 def test_a_host_that_cannot_be_looked_up_yet_is_judged_before_anything_is_sent(host: str) -> None:
     names = Names(known=False)
     client = connect_by_name(f"http://{host}/v1", names)
-    with pytest.raises(Passes, match="cannot be resolved"):
+    with pytest.raises(TransientFault, match="cannot be resolved"):
         client.probe()
     names.known = True
     with pytest.raises(SetupFault, match="sent unencrypted"):

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tasks.clock import Clock
-from tasks.faults import AnswerLost, Cancelled, Passes, TimedOut
+from tasks.faults import AnswerLost, Cancelled, TimedOut, TransientFault
 from tasks.upstage.client import UpstageClient
 from tasks.upstage.throttle import Throttle
 from tasks.upstage.transport import LOWEST_SPEED, Call, RunEnded, TooSlow
@@ -209,7 +209,7 @@ def untaken(trial: Trial) -> Iterator[Callable[[socket.socket], None]]:
 def test_an_upload_that_is_not_taken_in_is_given_up_and_was_not_accepted(
     trial: Trial, untaken: Callable[[socket.socket], None], call: str
 ) -> None:
-    with Peer(untaken) as peer, pytest.raises(Passes, match=r"could not send a\.pdf: it took too long"):
+    with Peer(untaken) as peer, pytest.raises(TransientFault, match=r"could not send a\.pdf: it took too long"):
         trial.calls(peer.url)[call]()
 
 
@@ -228,7 +228,7 @@ def test_a_tls_handshake_that_never_ends_is_given_up(trial: Trial) -> None:
         connection.recv(1)
         until_hung_up(connection, lambda: trial.stopwatch.advance(400))
 
-    with Peer(script) as peer, pytest.raises(Passes, match="too slowly"):
+    with Peer(script) as peer, pytest.raises(TransientFault, match="too slowly"):
         trial.client(peer.url.replace("http:", "https:")).probe()
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks.faults import AccountFault, AnswerLost, DocumentFault, Fault, NotOffered, Passes, TimedOut
+from tasks.faults import AccountFault, AnswerLost, DocumentFault, Fault, NotOffered, TimedOut, TransientFault
 from tasks.upstage.errors import Submission, fault_of, message_of
 
 NOW = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
@@ -34,28 +34,28 @@ def nested(message: str) -> bytes:
         (403, "no credit", "async", AccountFault, "top it up"),
         (403, "no credit", None, AccountFault, "top it up"),
         (404, "no route", "async", NotOffered, "UPSTAGE_BASE_URL"),
-        (404, "no route", None, Passes, ""),
+        (404, "no route", None, TransientFault, ""),
         (405, "use https", "async", NotOffered, "https://"),
-        (408, "too slow", "async", Passes, ""),
+        (408, "too slow", "async", TransientFault, ""),
         (413, "too many pages", "async", DocumentFault, "lower --limits."),
         (415, "bad format", "async", DocumentFault, "convert"),
         (422, "corrupted", "async", DocumentFault, "repair or replace"),
-        (429, "slow down", "async", Passes, ""),
-        (429, "slow down", None, Passes, ""),
+        (429, "slow down", "async", TransientFault, ""),
+        (429, "slow down", None, TransientFault, ""),
         (500, "oops", "async", AnswerLost, "may or may not have been accepted"),
         (500, "oops", "sync", AnswerLost, "may or may not have been accepted"),
-        (500, "oops", None, Passes, ""),
+        (500, "oops", None, TransientFault, ""),
         (502, "bad gateway", "async", AnswerLost, "may or may not have been accepted"),
-        (502, "bad gateway", None, Passes, ""),
-        (503, "overloaded", "async", Passes, ""),
+        (502, "bad gateway", None, TransientFault, ""),
+        (503, "overloaded", "async", TransientFault, ""),
         (504, "timeout", "async", AnswerLost, "may or may not have been accepted"),
         (504, "timeout", "sync", TimedOut, "may or may not have been accepted"),
         (502, "bad gateway", "sync", AnswerLost, "may or may not have been accepted"),
-        (504, "timeout", None, Passes, ""),
+        (504, "timeout", None, TransientFault, ""),
         (520, "unknown error", "async", AnswerLost, "may or may not have been accepted"),
         (524, "a timeout occurred", "sync", AnswerLost, "may or may not have been accepted"),
         (529, "a status nobody documented", "async", AnswerLost, "may or may not have been accepted"),
-        (529, "a status nobody documented", None, Passes, ""),
+        (529, "a status nobody documented", None, TransientFault, ""),
         (302, "moved", "async", AccountFault, "UPSTAGE_BASE_URL"),
         (308, "moved", None, AccountFault, "UPSTAGE_BASE_URL"),
     ],
@@ -81,14 +81,14 @@ def test_a_document_the_api_calls_damaged_is_not_worth_retrying_and_an_unexplain
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_reaches_whoever_waits(status: int) -> None:
     fault = fault_of(status, b"", {"Retry-After": "17"}, NOW, submitting="async")
-    assert isinstance(fault, Passes)
+    assert isinstance(fault, TransientFault)
     assert fault.retry_after == 17
 
 
 @pytest.mark.parametrize("submitting", ["async", "sync"])
 def test_an_error_that_comes_before_the_upload_has_ended_is_a_refusal(submitting: Submission) -> None:
     for status in (500, 502, 504, 520):
-        assert type(fault_of(status, b"", {}, NOW, submitting=submitting, sent_whole=False)) is Passes
+        assert type(fault_of(status, b"", {}, NOW, submitting=submitting, sent_whole=False)) is TransientFault
 
 
 @pytest.mark.parametrize(
@@ -114,14 +114,14 @@ def test_once_a_job_was_accepted_or_where_none_is_asked_for_such_words_are_about
 
 
 def test_words_that_only_look_alike_are_no_refusal_of_jobs() -> None:
-    for said in ("invalid remodeling plan", "unknown field asyncio", "document is required"):
-        assert type(fault_of(400, flat(said), {}, NOW, submitting="async")) is DocumentFault
+    for message in ("invalid remodeling plan", "unknown field asyncio", "document is required"):
+        assert type(fault_of(400, flat(message), {}, NOW, submitting="async")) is DocumentFault
 
 
 @pytest.mark.parametrize("status", [400, 413])
 def test_too_many_pages_are_too_large_whatever_the_status(status: int) -> None:
-    said = "The document exceeds the page limit for async. The maximum allowed is 100"
-    fault = fault_of(status, nested(said), {}, NOW, submitting="async")
+    message = "The document exceeds the page limit for async. The maximum allowed is 100"
+    fault = fault_of(status, nested(message), {}, NOW, submitting="async")
     assert isinstance(fault, DocumentFault)
     assert fault.code == "too-large"
 

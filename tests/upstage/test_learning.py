@@ -108,45 +108,45 @@ def use(account: Account, processes: int, seconds: float, pages: int = 1, rate: 
 
 @pytest.mark.parametrize("limit", [2, 10, 40])
 def test_one_process_uses_up_the_limit_and_is_hardly_refused(limit: int) -> None:
-    found = use(Account(limit), 1, 300)
-    assert sum(found.taken) / (limit * 240) >= 0.95
-    assert found.share_refused < 0.02
+    usage = use(Account(limit), 1, 300)
+    assert sum(usage.taken) / (limit * 240) >= 0.95
+    assert usage.share_refused < 0.02
 
 
 @pytest.mark.parametrize("limit", [10, 40])
 def test_three_processes_that_know_nothing_of_one_another_use_it_up_in_fair_shares(limit: int) -> None:
-    found = use(Account(limit), 3, 600)
-    assert sum(found.taken) / (limit * 540) >= 0.95
-    assert found.share_refused < 0.02
-    assert min(found.taken) > 0.6 * max(found.taken)
+    usage = use(Account(limit), 3, 600)
+    assert sum(usage.taken) / (limit * 540) >= 0.95
+    assert usage.share_refused < 0.02
+    assert min(usage.taken) > 0.6 * max(usage.taken)
 
 
 def test_three_processes_at_two_calls_a_second_get_most_of_it() -> None:
     """Two calls fit in a window, and three processes cannot know whose turn it is."""
-    found = use(Account(2), 3, 900)
-    assert sum(found.taken) / (2 * 840) > 0.5
-    assert found.share_refused < 0.12
-    assert min(found.taken) > 0
+    usage = use(Account(2), 3, 900)
+    assert sum(usage.taken) / (2 * 840) > 0.5
+    assert usage.share_refused < 0.12
+    assert min(usage.taken) > 0
 
 
 @pytest.mark.parametrize("processes", [1, 3])
 def test_the_pages_of_a_minute_are_used_up(processes: int) -> None:
-    found = use(Account(1000, 1200), processes, 660, pages=3)
-    assert found.pages / (1200 * 10) >= 0.95
-    assert found.share_refused < 0.02
+    usage = use(Account(1000, 1200), processes, 660, pages=3)
+    assert usage.pages / (1200 * 10) >= 0.95
+    assert usage.share_refused < 0.02
 
 
 @pytest.mark.parametrize("limit", [10, 40])
 def test_a_limit_that_is_never_told_is_found_all_the_same(limit: int) -> None:
-    found = use(Account(limit, tells=False), 1, 300)
-    assert sum(found.taken) / (limit * 240) >= 0.85
-    assert found.share_refused < 0.05
+    usage = use(Account(limit, tells=False), 1, 300)
+    assert sum(usage.taken) / (limit * 240) >= 0.85
+    assert usage.share_refused < 0.05
 
 
 def test_a_number_that_is_given_is_a_hard_limit_whatever_the_api_tells() -> None:
-    found = use(Account(40), 1, 120, rate=5.0)
-    assert sum(found.taken) == pytest.approx(5 * 60, abs=6)
-    assert found.learned == {}
+    usage = use(Account(40), 1, 120, rate=5.0)
+    assert sum(usage.taken) == pytest.approx(5 * 60, abs=6)
+    assert usage.learned == {}
 
 
 def test_it_begins_at_the_lowest_tier() -> None:

@@ -68,7 +68,7 @@ def test_words_are_one_short_line_without_queries(said: str, shown: str) -> None
 def test_no_spelling_of_a_signature_gets_through(start: str, name: str, noise: str, before: str) -> None:
     assume(before or not start)
     link = f"{start}{before}{name}=topsecret{noise}"
-    for said in (link, f'the link "{link}" is over'):
-        assert "topsecret" not in clean_words(said)
-        for body in ({"unknown": said}, {"message": said}, [said]):
+    for message in (link, f'the link "{link}" is over'):
+        assert "topsecret" not in clean_words(message)
+        for body in ({"unknown": message}, {"message": message}, [message]):
             assert "topsecret" not in message_of(json.dumps(body).encode())

@@ -121,7 +121,7 @@ def test_where_nothing_is_left_of_a_window_calls_wait_for_the_next() -> None:
     assert throttle.take(1) == 0
     throttle.heed(window(clock, "Requests", 0, 20))
     assert throttle.take() == pytest.approx(20)
-    assert throttle.told["requests"].limit == 10
+    assert throttle.reported["requests"].limit == 10
 
 
 def test_pages_that_are_used_up_hold_up_submissions_and_no_status_calls() -> None:

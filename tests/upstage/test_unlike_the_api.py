@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.faults import AnswerLost, NotUnderstood, Passes, SetupFault
+from tasks.faults import AnswerLost, NotUnderstood, SetupFault, TransientFault
 from tasks.upstage.client import UpstageClient
 from tasks.upstage.patience import ATTEMPTS
 from tasks.upstage.throttle import Throttle
@@ -103,7 +103,7 @@ def test_a_status_answer_that_is_none_is_asked_for_again_and_quoted(
 ) -> None:
     for body, said in ((Body([SIGN_IN], headers=HTML), "Please sign in"), (Body([b"nope"]), "nope")):
         hostile.override = {STATUS: body}
-        with pytest.raises(Passes, match=said):
+        with pytest.raises(TransientFault, match=said):
             client.status("request-0")
     assert hostile.calls(STATUS) == 2 * ATTEMPTS
     assert len(clock.slept) == 2 * (ATTEMPTS - 1)
@@ -126,12 +126,12 @@ def test_a_request_id_that_is_a_number_is_one(
 def test_an_answer_for_another_request_is_a_fault_of_the_moment(
     hostile: HostileApi, client: UpstageClient, answered: str | None
 ) -> None:
-    told = "null" if answered is None else f'"{answered}"'
-    hostile.override = {STATUS: Body([f'{{"id": {told}, "status": "completed"}}'.encode()])}
+    request_id_json = "null" if answered is None else f'"{answered}"'
+    hostile.override = {STATUS: Body([f'{{"id": {request_id_json}, "status": "completed"}}'.encode()])}
     if answered in ("", None, "REQUEST-0"):  # it does not say whose it is; or spells it otherwise
         assert client.status("request-0").finished
         return
-    with pytest.raises(Passes, match=f"for another request .'{answered}'"):
+    with pytest.raises(TransientFault, match=f"for another request .'{answered}'"):
         client.status("request-0")
     assert hostile.calls(STATUS) == ATTEMPTS
 
@@ -166,12 +166,12 @@ def test_waits_that_the_api_asks_for_are_no_attempts_until_they_add_up_to_minute
     hostile: HostileApi, client: UpstageClient, clock: FakeClock
 ) -> None:
     hostile.override = {STATUS: refused([b"Retry-After: 0.01"])}  # as good as none
-    with pytest.raises(Passes):
+    with pytest.raises(TransientFault):
         client.status("request-0")
     assert len(clock.slept) == ATTEMPTS - 1
     clock.slept.clear()
     hostile.override = {STATUS: refused([b"Retry-After: 20"])}
-    with pytest.raises(Passes, match=r"429 \(slow down") as caught:
+    with pytest.raises(TransientFault, match=r"429 \(slow down") as caught:
         client.status("request-0")
     assert [seconds for seconds in clock.slept if seconds >= 1] == [20] * 15
     assert caught.value.retry_after == 20
@@ -181,8 +181,8 @@ def test_what_any_answer_tells_of_the_rate_limit_is_heeded(
     hostile: HostileApi, client: UpstageClient, upload: Upload, clock: FakeClock
 ) -> None:
     reset = int(clock.now().timestamp()) + 30
-    told = [b"X-Upstage-RateLimit-Remaining-Requests: 0", b"X-Upstage-RateLimit-Reset-Requests: %d" % reset]
-    hostile.override = {SUBMIT: Body([b'{"request_id": "r"}'], headers=told)}
+    rate_headers = [b"X-Upstage-RateLimit-Remaining-Requests: 0", b"X-Upstage-RateLimit-Reset-Requests: %d" % reset]
+    hostile.override = {SUBMIT: Body([b'{"request_id": "r"}'], headers=rate_headers)}
     client.submit(upload)
     assert clock.slept == []
     client.probe()
@@ -194,10 +194,10 @@ def test_a_disk_without_room_for_what_came_is_the_set_ups_fault_and_names_the_fo
 ) -> None:
     full = Path("/dev/full")
     hostile.override = {"/": Body([b'{"pages": []}'])}
-    said = r"cannot write to /dev \(No space left on device\): free some space"
-    with pytest.raises(SetupFault, match=said):
+    complaint = r"cannot write to /dev \(No space left on device\): free some space"
+    with pytest.raises(SetupFault, match=complaint):
         client.recognise(upload, full)
-    with pytest.raises(SetupFault, match=said):
+    with pytest.raises(SetupFault, match=complaint):
         client.download(f"{hostile.url}/storage/0/0", full)
     assert hostile.calls("/") == 2
     assert clock.slept == []
@@ -208,7 +208,7 @@ def test_an_error_that_comes_before_the_upload_is_through_was_no_acceptance(uplo
 
     with (
         Peer(lambda connection: connection.sendall(b"HTTP/1.1 500 Oh no\r\nContent-Length: 0\r\n\r\n")) as peer,
-        pytest.raises(Passes),
+        pytest.raises(TransientFault),
     ):
         UpstageClient(f"{peer.url}/v1", KEY, Throttle(1e6, 1e9, clock), clock).submit(upload)
     assert peer.connections == ATTEMPTS

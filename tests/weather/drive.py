@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tasks.faults import AccountFault, Passes
+from tasks.faults import AccountFault, TransientFault
 from tasks.job.outcome import Outcome
 from tasks.job.record import Document, FailedJob, job_id
 from tasks.steps.collect import collect_job
@@ -143,7 +143,7 @@ class _Drive:
                 self.weather.refusals += 1
                 self.scenario.mend(self.weather)
                 self._start()
-            except Passes:
+            except TransientFault:
                 self.deaths += 1
                 self.weather.clock.advance(5)
         raise AssertionError(f"{self.scenario.name}: no end after {_PASSES} passes: {self._stand()}")
@@ -190,7 +190,7 @@ class _Drive:
             except AccountFault as fault:
                 stop.set()
                 refused = fault
-            except Passes:
+            except TransientFault:
                 self.deaths += 1
             else:
                 if result is not None:

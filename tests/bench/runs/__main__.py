@@ -31,6 +31,7 @@ class Row:
         cpu: processor milliseconds a document, of the client and of each service.
         task_runs: rows at Prefect's server, a document.
         peak: memory of the client, in MB.
+        after: seconds from the last result to the end of the process.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Row:
     cpu: dict[str, float]
     task_runs: float
     peak: float
+    after: float
 
 
 def measure(ground: Ground, documents: int, pages: int, rounds: int, workers: int) -> list[Row]:
@@ -75,6 +77,7 @@ def _row(
         {process: statistics.median(each.cpu(process) for each in measured) for process in processes},
         statistics.median(task_runs) / documents,
         statistics.median(each.peak for each in measured),
+        statistics.median(each.after for each in measured),
     )
 
 
@@ -82,14 +85,14 @@ def table(rows: Sequence[Row]) -> str:
     """The rows as a table in markdown."""
     lines = [
         "| | documents of pages | documents/s | ratio | CPU ms a document: client · Prefect · S3 · API | "
-        "task runs a document | peak, MB |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "task runs a document | peak, MB | exit after the last result, s |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
         cpu = " · ".join(f"{row.cpu.get(process, 0):.0f}" for process in ("client", "prefect", "s3", "upstage"))
         lines.append(
             f"| {row.name} | {row.documents:,} of {row.pages} | {row.rate:.1f} | {row.ratio:.2f} | {cpu} "
-            f"| {row.task_runs:.2f} | {row.peak:.0f} |"
+            f"| {row.task_runs:.2f} | {row.peak:.0f} | {row.after:.1f} |"
         )
     return "\n".join(lines)
 

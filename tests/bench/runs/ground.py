@@ -41,6 +41,7 @@ class Measured:
         client: processor seconds of the entrant and its children.
         services: processor seconds of each service meanwhile.
         peak: the most memory of the entrant, in MB.
+        after: seconds from the last result to the end of the process.
     """
 
     documents: int
@@ -48,6 +49,7 @@ class Measured:
     client: float
     services: Mapping[str, float]
     peak: float
+    after: float
 
     def cpu(self, process: str) -> float:
         """Processor milliseconds a document: of `client`, or of a service."""
@@ -146,13 +148,15 @@ class Ground:
         before, began = self._services(), time.monotonic()
         started = [subprocess.Popen(_run(bucket, workers), env=environment, **_QUIET) for _ in range(processes)]
         used = [os.wait4(process.pid, 0)[2] for process in started]
-        seconds, after = time.monotonic() - began, self._services()
+        seconds, after, ended = time.monotonic() - began, self._services(), time.time()
+        written = self._written(bucket, "out/")
         return Measured(
-            documents=self.results(bucket, "out/"),
+            documents=len(written),
             seconds=seconds,
             client=sum(usage.ru_utime + usage.ru_stime for usage in used),
             services={name: after[name] - before[name] for name in before},
             peak=max(usage.ru_maxrss for usage in used) / 1024,
+            after=ended - max(written, default=ended),
         )
 
     def killed(self, entrant: str, documents: int, pages: int, workers: int) -> Killed:
@@ -222,9 +226,17 @@ class Ground:
 
     def results(self, bucket: str, prefix: str) -> int:
         """How many results there are."""
+        return len(self._written(bucket, prefix))
+
+    def _written(self, bucket: str, prefix: str) -> list[float]:
+        """When each result was written, as S3 says."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        keys = (item["Key"] for page in pages for item in page.get("Contents", []))
-        return sum(not key.startswith("out/_jobs/") for key in keys)
+        return [
+            item["LastModified"].timestamp()
+            for page in pages
+            for item in page.get("Contents", [])
+            if not item["Key"].startswith("out/_jobs/")
+        ]
 
     def task_runs(self) -> int:
         """How many task runs Prefect's server has on record."""
@@ -253,18 +265,20 @@ class Ground:
         with log.open("ab") as out:
             process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
             _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.monotonic() - began
+        seconds, ended = time.monotonic() - began, time.time()
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode not in statuses:
             raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: see {log}")
         after = self._services()
         services = {name: after[name] - before[name] for name in before}
+        written = self._written(bucket, prefix)
         return Measured(
-            documents=self.results(bucket, prefix),
+            documents=len(written),
             seconds=seconds,
             client=usage.ru_utime + usage.ru_stime,
             services=services,
             peak=usage.ru_maxrss / 1024,
+            after=ended - max(written, default=ended),
         )
 
     def _services(self) -> dict[str, float]:

@@ -196,7 +196,9 @@ def test_a_service_that_does_not_come_up_is_explained_and_the_others_are_stopped
 
 def test_a_missing_package_is_named(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(StackError, match=r"needs the package ministack.*\n.*pip install 'bulk-ocr\[local\]'"):
+    with pytest.raises(
+        StackError, match=r"needs the package ministack.*\n.*pip install --constraint constraints\.txt '\.\[local\]'"
+    ):
         LocalStack(data, services=["s3"]).start()
 
 

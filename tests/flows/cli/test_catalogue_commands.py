@@ -117,10 +117,10 @@ def test_status_takes_names_of_places_and_says_what_is_waited_for(
     assert "0 pages published; 1 pages paid for" in waiting.stdout
     everywhere = command("status", "--json", **named)
     assert everywhere.returncode == 1
-    found = report_of(everywhere)
-    assert [status["open"] for status in found["places"]] == [1]
-    assert found["unused"] == [f"new (s3://{place.bucket}/never)"]
-    assert "there is no bucket 'gone-bucket'" in found["troubles"][0]
+    report = report_of(everywhere)
+    assert [status["open"] for status in report["places"]] == [1]
+    assert report["unused"] == [f"new (s3://{place.bucket}/never)"]
+    assert "there is no bucket 'gone-bucket'" in report["troubles"][0]
     history = report_of(command("show", f"{place.source}/a.pdf", "--json", **named))
     assert history["jobs"][0]["state"] == "open"
     assert history["jobs"][0]["next"].startswith("at the API")

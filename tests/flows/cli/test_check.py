@@ -1,4 +1,4 @@
-"""`bulk-ocr check` proves each part of a set-up by itself, and says what to mend."""
+"""`bulk-ocr check` tests each part of a set-up separately, and explains how to fix it."""
 
 import json
 from datetime import timedelta
@@ -17,6 +17,7 @@ from tasks.store.objects import Objects
 from tests import sample_documents as documents
 from tests.fakes import FakeClock
 from tests.flows.conftest import Command, Place, report_of
+from tests.prefect_server import prefect_home
 from tests.queues import sqs_client
 from tests.stand_in import StandInControl
 
@@ -31,36 +32,36 @@ def test_a_good_setup_is_proved_part_by_part_and_left_as_it_was(
     place.put({"a.pdf": documents.text_pdf(["check"])})
     billed = api.billed()
     process = command("check", place.source, place.destination, "--json")
-    found = checks(process)
+    results = checks(process)
     assert process.returncode == 0, process.stderr
-    assert list(found) == ["credentials", "source", "destination", "clock", "API", "Prefect"]
-    assert all(ok for ok, _ in found.values())
-    assert found["credentials"][1] == "for S3 from the environment (AWS_ACCESS_KEY_ID)"
-    assert found["API"][1].endswith("answers and accepts the key from the environment")
-    assert "honours conditional writes" in found["destination"][1]
-    assert "answers, version 3." in found["Prefect"][1]
+    assert list(results) == ["credentials", "source", "destination", "clock", "API", "Prefect"]
+    assert all(ok for ok, _ in results.values())
+    assert results["credentials"][1] == "for S3 from the environment (AWS_ACCESS_KEY_ID)"
+    assert results["API"][1].endswith("answers and accepts the key from the environment")
+    assert "honours conditional writes" in results["destination"][1]
+    assert "answers, version 3." in results["Prefect"][1]
     assert place.keys() == set()
     assert api.billed() == billed
 
 
 @pytest.mark.usefixtures("api")
 def test_each_part_that_is_wrong_says_so_and_the_others_are_still_looked_at(
-    command: Command, place: Place, tmp_path: Path
+    command: Command, place: Place, tmp_path: Path, prefect_database: Path
 ) -> None:
     process = command(
         "check", "s3://no-such-bucket-9/in", place.destination, "--json",
         UPSTAGE_API_KEY="up_wrong", PREFECT_API_URL="http://127.0.0.1:9/api",
     )  # fmt: skip
-    found = checks(process)
+    results = checks(process)
     assert process.returncode == 3, process.stderr
-    assert {part: ok for part, (ok, _) in found.items()} == {
+    assert {part: ok for part, (ok, _) in results.items()} == {
         "credentials": True, "source": False, "destination": True, "clock": True, "API": False, "Prefect": False,
     }  # fmt: skip
-    assert "there is no bucket 'no-such-bucket-9'" in found["source"][1]
-    assert "the API key was rejected; check UPSTAGE_API_KEY" in found["API"][1]
-    assert "no Prefect server answers at http://127.0.0.1:9/api" in found["Prefect"][1]
+    assert "there is no bucket 'no-such-bucket-9'" in results["source"][1]
+    assert "the API key was rejected; check UPSTAGE_API_KEY" in results["API"][1]
+    assert "no Prefect server answers at http://127.0.0.1:9/api" in results["Prefect"][1]
 
-    alone = {"PREFECT_API_URL": None, "PREFECT_HOME": str(tmp_path)}
+    alone = {"PREFECT_API_URL": None, "PREFECT_HOME": str(prefect_home(tmp_path / "prefect", prefect_database))}
     nobody = {"AWS_PROFILE": "not-there", "AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
     shown = command("check", place.source, place.destination, UPSTAGE_API_KEY=None, **alone, **nobody)
     assert shown.returncode == 2
@@ -96,10 +97,10 @@ def test_a_queue_is_looked_at_and_what_would_be_better_is_said(
     attributes = {"VisibilityTimeout": "900", "RedrivePolicy": redrive}
     url = sqs.create_queue(QueueName="checked", Attributes=attributes)["QueueUrl"]
     assert product._queue(context, url) == f"{url} is there"
-    found = product._queue(context, dead)
-    assert "its messages come again after 30 s" in found
-    assert "a visibility timeout of more than the lease (60 s)" in found
-    assert "no dead letter queue" in found
+    words = product._queue(context, dead)
+    assert "its messages come again after 30 s" in words
+    assert "a visibility timeout of more than the lease (60 s)" in words
+    assert "no dead letter queue" in words
     with pytest.raises(SetupFault, match=r"there is no queue .*checked-not"):
         product._queue(context, f"{url}-not")
 

@@ -47,13 +47,13 @@ def test_a_variable_wins_over_the_folder_which_wins_over_the_user(tmp_path: Path
     near = _write(tmp_path, "[options]\nworkers = 2\nwindow = 2\n")
     below = tmp_path / "a" / "b"
     below.mkdir(parents=True)
-    found = read_configuration({"BULK_OCR_WORKERS": "3"}, below, tmp_path / "user")
-    assert {name: (made.value, made.origin) for name, made in found.settings.items()} == {
+    configuration = read_configuration({"BULK_OCR_WORKERS": "3"}, below, tmp_path / "user")
+    assert {name: (made.value, made.origin) for name, made in configuration.settings.items()} == {
         "options.workers": ("3", "BULK_OCR_WORKERS"),
         "options.window": (2, f"{near}, line 3"),
         "options.rounds": (1, f"{user}, line 4"),
     }
-    assert found.files == [near, user]
+    assert configuration.files == [near, user]
 
 
 def test_a_named_file_is_the_only_one(tmp_path: Path) -> None:
@@ -73,6 +73,17 @@ def test_a_named_file_is_the_only_one(tmp_path: Path) -> None:
         ("[options]\n# spending\nmax_cost = -5", 3, "options.max-cost = -5: Input should be greater than 0"),
         ("[options]\nworkers = [3]", 2, "workers takes one value: text, a number, true or false"),
         ("[options]\nlimits = 5", 2, "options.limits is a table of several settings"),
+        (
+            "[options]\nsource = 's3://aaa'",
+            2,
+            "options.source is a table of several settings: did you mean source at the top of the file, above all "
+            "tables?",
+        ),
+        (
+            "[file]\nplaces-file = 'a'",
+            2,
+            "file.places-file is no setting: did you mean places-file at the top of the file, above all tables?",
+        ),
         ("[options.limits]\npagez = 5", 2, "options.limits.pagez is no setting: did you mean pages?"),
         ("[options]\nlimits.pages = 0", 2, "options.limits.pages = 0: Input should be greater than or equal to 1"),
         ("[options]\nschema = 'x'", 2, "options.answer-schema = 'x': Input should be 'clova' or 'google'"),
@@ -83,9 +94,19 @@ def test_a_named_file_is_the_only_one(tmp_path: Path) -> None:
 )
 def test_a_mistake_is_told_with_its_line(tmp_path: Path, text: str, line: int, message: str) -> None:
     file = _write(tmp_path, text)
+    with pytest.raises(SetupFault) as caught:
+        _read(tmp_path)
+    assert str(caught.value) == f"{file}, line {line}: {message}"
+
+
+def test_a_missing_quotation_mark_is_told(tmp_path: Path) -> None:
+    file = _write(tmp_path, 'destination = "s3://aaa\n')
     with pytest.raises(SetupFault) as told:
         _read(tmp_path)
-    assert str(told.value) == f"{file}, line {line}: {message}"
+    assert str(told.value) == (
+        f"{file} cannot be read: Illegal character '\\n' (at line 1, column 24); perhaps a quotation mark is missing "
+        "at the end of that line. Correct it"
+    )
 
 
 # In the shape of AWS's ids of keys; put together here, so that no file of this project holds one.
@@ -104,9 +125,9 @@ _KEY_ID = "AK" + "IA" + "hunter2".upper().ljust(16, "X")
 )
 def test_a_secret_is_refused_and_not_repeated(tmp_path: Path, text: str) -> None:
     _write(tmp_path, text)
-    with pytest.raises(SetupFault, match="looks like a secret") as told:
+    with pytest.raises(SetupFault, match="looks like a secret") as caught:
         _read(tmp_path)
-    assert "hunter2" not in str(told.value).lower()
+    assert "hunter2" not in str(caught.value).lower()
 
 
 def test_a_misspelt_variable_is_told_and_a_foreign_one_ignored(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_failures_are_grouped_and_put_back_by_reason_and_by_key(
     by_key = report_of(command("retry", place.destination, "--key", "in/b.txt", "--json"))
     assert (by_key["put_back"], by_key["left"]) == (1, 3)
     by_reason = report_of(command("retry", place.destination, "--reason", "missing-pages", "--json"))
-    assert (by_reason["put_back"], by_reason["pages_kept"]) == (1, 15)
+    assert (by_reason["put_back"], by_reason["pages_kept"], by_reason["pages_missing"]) == (1, 15, 10)
 
     again = command(*run)
     report = report_of(again)

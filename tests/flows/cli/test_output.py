@@ -73,8 +73,8 @@ def test_texts_and_names_are_printable_on_a_terminal_and_as_they_are_in_a_pipe(m
 
 def run_with(place: Place, environment: dict[str, str], *arguments: str, **streams: Any) -> tuple[int, str]:
     """A command whose output goes somewhere else. Gives its exit status and what it complained of."""
-    told = arguments[0] != "run" and any(argument.startswith("s3://") for argument in arguments)
-    destination = () if told else (place.destination,)
+    takes_address = arguments[0] != "run" and any(argument.startswith("s3://") for argument in arguments)
+    destination = () if takes_address else (place.destination,)
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", *arguments, *destination],
         env=environment,

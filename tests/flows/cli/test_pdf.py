@@ -39,18 +39,18 @@ def test_results_in_s3_get_pdfs_beside_them_or_here(command: Command, place: Pla
     ]  # fmt: skip
     assert [bool(made["text_only"]) for made in here["written"]] == [False, False, True]
 
-    one = tmp_path / "one.pdf"
-    document = command("pdf", f"{place.source}/a.pdf", "--results", place.destination, "-o", str(one))
-    assert (document.returncode, document.stdout.strip()) == (0, str(one))
+    single_pdf = tmp_path / "one.pdf"
+    document = command("pdf", f"{place.source}/a.pdf", "--results", place.destination, "-o", str(single_pdf))
+    assert (document.returncode, document.stdout.strip()) == (0, str(single_pdf))
     result = command("pdf", f"{place.destination}/a.pdf.ocr.json", "-o", str(tmp_path / "two.pdf"))
     assert result.returncode == 0
-    assert one.read_bytes() == (tmp_path / "two.pdf").read_bytes()
+    assert single_pdf.read_bytes() == (tmp_path / "two.pdf").read_bytes()
 
     place.put({"a.pdf": text_pdf(["changed", "since"])})
-    changed = command("pdf", f"{place.destination}/a.pdf.ocr.json", "-o", str(one))
+    changed = command("pdf", f"{place.destination}/a.pdf.ocr.json", "-o", str(single_pdf))
     assert "only text" in changed.stderr
-    assert words(one.read_bytes())[0].startswith("Text only: ")
-    missing = command("pdf", f"{place.source}/a.pdf", "--results", place.destination, "-o", str(one))
+    assert words(single_pdf.read_bytes())[0].startswith("Text only: ")
+    missing = command("pdf", f"{place.source}/a.pdf", "--results", place.destination, "-o", str(single_pdf))
     assert missing.returncode == 2
     assert "has no result at" in missing.stderr
 

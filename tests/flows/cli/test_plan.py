@@ -10,7 +10,7 @@ from prefect.utilities.callables import parameter_schema
 from rich.console import Console
 
 from flows.backfill import backfill
-from flows.cli.figures import money
+from flows.cli.number_format import money
 from flows.cli.output import Page
 from flows.cli.plan import (
     FailingDocument,
@@ -333,7 +333,7 @@ def test_the_form_in_the_ui_explains_the_selection(flow: Any, more: list[str]) -
     schema = parameter_schema(flow.fn)
     assert list(schema.properties) == ["source", "destination", "options", "selection", "credentials", *more]
     assert all(field["description"] for field in schema.definitions["Credentials"]["properties"].values())
-    assert schema.properties["selection"]["description"].startswith("Which of the documents are meant")
+    assert schema.properties["selection"]["description"].startswith("Which documents to process")
     fields = schema.definitions["Selection"]["properties"]
     assert set(fields) == set(Selection.model_fields)
     assert all(field["description"] for field in fields.values())

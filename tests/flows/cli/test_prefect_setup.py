@@ -14,6 +14,7 @@ from flows.cli.prefect_setup import prove_prefect
 from tasks.faults import SetupFault
 from tests import sample_documents as documents
 from tests.flows.conftest import FAST, Command, Place, report_of
+from tests.prefect_server import prefect_home
 from tests.stand_in import StandInControl
 from tests.waiting import PATIENCE, until
 
@@ -68,14 +69,19 @@ def test_a_home_that_cannot_be_written_is_no_reason_to_fail_beside_a_server(comm
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_temporary_server_ends_with_its_command_whatever_ends_that(
-    environment: dict[str, str], place: Place, api: StandInControl, tmp_path: Path, number: signal.Signals
+    environment: dict[str, str],
+    place: Place,
+    api: StandInControl,
+    tmp_path: Path,
+    prefect_database: Path,
+    number: signal.Signals,
 ) -> None:
     place.put({"a.pdf": documents.text_pdf([f"killed by {number}"])})
     api.set(queue_seconds=300)
     alone = {name: value for name, value in environment.items() if name != "PREFECT_API_URL"}
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "run", place.source, place.destination, *FAST],
-        env=alone | {"PREFECT_HOME": str(tmp_path)},
+        env=alone | {"PREFECT_HOME": str(prefect_home(tmp_path / "prefect", prefect_database))},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prefect.task_runners import TaskRunner
 
-from flows.run.dispatch import Dispatcher, Item, Lane, Pace, Stage
+from flows.run.dispatch import Dispatcher, Item, Lane, Pace, Scale, Stage
 from flows.run.engines import Engine
 from tasks.faults import SetupFault
 from tasks.job.record import Document, Job
@@ -19,9 +19,11 @@ from tasks.tally import StepResult
 from tests.fakes import FakeClock
 
 
-def lane(workers: int = 2) -> Lane:
-    """A lane of a process with so many workers."""
-    return Lane(cast(Any, None), places=workers, processes=1)
+def lane(workers: int = 2, documents: int = 0, *, ahead: bool = False) -> Lane:
+    """A lane of a process with so many workers, in a run that is known to have so many documents."""
+    scale = Scale()
+    scale.expect(documents)
+    return Lane(cast(Any, None), workers, 1, scale, ahead=ahead)
 
 
 @given(st.lists(st.integers(0, 3000), max_size=6))
@@ -43,18 +45,34 @@ def test_every_item_is_in_exactly_one_chunk_however_they_come(arrivals: list[int
     assert (stage.running, stage.items) == (0, 0)
 
 
-def test_the_first_documents_have_a_task_run_each() -> None:
-    pace = Pace()
-    for _ in range(100):
-        assert pace.most(0.0) == 1
-        assert pace.gather_seconds(0.0) == 0
-        pace.note(1, 0.0)
+def test_the_documents_of_a_small_run_have_a_task_run_each() -> None:
+    scale = Scale()
+    scale.expect(100)
+    pace = Pace(scale)
+    assert pace.most(0.0) == 1
+    assert pace.gather_seconds(0.0) == 0
+    scale.expect(101)
     assert pace.most(0.0) > 1
+
+
+def test_a_run_that_turns_out_to_be_large_goes_on_in_chunks() -> None:
+    stage, lengths = lane(ahead=True), []
+    for document in documents(300):  # a listing so slow that each is sent before the next is known
+        stage.add(document, 0.0)
+        if chunk := stage.take(0.0, at_once=True):
+            stage.ended(len(chunk))
+            lengths.append(len(chunk))
+    assert lengths[:100] == [1] * 100
+    for document in documents(60):
+        stage.add(document, 1.0)
+    assert len(stage.take(1.0, at_once=True)) > 1
 
 
 @pytest.mark.parametrize("rate", [2, 10, 40])
 def test_a_million_documents_make_little_more_than_a_thousand_task_runs_a_stage(rate: float) -> None:
-    pace, now, task_runs = Pace(), 0.0, 0
+    scale = Scale()
+    scale.expect(1_000_000)
+    pace, now, task_runs = Pace(scale), 0.0, 0
     while pace.items < 1_000_000:
         chunk = pace.most(now)
         pace.note(chunk, now)
@@ -76,6 +94,17 @@ def test_items_that_come_one_by_one_make_a_twentieth_of_a_task_run_each_over_all
     assert 3 * task_runs / arrived_items <= 0.055 if rate > 1 else task_runs < arrived_items / 20
 
 
+def test_documents_are_queued_until_a_large_run_is_known_to_be_one() -> None:
+    stage = lane(workers=2, ahead=True)
+    assert stage.room(0.0) == 101
+    for document in documents(100):
+        stage.add(document, 0.0)
+    assert stage.room(0.0) == 1
+    assert len(stage.take(0.0, at_once=False)) == 1, "a hundred are a small run"
+    stage.add(documents(1)[0], 0.0)
+    assert len(stage.take(0.0, at_once=False)) == 50
+
+
 def test_a_lane_takes_no_more_than_it_can_start_soon() -> None:
     stage = lane(workers=2)
     for document in documents(2):
@@ -87,10 +116,7 @@ def test_a_lane_takes_no_more_than_it_can_start_soon() -> None:
 
 
 def test_few_items_wait_for_others_unless_none_can_come() -> None:
-    stage = lane()
-    for document in documents(100):
-        stage.add(document, 0.0)
-        stage.ended(len(stage.take(0.0, at_once=False)))
+    stage = lane(documents=101)
     stage.add(documents(1)[0], 10.0)
     assert stage.take(10.0, at_once=False) == []
     assert len(stage.take(10.0, at_once=True)) == 1
@@ -110,6 +136,16 @@ class _Ended:
     def result(self, *, raise_on_failure: bool) -> object:
         assert not raise_on_failure
         return self._result
+
+
+class _EndlessRunner:
+    """A task runner whose task runs never end."""
+
+    def submit(self, _step: object, _arguments: object) -> "_EndlessRunner":
+        return self
+
+    def add_done_callback(self, _call: object) -> None:
+        """Nothing ends, so nothing is called."""
 
 
 class _Runner:
@@ -164,11 +200,21 @@ def test_each_document_of_a_small_run_has_a_task_run_named_after_it() -> None:
     assert runner.labels == ["0.pdf", "1.pdf", "2.pdf"]
 
 
-def test_a_chunk_is_named_after_its_range() -> None:
+def test_the_chunks_of_a_larger_run_are_named_after_their_ranges() -> None:
     dispatched, runner = dispatcher(lambda _: StepResult())
     results(dispatched, "submit", documents(300))
-    assert runner.labels[100] == "200 documents, 100.pdf to 299.pdf"
-    assert len(runner.labels) < 110
+    assert runner.labels[0] == "50 documents, 0.pdf to 49.pdf"
+    assert len(runner.labels) <= 6
+
+
+def test_of_more_jobs_than_a_small_run_has_documents_none_is_collected_alone() -> None:
+    dispatched, runner = dispatcher(lambda _: StepResult())
+    dispatched.expect(101)
+    dispatched.add("collect", held(*(f"job {number}" for number in range(101))))
+    while not dispatched.idle:
+        dispatched.start(["collect"])
+        dispatched.next(0)
+    assert runner.labels[0].startswith("50 documents")
 
 
 def test_a_task_run_that_died_leaves_its_jobs_and_the_others_go_on() -> None:
@@ -196,3 +242,20 @@ def test_what_is_under_way_is_counted_whatever_ends_the_run() -> None:
     dispatched.start()
     assert [ended.result.left for ended in dispatched.drain()] == [["counted"]]
     assert dispatched.idle
+
+
+def test_a_cluster_that_is_gone_ends_the_wait_for_what_is_under_way() -> None:
+    clock = FakeClock()
+    options = Options(engine="dask", cluster="tcp://cluster:8786")
+    settings = RunSettings(source="s3://in", destination="s3://out", options=options)
+
+    def count(_runner: object) -> int:
+        clock.advance(60)  # a look at a minute's distance
+        return 0
+
+    engine = Engine(cast(TaskRunner[Any], _EndlessRunner()), settings, 1, count, clock.monotonic)
+    dispatched = Dispatcher(engine, "run", clock)
+    dispatched.add("submit", documents(1))
+    dispatched.start()
+    with pytest.raises(SetupFault, match="has had no processes for 120 s"):
+        list(dispatched.drain())

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 from prefect.task_runners import TaskRunner
 
-from flows.run.engines import Engine
+from flows.run.engines import Engine, ray_processes
 from tasks.faults import SetupFault
 from tasks.options import Options, RunSettings
 from tests import sample_documents as documents
@@ -132,6 +132,13 @@ def test_a_cluster_that_loses_all_its_processes_ends_the_run(clock: FakeClock, c
     with pytest.raises(SetupFault, match=r"tcp://cluster:8786 has had no processes for 120 s: start some"):
         look_for_ever(clock, cluster_engine(clock, count))
     assert 120 <= clock.monotonic() < 180
+
+
+def test_a_ray_cluster_without_processors_has_no_processes() -> None:
+    # What Ray says of a head without processors, with two nodes beside it, and after both are gone.
+    head = {"memory": 1e9, "object_store_memory": 5e8, "node:192.0.2.1": 1.0}
+    assert ray_processes({**head, "CPU": 2.0}) == 2
+    assert ray_processes(head) == 0
 
 
 def test_a_cluster_that_grows_is_refused_with_the_number_to_give(clock: FakeClock) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import boto3
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
 
 _CALL_SECONDS = 60.0
 _local = threading.local()
@@ -25,6 +27,8 @@ def session() -> requests.Session:
     if not hasattr(_local, "session"):
         _local.session = requests.Session()
         _local.session.trust_env = False
+        # A connection that was idle for a poll interval may have been closed by the server: a GET is tried again.
+        _local.session.mount("http://", HTTPAdapter(max_retries=Retry(total=3)))
     found: requests.Session = _local.session
     return found
 

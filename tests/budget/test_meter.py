@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.upstage.budget import Budget, Charged, InMemory, Reservation
+from tasks.budget.meter import Budget, Charged, InMemory, Reservation
 
 
 def reserve(budget: Budget, job: str, pages: int, spent: int = 0) -> Reservation:
@@ -127,7 +127,7 @@ def test_reservations_and_their_ends_whose_answers_were_lost_count_once() -> Non
     assert (charged(store).sent, charged(store).lost, charged(store).reserved) == (6 + 2, 2, {})
 
 
-def test_many_processes_never_exceed_the_ceiling() -> None:
+def test_many_meters_of_one_store_never_exceed_the_ceiling() -> None:
     store, lock = InMemory(), threading.Lock()
 
     class Locked(InMemory):
@@ -203,3 +203,68 @@ def test_what_a_dead_worker_came_to_is_told_by_the_record_of_its_job() -> None:
     resumed.taken_over("a", 20)  # one answer lost, another under way when it died
     assert resumed.reserve("b", 11) is None
     assert resumed.reserve("b", 10) is not None
+
+
+def test_a_late_look_at_a_job_leaves_the_reservation_alone_that_was_made_since() -> None:
+    """What a collector has seen of a job is written later: by then another process may be sending its pages."""
+    store = InMemory()
+    collector, sender = Budget(20, "b", store), Budget(20, "b", store)
+    with reserve(sender, "a", 4) as first:
+        first.sent(4)
+    collector.taken_over("a", 4)
+    with reserve(sender, "a", 4, 4) as again:
+        collector.close()
+        assert charged(store).total == 8, "the pages that are being sent count"
+        again.sent(4)
+    sender.close()
+    assert charged(store) == Charged(sent=8)
+
+
+def test_a_suspended_process_that_wakes_up_before_it_sends_takes_nothing_from_whoever_has_its_job() -> None:
+    """It reserves by what it knows of the job, ends the other's reservation, and finds out at its next write."""
+    store = InMemory()
+    suspended, other = Budget(20, "b", store, price=2), Budget(20, "b", store, price=2)
+    with reserve(other, "a", 5) as current:
+        with reserve(suspended, "a", 5):
+            pass
+        suspended.close()
+        current.sent(3)
+        current.lost(2)
+    other.close()
+    assert charged(store) == Charged(sent=5, cost=10)
+
+
+def test_a_reservation_that_was_ended_in_part_is_charged_in_full_and_no_more() -> None:
+    store = InMemory()
+    sender, other = Budget(30, "b", store), Budget(30, "b", store)
+    with reserve(sender, "a", 10) as reservation:
+        reservation.sent(6)
+        other.taken_over("a", 6)
+        other.close()
+        assert charged(store).total == 6
+        reservation.sent(4)
+    sender.close()
+    assert charged(store) == Charged(sent=10)
+    with reserve(sender, "b", 10) as finished:
+        finished.sent(10)
+        other.taken_over("b", 10)
+        other.close()
+    sender.close()
+    assert charged(store) == Charged(sent=20)
+
+
+def test_the_memory_of_reservations_that_others_ended_is_bounded() -> None:
+    store = InMemory()
+    budget = Budget(None, "b", store, always=True)
+    for number in range(100):
+        reserve(Budget(None, "b", store, always=True), f"{number}", 2)
+        reserve(budget, f"{number}", 2)
+    assert len(charged(store).ended) == 64
+
+
+def test_meters_of_earlier_versions_are_read_and_written_anew() -> None:
+    store = InMemory()
+    store.write_budget("b", b'{"format":3,"sent":4,"lost":0,"cost":0,"reserved":{},"charges":[]}', None)
+    with reserve(Budget(10, "b", store), "a", 6) as reservation:
+        reservation.sent(6)
+    assert (charged(store).format, charged(store).total) == (4, 10)

@@ -1,0 +1,1 @@
+"""Tests of meters and of the gate."""

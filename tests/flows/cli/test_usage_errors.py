@@ -1,0 +1,25 @@
+"""Errors in the arguments name the help of the command that was called."""
+
+import pytest
+
+from flows.cli.app import main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["pdf", "s3://mine/scans", "s3://mine/ocr"],
+            "one argument too many: s3://mine/ocr (see 'bulk-ocr pdf --help')",
+        ),
+        (["backfill", "show", "--nmae", "a"], "(see 'bulk-ocr backfill show --help')"),
+        (["nothing-like-it"], "(see 'bulk-ocr --help')"),
+    ],
+)
+def test_an_error_points_to_the_help_of_its_command(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
