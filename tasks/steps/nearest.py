@@ -21,13 +21,13 @@ _SEPARATORS = re.compile(r"[-_. ]")
 _BY_NAME = ("key", "manifest", "inventory")
 
 
-def did_you_mean(wrong: str, names: Iterable[str]) -> str | None:
-    """Return the name most similar to a wrong one; None if none is similar."""
+def did_you_mean(wrong: str, names: Iterable[str], similarity: float = 0.6) -> str | None:
+    """Return the name most similar to a wrong one; None if none is at least that similar, from 0 to 1."""
     candidates = sorted(set(names))
     letters = sorted(wrong)
     # Transposed letters are the most common mistake, and make up much of a short name.
     same_letters = (name for name in candidates if sorted(name) == letters)
-    return next(same_letters, next(iter(get_close_matches(wrong, candidates, 1)), None))
+    return next(same_letters, next(iter(get_close_matches(wrong, candidates, 1, similarity)), None))
 
 
 def mistyped(name: str, names: Iterable[str]) -> str | None:
@@ -35,10 +35,7 @@ def mistyped(name: str, names: Iterable[str]) -> str | None:
 
     Names that form a series are not taken for misspellings: `scans-2021` beside `scans-2022`, `site-a` beside `site-b`.
     """
-    letters = sorted(name)
-    candidates = [known for known in names if not _of_one_series(name, known)]
-    swapped = (known for known in candidates if sorted(known) == letters)
-    return next(swapped, next(iter(get_close_matches(name, candidates, 1, _MISTYPED)), None))
+    return did_you_mean(name, (known for known in names if not _of_one_series(name, known)), _MISTYPED)
 
 
 def _of_one_series(name: str, other: str) -> bool:

@@ -49,6 +49,8 @@ DASK = Kind(
     # See docs/machines.md: its profiler was seen to stop a process for good.
     ("--env=DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=false",),
 )
+# One program in the head that looks, bounded by the patience of whoever runs it: a new client for each look would load
+# the head more than its processes do.
 _WAIT = "import sys, time\nwhile count() != int(sys.argv[1]): time.sleep(0.5)\n"
 _RAY = ("--object-store-memory=100000000", "--disable-usage-stats", "--block")
 RAY = Kind(
