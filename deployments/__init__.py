@@ -1,1 +1,1 @@
-"""Where bulk-ocr runs: the local stack, and (as they grow) containers and clouds."""
+"""Where bulk-ocr runs: the local stack, containers and clouds."""

@@ -18,8 +18,8 @@ from tasks.access.environment import Access, environment_access
 from tasks.backfills.published import Published
 from tasks.backfills.record import Backfill, Pace
 from tasks.backfills.store import Backfills, Followed
+from tasks.budget.charged import micros
 from tasks.budget.gate import Gate
-from tasks.budget.meter import micros
 from tasks.catalogue.journal import Journal
 from tasks.clock import Clock
 from tasks.faults import EndsRun, Fault, NotOffered, SetupFault, TransientFault
@@ -195,19 +195,23 @@ class RunContext:
         if first:
             log.warning("this account has no async access, so the run falls back to synchronous requests: %s", why)
 
-    def correct_budget(self, request: Request, pages: int, backfill: str | None = None) -> None:
+    def correct_budget(
+        self, request: Request, pages: int, backfill: str | None = None, counted: str | None = None
+    ) -> None:
         """Charge what a submission turned out to hold more than was reckoned, or give back what was less; once.
 
         Args:
             request: the submission.
             pages: how many.
             backfill: the backfill that its job belongs to.
+            counted: the id of its job, if this is the last of the job's submissions to be corrected.
         """
         ours, price = request.run == self.run, micros(request.price_per_page)
         name = hashlib.sha256(f"counted {request.id}".encode()).hexdigest()[:16]
-        self.budget.charge(pages, backfill, run=ours, at=request.submitted_at, price=price, name=name)
+        at = request.reserved_at or request.submitted_at
+        self.budget.charge(pages, backfill, run=ours, at=at, price=price, name=name, counted=counted)
         if request.run is not None and not ours:
-            self._meters.charge_run(request.run, pages, price or 0, name)
+            self._meters.charge_run(request.run, pages, price or 0, name, counted)
 
     @property
     def backfill(self) -> Backfill | None:

@@ -20,6 +20,7 @@
     ├── AnswerLost                  fully sent, but no answer: counted, charged, retried within bounds
     │   └── TimedOut                a synchronous request took too long
     ├── CeilingReached              of pages or money: the document waits, and sending stops
+    │   └── CountsAwaited           only because of documents of unknown page count, until the API has counted them
     ├── Superseded                  another worker wrote the record and owns the job now
     └── RecordUnreadable            a record in an unknown format: left alone
 
@@ -189,4 +190,20 @@ class RecordUnreadable(Fault):
 
 
 class CeilingReached(Fault):
-    """A ceiling on pages or money leaves no room for a document: it is left for later, and sending stops."""
+    """A ceiling on pages or money leaves no room for a document: it is left for later, and sending stops.
+
+    Args:
+        message: what exceeds which ceiling.
+        meter: the name of the ceiling's meter.
+    """
+
+    def __init__(self, message: str, meter: str) -> None:
+        super().__init__(message)
+        self.meter = meter
+
+
+class CountsAwaited(CeilingReached):
+    """A ceiling has room for a document, unless documents of unknown page count that are under way turn out long.
+
+    It may be sent once the API has counted them.
+    """

@@ -4,9 +4,10 @@ import threading
 from datetime import datetime
 
 from tasks.backfills.store import Followed
-from tasks.budget.meter import MICROS, Budget, micros
+from tasks.budget.charged import MICROS, micros
+from tasks.budget.meter import Budget
 from tasks.clock import Clock
-from tasks.faults import NotSending
+from tasks.faults import NotSending, RecordUnreadable
 from tasks.options import Options
 from tasks.store.ledger import Ledger
 
@@ -81,7 +82,7 @@ class Meters:
         if record is not None and not record.sends:
             raise NotSending(record.why_not())
 
-    def charge_run(self, run: str, pages: int, price: int, name: str) -> None:
+    def charge_run(self, run: str, pages: int, price: int, name: str, counted: str | None = None) -> None:
         """Charge pages to another run's meter, if it is stored: that run may be continued.
 
         Args:
@@ -89,9 +90,12 @@ class Meters:
             pages: number of pages.
             price: price per page in millionths of a dollar.
             name: the charge's own name; see `Budget.charge`.
+            counted: the id of the job whose pages are counted with this; None while other charges for it follow.
         """
         if self._ledger.read_budget(f"run-{run}") is not None:
-            Budget(0, f"run-{run}", self._ledger).charge(pages, price, name)
+            budget = Budget(0, f"run-{run}", self._ledger)
+            budget.charge(pages, price, name, None if counted is None else self.job(counted))
+            budget.close()
 
     def job(self, job_id: str) -> str:
         """Return a job's name in meters: two destinations that share a meter may have jobs with the same id."""
@@ -104,8 +108,8 @@ class Meters:
             job: the job's name in meters.
 
         Returns:
-            The pages that its record counts as sent or lost; None if a worker may be sending them, or if this ledger
-            has no record of the job.
+            The pages that its record counts as sent or lost, 0 if its claim was released untouched; None if a worker
+            may be sending them, or if another ledger has the job.
         """
         if not job.startswith(self._ledger.address):
             return None
@@ -115,7 +119,27 @@ class Meters:
             record = held.job
             return None if record.lease is not None else record.pages_sent + record.pages_lost
         ended = self._ledger.done(job_id) or self._ledger.failed(job_id)
-        return None if ended is None else ended.job.pages_sent + ended.job.pages_lost
+        if ended is not None:
+            return ended.job.pages_sent + ended.job.pages_lost
+        # In this order: a record is copied to the earlier ones before it is deleted.
+        return None if self._ledger.was_redone(job_id) else 0
+
+    def is_counted(self, job: str) -> bool:
+        """Tell whether the API's count cannot add to a job's pages any more, by the job's name in meters.
+
+        They are counted, the job is done or failed, or nothing was sent for it. What another ledger holds is not
+        known here: False.
+        """
+        if not job.startswith(self._ledger.address):
+            return False
+        try:
+            held = self._ledger.read(job.removeprefix(self._ledger.address))
+        except RecordUnreadable:
+            return False
+        if held is None:  # a job is claimed before its pages are reserved, so it has ended
+            return True
+        record = held.job
+        return record.pages is not None or (record.lease is None and not record.requests)
 
     def _meter(self, name: str, store: Ledger, price: int, label: str, *, always: bool = False) -> Budget:
         with self._lock:

@@ -1,4 +1,4 @@
-"""What a run did, counted and in words: for the terminal, for machines, and as an artifact in the Prefect UI."""
+"""The report of a run, as sums and as text: for the terminal, for programs, and as an artifact in the Prefect UI."""
 
 import html
 import re
@@ -9,10 +9,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.backfills.charts import histogram, sparkline
-from tasks.backfills.figures import Figures, dollars, span
+from tasks.backfills.figures import Figures
 from tasks.faults import ExitStatus
 from tasks.job.outcome import Outcome
 from tasks.job.spending import duplicates_text
+from tasks.number_format import dollars, span
 from tasks.printable import printable
 from tasks.store.location import LEDGER_FOLDER
 
@@ -27,7 +28,7 @@ class FailedDocument(BaseModel):
 
 
 class AsideDocument(BaseModel):
-    """A document that was set aside: a person has to help."""
+    """A document that was set aside until an operator acts."""
 
     document: str
     reason: str
@@ -50,36 +51,36 @@ class RunReport(BaseModel):
     flow: Literal["submit", "listen", "collect", "backfill"]
     source: str | None
     destination: str
-    documents: int = Field(0, description="documents this run looked at")
+    documents: int = Field(0, description="documents that this run considered")
     done: int = Field(0, description="results published")
     failed: int = Field(0, description="given up in this run")
     open: int = Field(0, description="not finished: their jobs are open in the ledger")
     left: int = Field(0, description="not sent: without a job yet, and left to the next pass")
-    aside: int = Field(0, description="set aside: this run could do nothing for them, and a person has to help")
-    skipped: int = Field(0, description="finished before, or by another run; those that failed before included")
+    aside: int = Field(0, description="set aside: no run can process them until an operator acts")
+    skipped: int = Field(0, description="finished before, or by another run; including those that failed before")
     failed_before: int = Field(0, description="of the skipped, those that failed before: see 'failures'")
     pages: int = Field(0, description="pages in the results published")
-    pages_sent: int = Field(0, description="pages submitted, and so paid for, in this run")
+    pages_sent: int = Field(0, description="pages submitted, and therefore billed, in this run")
     requests: int = Field(0, description="submissions made in this run")
-    possible_duplicates: int = Field(0, description="submissions that may be paid for, and were or will be made again")
-    missing: int = Field(0, description="documents that were named, but do not exist or lie outside the source")
+    possible_duplicates: int = Field(0, description="submissions that may be billed and were, or will be, repeated")
+    missing: int = Field(0, description="named documents that do not exist or are outside the source")
     missing_keys: list[str] = Field([], description=f"the first {_LISTED} of those")
-    messages: int = Field(0, description="messages of the queue that were dealt with, and deleted")
-    messages_left: int = Field(0, description="messages that were left in the queue: they come again")
+    messages: int = Field(0, description="messages of the queue that were processed and deleted")
+    messages_left: int = Field(0, description="messages that were left in the queue and will be delivered again")
     unreadable: int = Field(0, description="open jobs whose records are of another version of this program")
     seconds: float = 0
-    stopped: str | None = Field(None, description="why the run sent less than there was: budget, window")
-    ended: str | None = Field(None, description="why the set-up ended the run before all was done")
+    stopped: str | None = Field(None, description="why the run did not send everything: budget, window")
+    ended: str | None = Field(None, description="the set-up fault that ended the run early")
     refused: str | None = Field(None, description="why the account was refused")
-    nothing: str | None = Field(None, description="why the run found no document at all, and what was meant, perhaps")
-    others: int = Field(0, description="jobs of documents that were not meant, collected on the way; not in these sums")
-    backfill: str | None = Field(None, description="the backfill that the run served")
+    nothing: str | None = Field(None, description="why the run found no document, with a suggestion if there is one")
+    others: int = Field(0, description="collected jobs of documents outside the selection; not included in these sums")
+    backfill: str | None = Field(None, description="the backfill that the run worked on")
     ceiling: str | None = Field(
-        None, description="the document that a ceiling on pages or money left no room for, and which ceiling"
+        None, description="the ceiling on pages or money that was reached, and the document that did not fit"
     )
-    held: str | None = Field(None, description="why the backfill that the run served sends nothing: paused, cancelled")
-    figures: Figures | None = Field(None, description="how that backfill stands, as the ledger tells")
-    note: str | None = Field(None, description="what went another way than was asked for: synchronous instead of jobs")
+    held: str | None = Field(None, description="why that backfill sends nothing: paused, cancelled")
+    figures: Figures | None = Field(None, description="the progress of that backfill, from the ledger")
+    note: str | None = Field(None, description="a deviation from the options: synchronous requests instead of jobs")
     texts: int = Field(0, description="plain texts written beside results of earlier runs")
     failures: list[FailedDocument] = Field([], description=f"the first {_LISTED}")
     set_aside: list[AsideDocument] = Field([], description=f"the first {_LISTED}")
@@ -87,7 +88,7 @@ class RunReport(BaseModel):
 
     @property
     def exit_status(self) -> ExitStatus:
-        """What the command's exit status is after this run."""
+        """The command's exit status after this run."""
         if self.ended:
             return ExitStatus.SETUP
         if self.refused:
@@ -109,7 +110,7 @@ class RunReport(BaseModel):
         return not (did or self.aside or self.missing or self.texts or self.failed_before)
 
     def add(self, outcome: Outcome) -> None:
-        """Add what an outcome says beyond the state of the document."""
+        """Add an outcome, except for the state of the document."""
         self.add_spent(outcome)
         self.pages += outcome.pages
         if outcome.kind == "failed" and len(self.failures) < _LISTED:
@@ -124,19 +125,19 @@ class RunReport(BaseModel):
             )
 
     def add_spent(self, outcome: Outcome) -> None:
-        """Add what an outcome says of submissions."""
+        """Add the submissions of an outcome."""
         self.pages_sent += outcome.pages_sent
         self.requests += outcome.requests
         self.possible_duplicates += outcome.possible_duplicates
 
     def top_reasons(self) -> str:
-        """The commonest reasons of the failures that are listed, with their numbers."""
-        # What tells documents apart in a reason, such as a number of pages, stands behind the first words.
+        """Return the most common reasons of the listed failures, with their numbers."""
+        # The first words of a reason are the same for all documents; details, such as page numbers, follow.
         reasons = Counter(re.split(r"[:;,(]", failure.reason)[0].strip() for failure in self.failures)
         return "; ".join(f"{reason} ({number})" for reason, number in reasons.most_common(3))
 
     def sentence(self) -> str:
-        """The run in one line."""
+        """Return the run in one line."""
         parts = [f"{number} {name}" for name, number in self._counts()]
         line = (
             f"{self.documents} documents: {', '.join(parts)}; {self.pages_sent} pages sent in {self.requests} requests"
@@ -146,13 +147,13 @@ class RunReport(BaseModel):
         if self.missing:
             line += f"; {self.missing} that were named are missing"
         if self.others:
-            line += f"; {self.others} jobs of others collected on the way"
+            line += f"; {self.others} jobs of other documents collected"
         if self.flow == "listen":
-            line += f"; {self.messages} messages dealt with, {self.messages_left} left"
+            line += f"; {self.messages} messages processed, {self.messages_left} left"
         return line
 
     def explanation(self) -> str:
-        """The run in one line, and below it a line for each reason why it did not do everything."""
+        """Return the run in one line, followed by a line for each reason why it did not do everything."""
         reasons = [
             self.ended,
             self.refused,
@@ -165,19 +166,19 @@ class RunReport(BaseModel):
         return "\n".join([self.sentence(), *dict.fromkeys(reason for reason in reasons if reason)])
 
     def _counts(self) -> list[tuple[str, int]]:
-        """What became of the documents; what seldom happens is named only when it did."""
+        """Return the counts of documents by outcome; rare outcomes are named only if they occurred."""
         counts = [("done", self.done), ("failed", self.failed), ("open", self.open), ("skipped", self.skipped)]
         return counts + [pair for pair in (("set aside", self.aside), ("left", self.left)) if pair[1]]
 
     def left_alone(self) -> str:
-        """What was not touched because this version of the program does not understand it."""
+        """Describe the jobs that were left alone because this version cannot read their records."""
         return (
             f"{self.unreadable} open jobs were left alone: their records were written by another version of this "
-            "program, which the log names; update it here, or let that one go on with them"
+            "program, which the log names; update it here, or let that version finish them"
         )
 
     def markdown(self) -> str:
-        """The run as a page for the Prefect UI."""
+        """Return the run as a page for the Prefect UI."""
         lines = [f"# {self.flow.capitalize()} of {_code(self.source or self.destination)}", ""]
         if self.ended:
             lines += [f"**Stopped: {_plain(self.ended)}**", ""]
@@ -190,7 +191,7 @@ class RunReport(BaseModel):
         if self.unreadable:
             lines += [self.left_alone(), ""]
         if self.stopped:
-            lines += [f"Sent less than there was: {_plain(self.stopped)}", ""]
+            lines += [f"Not everything was sent: {_plain(self.stopped)}", ""]
         if self.held:
             lines += [f"**{_plain(self.held)}**", ""]
         names, numbers = zip(*self._counts(), strict=True)
@@ -214,13 +215,13 @@ class RunReport(BaseModel):
             lines += _table(("document", "reason"), [(_code(f.document), _plain(f.reason)) for f in self.failures])
         if self.set_aside:
             lines += [f"## Set aside{_first(self.set_aside, self.aside)}", ""]
-            lines += ["Somebody has to help; each run tries them once more.", ""]
+            lines += ["An operator has to act. Each run tries these documents once.", ""]
             lines += _table(("document", "reason"), [(_code(a.document), _plain(a.reason)) for a in self.set_aside])
         if self.failed_before:
             lines += [f"{self.failed_before} more failed in earlier runs.", ""]
         if self.missing:
             lines += [f"## Missing{_first(self.missing_keys, self.missing)}", ""]
-            lines += ["Named, but they do not exist or lie outside the source.", ""]
+            lines += ["These named documents do not exist or are outside the source.", ""]
             lines += _table(("document",), [(_code(key),) for key in self.missing_keys])
         if self.published:
             lines += [f"## Published{_first(self.published, self.done)}", ""]
@@ -233,8 +234,8 @@ class RunReport(BaseModel):
 
 
 def _backfill(found: Figures) -> list[str]:
-    """The backfill so far, whichever runs have served it."""
-    lines = [f"## Backfill {_plain(found.name)}: {found.state}", "", f"{_plain(found.sentence())}.", ""]
+    """Return the progress of the backfill, from all runs that have worked on it."""
+    lines = [f"## Backfill {_plain(found.name)}: {found.shown_state}", "", f"{_plain(found.sentence())}.", ""]
     lines += [f"{_plain(remark)}", ""] if (remark := found.changed) else []
     rates = sparkline([pages for _, pages in found.per_minute])
     if rates:
@@ -258,15 +259,15 @@ def _backfill(found: Figures) -> list[str]:
             ("partition", "finished", "failed", "open", "pages", "pages charged", "cost"),
             [
                 (
-                    _code(each.name),
-                    f"{each.finished:,} of {each.total:,}",
-                    f"{each.failed:,}",
-                    f"{each.open:,}",
-                    f"{each.pages:,}",
-                    f"{each.spent:,}",
-                    dollars(each.cost),
+                    _code(partition.name),
+                    f"{partition.finished:,} of {partition.total:,}",
+                    f"{partition.failed:,}",
+                    f"{partition.open:,}",
+                    f"{partition.pages:,}",
+                    f"{partition.spent:,}",
+                    dollars(partition.cost),
                 )
-                for each in found.partitions[:_LISTED]
+                for partition in found.partitions[:_LISTED]
             ],
         )
     page = f"{found.destination.rstrip('/')}/{LEDGER_FOLDER}backfills/{found.name}/report.html"
@@ -292,14 +293,14 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown and HTML leave alone: keys and messages come from strangers."""
+    """Escape text for Markdown and HTML: keys and messages are untrusted."""
     text = html.escape(printable(" ".join(text.split())), quote=False)
     return "".join(f"\\{char}" if char in "\\`*_{}[]()#|~!<" else char for char in text)
 
 
 def _code(text: str) -> str:
-    """Text as a code span of a table, whatever it holds."""
-    if "\\|" in text:  # readers of Markdown disagree about what divides cells here, and a code span has no way out
+    """Format any text as a code span in a table."""
+    if "\\|" in text:  # Markdown readers disagree about where such cells end, and code spans have no escapes
         return _plain(text)
     text = printable(" ".join(text.split())).replace("|", "\\|")
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)

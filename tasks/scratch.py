@@ -1,7 +1,7 @@
-"""Temporary files of this process: in one folder with a lock, which whoever starts next clears when its owner is dead.
+"""Temporary files of this process, in one locked folder that the next process deletes if its owner has died.
 
-A process that is killed cannot delete what it has fetched, and these are customers' documents. The system lets a lock
-go when its process ends, however that happens.
+A killed process cannot delete the customers' documents it has fetched. The operating system releases its lock however
+it ends, which shows the next process that the folder is abandoned.
 """
 
 import atexit
@@ -30,7 +30,7 @@ _GATE = "gate"
 
 
 def folder_fault(folder: Path, error: OSError) -> SetupFault | None:
-    """The fault of a folder that cannot be written to: no room in it, or no permission. None for other errors."""
+    """Return the fault for a folder that is full or that this user may not write to; None for other errors."""
     if error.errno not in _UNWRITABLE:
         return None
     advice = "make room there" if error.errno in _NO_ROOM else "let this user write there"
@@ -39,17 +39,17 @@ def folder_fault(folder: Path, error: OSError) -> SetupFault | None:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder for one piece of work, deleted at its end; after a kill, by whoever starts next.
+    """Provide a temporary folder for one task. It is deleted afterwards, or by the next process if this one is killed.
 
     Raises:
-        SetupFault: the disk is full, or not to be written to; also for what is written inside.
+        SetupFault: the disk is full or read-only, also if a write inside the folder finds this.
     """
     parent = process_folder()
     try:
         with tempfile.TemporaryDirectory(dir=parent) as folder:
             yield Path(folder)
     except OSError as error:
-        # A missing permission may be about something else that was read or written inside.
+        # A permission error may concern another file that was used inside the block.
         fault = folder_fault(parent, error) if error.errno in _NO_ROOM | {errno.EROFS} else None
         if fault is None:
             raise
@@ -57,21 +57,21 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def process_folder() -> Path:
-    """The folder for all temporary files of this process; made at the first call, deleted when the process ends.
+    """Return the folder for all temporary files of this process, created on first use and deleted at exit.
 
     Raises:
-        SetupFault: it cannot be made, or a folder in its place is another user's, or none can be written.
+        SetupFault: it cannot be created, or the existing folder belongs to another user.
     """
     global _own
     with _making:
         try:
             place = Path(tempfile.gettempdir())
-        except FileNotFoundError as error:  # Python has tried to write into each candidate
+        except FileNotFoundError as error:  # Python has tried to write to each candidate
             raise SetupFault(
                 "no folder for temporary files can be written: mount one at /tmp (a volume or a tmpfs), or set TMPDIR "
                 "to one that this user can write"
             ) from error
-        # A forked child shares its parent's lock, but deletes nothing of the parent's. Cleaners of the system may.
+        # A forked child needs a folder of its own. The folder may also be gone: systems clean up their /tmp.
         if _own is None or _own.process != os.getpid() or _own.place != place or not _own.folder.is_dir():
             _own = _make(place)
         return _own.folder
@@ -110,7 +110,7 @@ def _make(place: Path) -> _Own:
 
 
 def _sweep(root: Path) -> None:
-    """Delete the folders of processes that have ended."""
+    """Delete the folders of processes that no longer run."""
     if sys.platform == "win32":
         return
     for folder in root.iterdir():
@@ -118,9 +118,9 @@ def _sweep(root: Path) -> None:
             continue
         try:
             lock = _locked(folder / _LOCK, create=False)
-        except FileNotFoundError:  # stopped before it had made its lock, which it does behind the gate
+        except FileNotFoundError:  # its owner died before it created the lock: the gate excludes one that is alive
             lock = None
-        except OSError:  # its owner lives, or locks do not work here
+        except OSError:  # its owner is alive, or this file system has no locks
             continue
         shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
@@ -129,13 +129,13 @@ def _sweep(root: Path) -> None:
 
 @contextmanager
 def _gate(root: Path) -> Iterator[None]:
-    """Let one process at a time make a folder or sweep: one without its lock yet must not look abandoned."""
+    """Let only one process at a time create or delete folders: a folder that is not locked yet looks abandoned."""
     if sys.platform == "win32":
         yield
         return
     gate = os.open(root / _GATE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        with suppress(OSError):  # where locks do not work, nothing is swept either
+        with suppress(OSError):  # without working locks no folder is deleted either
             fcntl.flock(gate, fcntl.LOCK_EX)
         yield
     finally:
@@ -143,10 +143,10 @@ def _gate(root: Path) -> Iterator[None]:
 
 
 def _locked(file: Path, *, create: bool) -> int | None:
-    """Take a lock. Returns the descriptor that holds it.
+    """Take a lock. Returns the file descriptor that holds it.
 
     Raises:
-        OSError: somebody else holds it, there is no such file, or locks do not work here.
+        OSError: another process holds it, the file does not exist, or this file system has no locks.
     """
     if sys.platform == "win32":
         return None
@@ -154,7 +154,7 @@ def _locked(file: Path, *, create: bool) -> int | None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        if create:  # without working locks nobody sweeps it, and it is deleted at the end all the same
+        if create:  # without working locks no other process deletes it, and this one does at exit
             return lock
         os.close(lock)
         raise
@@ -162,7 +162,7 @@ def _locked(file: Path, *, create: bool) -> int | None:
 
 
 def _check_owner(root: Path) -> None:
-    """Refuse a folder in a place that all may write to, when somebody else was there first."""
+    """Refuse a folder that another user has created first: anybody may write to its parent."""
     status = root.lstat()
     if hasattr(os, "getuid") and (
         not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077

@@ -1,4 +1,4 @@
-"""What a run knows of jobs and what it has done: states by the million without a growing memory, and the sums."""
+"""The job states and sums of one run. States are kept on disk, so that millions of jobs need no memory."""
 
 import logging
 import sqlite3
@@ -20,16 +20,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Census:
-    """How many documents of a run are in which state.
+    """The number of a run's documents in each state.
 
     Attributes:
-        open: its job is open in the ledger.
+        open: the job is open in the ledger.
         done: finished in this run.
         failed: given up in this run.
-        done_before: finished before this run, or by another one.
-        failed_before: given up before this run, or by another one.
+        done_before: finished before this run, or by another run.
+        failed_before: given up before this run, or by another run.
         aside: set aside in this run.
-        left: without a job: nothing was sent of it.
+        left: without a job; nothing was sent.
     """
 
     open: int = 0
@@ -42,12 +42,12 @@ class Census:
 
     @property
     def finished(self) -> int:
-        """The documents that are done or failed, whenever they were finished."""
+        """The documents that are done or failed, in this run or before."""
         return self.done + self.failed + self.done_before + self.failed_before
 
     @property
     def documents(self) -> int:
-        """All of them."""
+        """The documents in any state."""
         return self.finished + self.open + self.aside + self.left
 
 
@@ -56,14 +56,17 @@ def _all(_job_id: str) -> bool:
 
 
 class KnownJobs:
-    """The ledger's ids as they were when the run began, and what the run has learned since, in a temporary file.
+    """The job ids in the ledger when the run began, updated with what the run learns, in a temporary SQLite file.
 
-    It only saves work: a claim is what decides, so an entry that is out of date costs a call, never money.
-    For one thread.
+    It only saves calls. Claims in the ledger decide who works on a job, so an outdated entry costs a call, never money.
+    Not thread-safe.
+
+    Args:
+        folder: where the file is created.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._asked: Ledger | None = None
+        self._ledger: Ledger | None = None
         self._path = folder / "known-jobs.sqlite"
         self._database = sqlite3.connect(self._path)
         self._database.execute("PRAGMA synchronous=OFF")
@@ -80,10 +83,15 @@ class KnownJobs:
         states: tuple[State, ...] = ("open", "failed", "done"),
         ours: Callable[[str], bool] = _all,
     ) -> int:
-        """Take the snapshot of the jobs that are ours. Returns how many of them are open.
+        """List the jobs of this run. Returns how many of them are open.
 
-        Open first: a job that is closed while we list is then found as open or as closed, never missed. Done last:
-        where there is a failed record as well, the result is what counts.
+        Open jobs are listed first, so that a job that is closed during the listing is not missed. Done jobs are listed
+        last, so that `done` wins where there is a failed record as well.
+
+        Args:
+            ledger: the ledger.
+            states: the states to list, in this order.
+            ours: whether a job id belongs to this run.
         """
         for state in states:
             for entry in filter(lambda entry: ours(entry.id), ledger.entries(state)):
@@ -97,53 +105,57 @@ class KnownJobs:
         return self.number("open")
 
     def load_open(self, ledger: Ledger, ours: Callable[[str], bool] = _all) -> int:
-        """Take a snapshot of the open jobs only, once or again and again. Returns how many of ours there are.
+        """List the open jobs only, for the first time or again. Returns how many of this run's there are.
 
-        Whether another job is done or failed is asked of the ledger when `look` wants to know: two calls a document,
-        where listing the done ones takes one for each thousand of all that ever were.
+        `look` then asks the ledger whether a job is done or failed. That takes two calls a document; listing the done
+        jobs takes one call per thousand of all there have ever been.
+
+        Args:
+            ledger: the ledger.
+            ours: whether a job id belongs to this run.
         """
-        self._asked = ledger
-        # Open jobs that are not listed any more were closed, or given back.
+        self._ledger = ledger
+        # Open jobs that are no longer listed were closed or released.
         self._database.execute("DELETE FROM known WHERE NOT counted AND (state IS NULL OR state = 'open')")
         self._database.execute("UPDATE known SET state = NULL WHERE state = 'open'")
         return self.load(ledger, ("open",), ours)
 
     def look(self, job_id: str) -> State | None:
-        """How the job stands; one that is not known is looked up, where only the open ones were listed."""
+        """Return the state of the job; if only open jobs were listed, unknown ones are looked up in the ledger."""
         state = self.state(job_id)
-        if state is not None or self._asked is None:
+        if state is not None or self._ledger is None:
             return state
-        closed: tuple[State, ...] = ("done", "failed")
-        for each in closed:
-            entry = self._asked.entry(each, job_id)
+        closed_states: tuple[State, ...] = ("done", "failed")
+        for closed_state in closed_states:
+            entry = self._ledger.entry(closed_state, job_id)
             if entry is not None:
                 self._database.execute(
                     "INSERT INTO known (id, state, before, counted, written) VALUES (?, ?, 1, 0, ?) "
                     "ON CONFLICT (id) DO UPDATE SET state = excluded.state, before = 1, written = excluded.written",
-                    (job_id, each, entry.last_modified.timestamp()),
+                    (job_id, closed_state, entry.last_modified.timestamp()),
                 )
-                return each
+                return closed_state
         return None
 
     def state(self, job_id: str) -> State | None:
-        """How the job stands as far as the run knows; None when it is new."""
+        """Return the last known state of the job; None if it is new."""
         row = self._database.execute("SELECT state FROM known WHERE id = ?", (job_id,)).fetchone()
         return None if row is None else row[0]
 
     def written(self, job_id: str) -> float:
-        """When the job's record was written, as a UNIX time, as far as the run knows; 0 when it does not."""
+        """Return when the job's record was written, as a UNIX time; 0 if unknown."""
         row = self._database.execute("SELECT written FROM known WHERE id = ?", (job_id,)).fetchone()
         return float(row[0] or 0) if row else 0.0
 
     def done_before(self, job_id: str, moment: datetime) -> bool:
-        """Whether the job was done before that moment."""
+        """Return whether the job was done before a moment."""
         row = self._database.execute(
             "SELECT 1 FROM known WHERE id = ? AND state = 'done' AND written < ?", (job_id, moment.timestamp())
         ).fetchone()
         return row is not None
 
     def count(self, job_id: str, state: State | None) -> None:
-        """Count the job as one of this run's, in its latest state (None: not claimed by anybody yet)."""
+        """Count the job as one of this run's, in its latest state (None: not claimed yet)."""
         self._database.execute(
             "INSERT INTO known (id, state, before, counted, written) VALUES (?, ?, 0, 1, NULL) "
             "ON CONFLICT (id) DO UPDATE SET counted = 1, state = coalesce(excluded.state, state), "
@@ -153,19 +165,23 @@ class KnownJobs:
         )
 
     def forget(self, job_id: str) -> None:
-        """Leave the job out: what was listed is not there any more."""
+        """Remove the job: the listed version of its document is gone."""
         self._database.execute("DELETE FROM known WHERE id = ?", (job_id,))
 
     def settle_elsewhere(self, job_id: str, state: State) -> None:
-        """Note that another run has closed the job."""
+        """Set the state of a job that another run has closed."""
         self._database.execute("UPDATE known SET state = ?, before = 1, aside = 0 WHERE id = ?", (state, job_id))
 
     def give_back(self, job_id: str) -> None:
-        """Note that whoever had claimed the job has given it back: its document has no job any more."""
+        """Reset a job whose claim was released: its document no longer has a job."""
         self._database.execute("UPDATE known SET state = NULL, before = 0 WHERE id = ? AND state = 'open'", (job_id,))
 
+    def reopen(self, job_id: str) -> None:
+        """Note that a document is to be done again: it has no job any more."""
+        self._database.execute("UPDATE known SET state = NULL, before = 0, left_over = 0 WHERE id = ?", (job_id,))
+
     def leave(self, job_id: str) -> None:
-        """Note that this run can do nothing more for the job; a later one may."""
+        """Leave the job to later runs: this run can do nothing more for it."""
         self._database.execute(
             "INSERT INTO known (id, state, before, counted, left_over) VALUES (?, NULL, 0, 0, 1) "
             "ON CONFLICT (id) DO UPDATE SET left_over = 1",
@@ -173,19 +189,19 @@ class KnownJobs:
         )
 
     def set_aside(self, job_id: str) -> None:
-        """Count the job as one that a person has to help; this run can do nothing more for it."""
+        """Count the job as set aside: it needs a person, and this run can do nothing more for it."""
         self.count(job_id, None)
         self.leave(job_id)
         self._database.execute("UPDATE known SET aside = 1 WHERE id = ?", (job_id,))
 
     def is_left(self, job_id: str) -> bool:
-        """Whether this run can do nothing more for the job."""
+        """Return whether the job is left to later runs."""
         return (
             self._database.execute("SELECT 1 FROM known WHERE id = ? AND left_over", (job_id,)).fetchone() is not None
         )
 
     def settle(self, job_id: str, state: State | None) -> None:
-        """Note the state of a job as it is now; None when there is no such job any more."""
+        """Set the current state of a job; None if the job no longer exists."""
         if state is None:
             self.forget(job_id)
             return
@@ -196,35 +212,35 @@ class KnownJobs:
         )
 
     def unfinished(self) -> Iterator[str]:
-        """This run's jobs that are neither done nor failed, as far as the run knows."""
+        """Yield this run's jobs that are neither done nor failed, according to the last known state."""
         rows = self._database.execute(
             "SELECT id FROM known WHERE counted AND (state IS NULL OR state = 'open')"
         ).fetchall()
         return (row[0] for row in rows)
 
     def open_jobs(self) -> list[str]:
-        """This run's jobs that are open, as far as the run knows, and that it can do something for."""
+        """Return this run's open jobs, except those that are left to later runs."""
         rows = self._database.execute("SELECT id FROM known WHERE counted AND state = 'open' AND NOT left_over")
         return [row[0] for row in rows]
 
     def unclaimed(self) -> int:
-        """How many of this run's documents have no job, and may get one yet."""
+        """Return how many of this run's documents have no job yet and are not left to later runs."""
         row = self._database.execute(
             "SELECT count(*) FROM known WHERE counted AND state IS NULL AND NOT left_over"
         ).fetchone()
         return int(row[0])
 
     def met(self, job_id: str) -> bool:
-        """Whether the job is one of this run's."""
+        """Return whether the job is counted as one of this run's."""
         return self._database.execute("SELECT 1 FROM known WHERE id = ? AND counted", (job_id,)).fetchone() is not None
 
     def in_state(self, state: State) -> Iterator[str]:
-        """The jobs in a state, whether this run has met them or not."""
+        """Yield the jobs in a state, whether they are counted for this run or not."""
         rows = self._database.execute("SELECT id FROM known WHERE state = ?", (state,)).fetchall()
         return (row[0] for row in rows)
 
     def number(self, state: State) -> int:
-        """How many jobs are in a state, whether this run has met them or not."""
+        """Return how many jobs are in a state, whether they are counted for this run or not."""
         row = self._database.execute("SELECT count(*) FROM known WHERE state = ?", (state,)).fetchone()
         return int(row[0])
 
@@ -250,16 +266,16 @@ class KnownJobs:
 
 @dataclass
 class StepResult:
-    """What one task run gave.
+    """The result of one task run.
 
     Attributes:
-        outcomes: what became of its documents.
-        ready: of a poll: jobs that can be collected.
-        still_open: jobs that are open now, with their records as they were just written.
-        left: jobs that it was to work on when it died.
+        outcomes: the outcomes of its documents.
+        ready: jobs that can be collected, if the task was a poll.
+        still_open: jobs that are still open, with the records just written.
+        left: jobs that were not processed because the task run died.
         refused: why the account was refused, if it was.
-        ended: why the set-up ends the run, if it does.
-        without_jobs: why the account takes no jobs, if it takes none.
+        ended: the set-up fault that ends the run, if any.
+        without_jobs: why the account cannot use asynchronous jobs, if it cannot.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
@@ -272,23 +288,28 @@ class StepResult:
 
 
 class Tally:
-    """What one run has done so far, and why it sends no more, if it does not. Its report is made from this.
+    """The sums of one run so far, from which its report is made, and the reason if the run has stopped sending.
 
-    For one thread.
+    Not thread-safe.
 
     Args:
         known: the states of the jobs.
-        report: the run's report, with nothing in it yet.
-        clock: the time to go by.
+        report: the run's report, still empty.
+        clock: the clock that times the run.
 
     Attributes:
         known: the states of the jobs.
-        expiring: open jobs whose results the API forgets within days, as of the last look.
+        expiring: open jobs whose results the API will delete within days, as of the last survey.
+        full_meter: the name of the meter of the ceiling that is reached, if one is.
+        awaits_counts: whether documents that a ceiling leaves no room for until the API has counted others are sent
+            later in this run; if not, the ceiling is reached.
     """
 
     def __init__(self, known: KnownJobs, report: RunReport, clock: Clock) -> None:
         self.known = known
         self.expiring = 0
+        self.full_meter: str | None = None
+        self.awaits_counts = False
         self._report = report
         self._clock = clock
         self._began = clock.monotonic()
@@ -300,12 +321,12 @@ class Tally:
 
     @property
     def refused(self) -> str | None:
-        """Why the account, or the set-up, ends the run, if it does."""
+        """Why the run has to end, if the account was refused or the set-up is faulty."""
         return self._report.refused or self._report.ended
 
     @property
     def stopped(self) -> str | None:
-        """Why the run sends less than there is, if it does."""
+        """Why the run sends no more new documents, if it has stopped."""
         return self._report.stopped
 
     @property
@@ -314,11 +335,11 @@ class Tally:
         return self._report.pages_sent
 
     def add(self, result: StepResult, *, collected: bool = False) -> None:
-        """Add what a task run gave.
+        """Add the result of a task run.
 
         Args:
-            result: what it gave.
-            collected: whether it was about open jobs, of which some may be of documents that are not meant.
+            result: the result.
+            collected: whether the task worked on open jobs, some of which may be of documents outside the selection.
         """
         if result.ended and not self._report.ended:
             self._report.ended = result.ended
@@ -344,54 +365,74 @@ class Tally:
         if outcome.moved:
             known.forget(outcome.listed_as or outcome.job_id)
         if outcome.listed_as and outcome.kind in ("later", "skipped"):
-            known.count(outcome.job_id, None)  # what became of it, the ledger knows in the end
+            known.count(outcome.job_id, None)  # its final state is read from the ledger at the end
         if outcome.set_aside:
             known.set_aside(outcome.job_id)
-        if outcome.budget_used_up:
+        if self.is_at_ceiling(outcome):
             known.leave(outcome.job_id)
-            self._report.ceiling = f"{outcome.name}: {outcome.message}"
-            self.stop_sending(self._report.ceiling)
+            self.note_ceiling(outcome)
 
     def note_refused(self, uri: str, reason: str) -> None:
-        """Note a named document that may not even be looked at: nothing is known of it but its address."""
+        """Count a named document whose metadata may not be read: only its address is known."""
         self._add(Outcome("aside", uri, uri, message=reason))
 
     def _add_other(self, outcome: Outcome) -> None:
-        """Add what was spent for a job of a document that is not meant, and that it was collected."""
+        """Add the pages and requests of a collected job whose document is outside the selection."""
         self._report.add_spent(outcome)
         self._report.others += outcome.kind in ("done", "failed")
+        # This run awaits no counts for the sake of other documents: a later run sends their missing pages.
         if outcome.budget_used_up:
-            self._report.ceiling = f"{outcome.name}: {outcome.message}"
+            self._reach_ceiling(outcome)
         if outcome.set_aside or outcome.budget_used_up:
             self.known.leave(outcome.job_id)
+
+    def is_at_ceiling(self, outcome: Outcome) -> bool:
+        """Whether a ceiling left no room for a document, and will leave none during this run."""
+        return outcome.budget_used_up and not (outcome.counts_awaited and self.awaits_counts)
+
+    def note_ceiling(self, refused: Outcome) -> None:
+        """Send nothing new from now on, because a ceiling has no room for a document."""
+        self.stop_sending(self._reach_ceiling(refused))
+
+    def _reach_ceiling(self, refused: Outcome) -> str:
+        self._report.ceiling = f"{refused.name}: {refused.message}"
+        self.full_meter = refused.meter
+        return self._report.ceiling
 
     def stop_sending(self, why: str) -> None:
         """Send nothing new from now on."""
         self._report.stopped = why
 
     def note_backfill(self, name: str | None, held: str | None, figures: Figures | None, note: str | None) -> None:
-        """Note the backfill that the run served: why it sends nothing, how it stands, and who else serves it."""
+        """Add the backfill to the report.
+
+        Args:
+            name: the name of the backfill.
+            held: why it sends nothing, if it does not.
+            figures: its progress.
+            note: a note about other runs that process it.
+        """
         self._report.backfill, self._report.held, self._report.figures = name, held, figures
         self._report.note = self._report.note or note
 
     def note_survey(self, unreadable: int, expiring: int) -> None:
-        """Note what a look at the open jobs found."""
+        """Add the counts of a survey of the open jobs: unreadable records, and jobs whose results expire soon."""
         self._report.unreadable, self.expiring = unreadable, expiring
 
     def note_missing(self, count: int, first: Sequence[str]) -> None:
-        """Note documents that were named and are not there: how many, and the first of them."""
+        """Add named documents that do not exist: how many, and the first of them."""
         self._report.missing, self._report.missing_keys = count, list(first)
 
     def note_messages(self, settled: int, left: int) -> None:
-        """Note what became of the messages of a queue."""
+        """Add the counts of queue messages: settled, and left in the queue."""
         self._report.messages, self._report.messages_left = settled, left
 
     def note_nothing(self, why: str) -> None:
-        """Note why there was no document at all."""
+        """Add the reason why the run found no document."""
         self._report.nothing = why
 
     def note_texts(self, written: int) -> None:
-        """Note how many plain texts of earlier results were written."""
+        """Add the number of plain texts written for earlier results."""
         self._report.texts = written
 
     def census(self) -> Census:
@@ -399,7 +440,7 @@ class Tally:
         return self.known.census()
 
     def report(self) -> RunReport:
-        """The report as of now."""
+        """Return the report as of now."""
         census = self.census()
         counted = {
             "done": census.done,

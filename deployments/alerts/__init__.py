@@ -1,1 +1,1 @@
-"""Alerts as code: automations of a Prefect server, made and kept up to date by `python -m deployments.alerts`."""
+"""Alerts as code: automations of a Prefect server, created and updated by `python -m deployments.alerts`."""

@@ -1,4 +1,4 @@
-"""`python -m deployments.alerts`: makes the alerts on the Prefect server, or brings them up to date."""
+"""`python -m deployments.alerts`: creates the alerts on the Prefect server, or updates them."""
 
 import sys
 from typing import Annotated
@@ -26,15 +26,15 @@ def main(
     thresholds: Annotated[Thresholds, Parameter(name="*", negative_iterable="")] = DEFAULTS,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Make the alerts on the Prefect server of PREFECT_API_URL. A second time changes nothing.
+    """Create or update the alerts on the Prefect server of PREFECT_API_URL. Running it again changes nothing.
 
     Args:
         block: the notification block that sends the alerts: its name, or TYPE/NAME.
-        callback: a block "Webhook", which is called with its figures each time a backfill is finished.
-        dry_run: change nothing, and say what would be done.
+        callback: a "Webhook" block to call with the figures of each finished backfill.
+        dry_run: show what would be done, and change nothing.
     """
     if not PREFECT_API_URL.value():
-        print("Set PREFECT_API_URL to the Prefect server that the alerts are for.", file=sys.stderr)
+        print("Set PREFECT_API_URL to the Prefect server on which to create the alerts.", file=sys.stderr)
         return 2
     try:
         with get_client(sync_client=True) as client:
@@ -47,11 +47,11 @@ def main(
         print(error, file=sys.stderr)
         return 2
     except (httpx.HTTPError, PrefectException) as error:
-        print(f"The Prefect server at {PREFECT_API_URL.value()} does not do it: {error}", file=sys.stderr)
+        print(f"The Prefect server at {PREFECT_API_URL.value()} did not accept this: {error}", file=sys.stderr)
         return 2
     for name, did, paused in done:
-        words = did if did == "as it was" or not dry_run else f"would be {did}"
-        print(f"{name}: {words}{', and paused' if paused else ''}")
+        action = did if did == "unchanged" or not dry_run else f"would be {did}"
+        print(f"{name}: {action}{', and paused' if paused else ''}")
     return 0
 
 

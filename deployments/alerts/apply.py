@@ -1,4 +1,4 @@
-"""Bringing a server's automations to what they should be: by name, changed only where they differ."""
+"""Creates and updates a server's automations. They are matched by name, and changed only if they differ."""
 
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
@@ -8,7 +8,7 @@ from prefect.automations import AutomationCore
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.schemas.automations import Automation
 
-Did = Literal["created", "updated", "as it was"]
+Did = Literal["created", "updated", "unchanged"]
 
 _PAGE = 200
 _WEBHOOK = "webhook/"
@@ -16,11 +16,11 @@ _NOT_ITS_CONTENT = {"id", "enabled", "owner_resource"}
 
 
 class AlertsError(Exception):
-    """The automations cannot be made; the message says what to do."""
+    """The automations cannot be created; the message says what to do."""
 
 
 class Applied(NamedTuple):
-    """What became of an automation."""
+    """What was done with an automation."""
 
     name: str
     did: Did
@@ -28,12 +28,15 @@ class Applied(NamedTuple):
 
 
 def apply(client: SyncPrefectClient, wanted: Iterable[AutomationCore], *, dry_run: bool = False) -> list[Applied]:
-    """Create the automations that are missing and update those that differ. What somebody paused stays paused.
+    """Create the automations that are missing and update those that differ. Paused ones stay paused.
 
     Args:
-        client: of the server.
+        client: the client of the server.
         wanted: the automations as they should be.
-        dry_run: only look.
+        dry_run: change nothing.
+
+    Returns:
+        What was done with each automation, or would be.
 
     Raises:
         AlertsError: two automations have the same name; nothing was changed.
@@ -43,10 +46,10 @@ def apply(client: SyncPrefectClient, wanted: Iterable[AutomationCore], *, dry_ru
 
 
 def _existing(client: SyncPrefectClient, name: str) -> Automation | None:
-    found = client.read_automations_by_name(name)
-    if len(found) > 1:
-        raise AlertsError(f"There are {len(found)} automations named {name!r}. Delete all but one, and start again.")
-    return found[0] if found else None
+    matches = client.read_automations_by_name(name)
+    if len(matches) > 1:
+        raise AlertsError(f"There are {len(matches)} automations named {name!r}. Delete all but one, and start again.")
+    return matches[0] if matches else None
 
 
 def _bring(client: SyncPrefectClient, wanted: AutomationCore, existing: Automation | None, dry_run: bool) -> Applied:
@@ -56,53 +59,57 @@ def _bring(client: SyncPrefectClient, wanted: AutomationCore, existing: Automati
         return Applied(wanted.name, "created", False)
     same = wanted.model_dump(exclude=_NOT_ITS_CONTENT) == existing.model_dump(exclude=_NOT_ITS_CONTENT)
     if not same and not dry_run:
-        # What is not set would not be sent, and the server would take its own defaults.
+        # Fields that are not set would not be sent, and the server would use its own defaults.
         content = wanted.model_dump(exclude=_NOT_ITS_CONTENT) | {"enabled": existing.enabled}
         client.update_automation(existing.id, AutomationCore.model_validate(content))
-    return Applied(wanted.name, "as it was" if same else "updated", not existing.enabled)
+    return Applied(wanted.name, "unchanged" if same else "updated", not existing.enabled)
 
 
 def find_block(client: SyncPrefectClient, name: str | None) -> UUID:
-    """The id of a notification block.
+    """Return the id of a notification block.
 
     Args:
-        client: of the server.
-        name: the block's name, or TYPE/NAME where several types have one of that name.
+        client: the client of the server.
+        name: the block's name, or TYPE/NAME if blocks of several types have that name.
 
     Raises:
-        AlertsError: no name, no such block, or several; with those that there are.
+        AlertsError: there is no name, no such block, or more than one; the message lists the existing blocks.
     """
     blocks = {full: id for full, id, notifies in _blocks(client) if notifies}
     known = ", ".join(sorted(blocks)) or "none yet"
-    remedy = f"Notification blocks on this server: {known}. How to make one: docs/alerts.md"
+    remedy = f"Notification blocks on this server: {known}. To create one, see docs/alerts.md"
     if name is None:
-        raise AlertsError(f"Say with --block which notification block sends the alerts. {remedy}")
-    found = [id for full, id in blocks.items() if name in (full, full.partition("/")[2])]
-    if len(found) != 1:
-        problem = "There are several notification blocks" if found else "There is no notification block"
+        raise AlertsError(f"Name the notification block that sends the alerts with --block. {remedy}")
+    matches = [id for full, id in blocks.items() if name in (full, full.partition("/")[2])]
+    if len(matches) != 1:
+        problem = "There are several notification blocks" if matches else "There is no notification block"
         raise AlertsError(f"{problem} named {name!r}. {remedy}")
-    return found[0]
+    return matches[0]
 
 
 def find_webhook(client: SyncPrefectClient, name: str) -> UUID:
-    """The id of a block "Webhook", which is no notification block.
+    """Return the id of a "Webhook" block, which is not a notification block.
+
+    Args:
+        client: the client of the server.
+        name: the block's name.
 
     Raises:
-        AlertsError: there is no such block; with those that there are.
+        AlertsError: there is no such block; the message lists the existing ones.
     """
     blocks = {full: id for full, id, _ in _blocks(client) if full.startswith(_WEBHOOK)}
-    found = blocks.get(_WEBHOOK + name.removeprefix(_WEBHOOK))
-    if found is None:
+    block_id = blocks.get(_WEBHOOK + name.removeprefix(_WEBHOOK))
+    if block_id is None:
         known = ", ".join(sorted(blocks)) or "none yet"
         raise AlertsError(
-            f"There is no block 'Webhook' named {name!r}. Webhook blocks on this server: {known}. How to make one: "
+            f"There is no block 'Webhook' named {name!r}. Webhook blocks on this server: {known}. To create one, see "
             "docs/alerts.md"
         )
-    return found
+    return block_id
 
 
 def _blocks(client: SyncPrefectClient) -> Iterator[tuple[str, UUID, bool]]:
-    """All blocks: name as TYPE/NAME, id, and whether it can notify."""
+    """Yield all blocks: the name as TYPE/NAME, the id, and whether it can notify."""
     offset = 0
     while documents := client.read_block_documents(limit=_PAGE, offset=offset, include_secrets=False):
         for document in documents:

@@ -1,4 +1,4 @@
-"""The automations: which events they wait for, and what they say. What each means for people: docs/alerts.md."""
+"""The automations: their events and messages. docs/alerts.md explains what each alert means and what to do."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -24,27 +24,27 @@ class Thresholds(BaseModel):
         "bulk-ocr", pattern=r"^[\w.:-]+$", description="The tag of the runs to watch; the rendered deployments have it"
     )
     work_pool: tuple[str, ...] = Field(("bulk-ocr",), min_length=1, description="The work pools to watch; repeatable")
-    # Three heartbeats of 180 s, Prefect's default, and some time for them to arrive. Prefect takes no less than 10.
+    # Three heartbeats at Prefect's default of 180 s, and some time for them to arrive. Prefect's minimum is 10 s.
     silent_seconds: int = Field(
-        600, ge=10, le=86_400, description="A run without a heartbeat for so long is marked as crashed"
+        600, ge=10, le=86_400, description="Seconds without a heartbeat after which a run is marked as crashed"
     )
     worker_seconds: int = Field(
-        300, ge=10, le=86_400, description="A work pool without a worker for so long, restarts of one aside"
+        300, ge=10, le=86_400, description="Seconds without a worker in a pool until the alert, longer than a restart"
     )
     idle_seconds: int = Field(
-        3_600, ge=10, le=7 * 86_400, description="Open jobs of which none ended for so long are worth a look"
+        3_600, ge=10, le=7 * 86_400, description="Seconds in which none of the open jobs ended until the alert"
     )
     quiet_seconds: int = Field(
-        3_600, ge=0, le=7 * 86_400, description="The same alert about the same thing is not sent again for so long"
+        3_600, ge=0, le=7 * 86_400, description="Seconds in which the same alert about the same thing is not repeated"
     )
 
 
 def automations(thresholds: Thresholds, notification: UUID) -> list[AutomationCore]:
-    """The automations as they should be.
+    """Return the automations as they should be.
 
     Args:
-        thresholds: what they go by.
-        notification: the id of the notification block that sends what they say.
+        thresholds: when they fire.
+        notification: the id of the notification block that sends their messages.
     """
     return [
         _run_failed(thresholds, notification),
@@ -53,7 +53,7 @@ def automations(thresholds: Thresholds, notification: UUID) -> list[AutomationCo
         _reported(
             "documents failed",
             events.FAILED,
-            "Documents were given up in a run.",
+            "Documents failed in a run.",
             "{{ event.payload.failed }} documents failed. {{ event.payload.sentence }}\n"
             "Reasons: {{ event.payload.reasons }}\nRun: {{ flow_run|ui_url }}",
             thresholds,
@@ -62,23 +62,23 @@ def automations(thresholds: Thresholds, notification: UUID) -> list[AutomationCo
         _reported(
             "account refused",
             events.REFUSED,
-            "The API refused the account: key, credit or model. Nothing is sent until that is mended.",
-            "The API refused the account, and nothing is sent until that is mended: {{ event.payload.refused }}",
+            "The API refused the account: key, credit or model. Nothing is sent until this is fixed.",
+            "The API refused the account, and nothing is sent until this is fixed: {{ event.payload.refused }}",
             thresholds,
             notification,
         ),
         _reported(
             "results expiring",
             events.EXPIRING,
-            "The API soon forgets results that are paid for and not collected.",
-            "The API soon forgets the results of {{ event.payload.expiring }} jobs that are not collected.",
+            "The API will soon delete results that are paid for and have not been collected.",
+            "The API will soon delete the results of {{ event.payload.expiring }} jobs that have not been collected.",
             thresholds,
             notification,
         ),
         _reported(
             "budget reached",
             events.BUDGET_REACHED,
-            "A ceiling on pages or money was reached: nothing is sent until it is raised, or its day or month ends.",
+            "A ceiling on pages or money was reached: nothing is sent until it is raised or its day or month ends.",
             "{{ event.payload.ceiling }}\n{{ event.payload.sentence }}\nRun: {{ flow_run|ui_url }}",
             thresholds,
             notification,
@@ -86,7 +86,7 @@ def automations(thresholds: Thresholds, notification: UUID) -> list[AutomationCo
         _reported(
             "budget nearly spent",
             events.BUDGET,
-            "Most of what a run, a backfill, a day or a month may spend is spent.",
+            "Most of the budget of a run, a backfill, a day or a month is spent.",
             "{{ event.payload.spent }}.\nRun: {{ flow_run|ui_url }}",
             thresholds,
             notification,
@@ -94,7 +94,7 @@ def automations(thresholds: Thresholds, notification: UUID) -> list[AutomationCo
         _reported(
             "backfill stalled",
             events.STALLED,
-            "A run serves a backfill, jobs are open, and for half an hour no document was finished.",
+            "A run works on a backfill and jobs are open, but no document was finished for half an hour.",
             "No document was finished for half an hour. {{ event.payload.sentence }}\nRun: {{ flow_run|ui_url }}",
             thresholds,
             notification,
@@ -104,10 +104,10 @@ def automations(thresholds: Thresholds, notification: UUID) -> list[AutomationCo
 
 
 def callback(webhook: UUID) -> AutomationCore:
-    """The automation that calls a webhook each time a backfill is finished.
+    """Return the automation that calls a webhook whenever a backfill is finished.
 
     Args:
-        webhook: the id of the block "Webhook" that has its address.
+        webhook: the id of the "Webhook" block with the address.
     """
     return _automation(
         "backfill finished",
@@ -115,12 +115,12 @@ def callback(webhook: UUID) -> AutomationCore:
         EventTrigger(
             expect={f"{events.BACKFILL}.finished"},
             match=ResourceSpecification({"prefect.resource.id": f"{events.BACKFILL}.*"}),
-            for_each=_PER_DESTINATION,  # a backfill is a resource of its own
+            for_each=_PER_DESTINATION,  # each backfill is a separate resource
             posture=Posture.Reactive,
             threshold=1,
             within=timedelta(0),
         ),
-        # As a whole, so that no name or reason can break the JSON.
+        # The payload is serialised as a whole, so that no name or reason can break the JSON.
         [CallWebhook(block_document_id=webhook, payload="{{ event.payload|tojson }}")],
     )
 
@@ -130,20 +130,20 @@ def _run_failed(thresholds: Thresholds, notification: UUID) -> AutomationCore:
         "run failed",
         "A run of submit, listen, collect or backfill failed or crashed.",
         EventTrigger(
-            # A state's event is named after the state's name, which is anything; its type tells what it is.
+            # The event is named after the state's name, which can be anything. Only the state's type is reliable.
             expect={"prefect.flow-run.*"},
             match=ResourceSpecification(
                 {
                     "prefect.resource.id": "prefect.flow-run.*",
                     "prefect.state-type": [StateType.FAILED.value, StateType.CRASHED.value],
-                    "prefect.state-name": f"!{_REFUSED}",  # it has an alert of its own
+                    "prefect.state-name": f"!{_REFUSED}",  # it has a separate alert
                 }
             ),
             match_related=_tagged(thresholds),
             for_each={
                 "related:deployment:prefect.resource.id",
                 "related:flow:prefect.resource.id",
-                "prefect.state-type",  # a crash is news although a run failed a while ago
+                "prefect.state-type",  # report a crash even if a run failed a while ago
             },
             posture=Posture.Reactive,
             threshold=1,
@@ -162,10 +162,10 @@ def _run_failed(thresholds: Thresholds, notification: UUID) -> AutomationCore:
 def _run_silent(thresholds: Thresholds) -> AutomationCore:
     return _automation(
         "run silent",
-        "A run whose process is gone is marked as crashed; the alert 'run failed' tells of it.",
+        "A run whose process is gone is marked as crashed, which triggers the alert 'run failed'.",
         EventTrigger(
             after={"prefect.flow-run.heartbeat"},
-            # Any state, not only Prefect's own names of them: a run may end as "Some failed".
+            # Any state name, not only Prefect's own: a run may end as "Some failed".
             expect={"prefect.flow-run.*"},
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
             match_related=_tagged(thresholds),
@@ -175,11 +175,11 @@ def _run_silent(thresholds: Thresholds) -> AutomationCore:
             within=timedelta(seconds=thresholds.silent_seconds),
         ),
         [
-            # Without force: the server does not let a run that has ended become crashed.
+            # Without force, the server refuses to mark a run that has ended as crashed.
             ChangeFlowRunState(
                 name=None,
                 state=StateType.CRASHED,
-                message=f"No sign of life for {thresholds.silent_seconds} s: the run's process or its machine is gone",
+                message=f"No heartbeat for {thresholds.silent_seconds} s: the run's process or its machine is gone",
                 force=False,
             )
         ],
@@ -192,8 +192,8 @@ def _worker_gone(thresholds: Thresholds, notification: UUID) -> AutomationCore:
         f"A work pool has had no worker for {thresholds.worker_seconds} s: scheduled runs wait.",
         EventTrigger(
             after={"prefect.work-pool.not-ready"},
-            # An event that is waited for after itself starts the time anew: without it, a worker that is back for a
-            # moment would end the watch for good.
+            # An event that is both in `after` and in `expect` restarts the timer. Otherwise, a worker that returns for
+            # a moment would end the watch permanently.
             expect={"prefect.work-pool.ready", "prefect.work-pool.not-ready"},
             match=ResourceSpecification(
                 {"prefect.resource.id": "prefect.work-pool.*", "prefect.resource.name": list(thresholds.work_pool)}
@@ -208,7 +208,7 @@ def _worker_gone(thresholds: Thresholds, notification: UUID) -> AutomationCore:
                 notification,
                 "no worker for {{ event.resource.name }}",
                 f"The work pool {{{{ event.resource.name }}}} has had no worker for {thresholds.worker_seconds} s; "
-                "its runs wait until one is started.",
+                "its runs wait until a worker is started.",
             )
         ],
     )
@@ -217,7 +217,7 @@ def _worker_gone(thresholds: Thresholds, notification: UUID) -> AutomationCore:
 def _nothing_ended(thresholds: Thresholds, notification: UUID) -> AutomationCore:
     return _automation(
         "nothing ended",
-        f"Jobs are open, and for {thresholds.idle_seconds} s none was collected and none failed.",
+        f"Jobs are open, but for {thresholds.idle_seconds} s none was collected and none failed.",
         EventTrigger(
             after={events.OPEN},
             expect={events.COLLECTED, events.FAILED, events.NONE_OPEN},
@@ -230,8 +230,8 @@ def _nothing_ended(thresholds: Thresholds, notification: UUID) -> AutomationCore
             _notify(
                 notification,
                 "nothing ended: {{ event.resource.name }}",
-                "{{ event.payload.open }} jobs are open, and since "
-                f"{thresholds.idle_seconds} s none was collected and none failed. At peak the API may take 72 hours.",
+                "{{ event.payload.open }} jobs are open, but for "
+                f"{thresholds.idle_seconds} s none was collected and none failed. At peak, the API may take 72 hours.",
             )
         ],
     )
@@ -240,7 +240,7 @@ def _nothing_ended(thresholds: Thresholds, notification: UUID) -> AutomationCore
 def _reported(
     name: str, event: str, description: str, body: str, thresholds: Thresholds, notification: UUID
 ) -> AutomationCore:
-    """An alert about what a run said when it ended."""
+    """Return an alert about an event that a run emits when it ends."""
     return _automation(
         name,
         description,

@@ -1,11 +1,11 @@
-# New documents, told by S3 to a queue that the flow listen takes them from; only with create_events.
+# S3 announces new documents in a queue, which the flow `listen` reads; only with create_events.
 
 resource "aws_sqs_queue" "documents" {
   count = var.create_events ? 1 : 0
 
   name = "${var.name}-documents"
 
-  # Longer than a lease (600 s): by then a document is sent, or its claim is over.
+  # Longer than a lease (600 s): by then, a document has been sent or its claim has expired.
   visibility_timeout_seconds = 900
   message_retention_seconds  = 1209600
   receive_wait_time_seconds  = 20
@@ -17,7 +17,7 @@ resource "aws_sqs_queue" "documents" {
   })
 }
 
-# What could not be dealt with five times. The next listing finds the document all the same.
+# Messages that could not be processed five times. The next listing finds their documents anyway.
 resource "aws_sqs_queue" "documents_dead" {
   count = var.create_events ? 1 : 0
 
@@ -55,7 +55,7 @@ data "aws_iam_policy_document" "documents" {
       values   = [module.policy.source_bucket_arn]
     }
 
-    # A bucket's name alone could be another account's, later.
+    # The bucket's name alone is not enough: it could belong to another account later.
     condition {
       test     = "StringEquals"
       variable = "aws:SourceAccount"
@@ -90,6 +90,6 @@ resource "aws_s3_bucket_notification" "documents" {
     }
   }
 
-  # S3 sends a test message while it is set up, and refuses when it may not.
+  # S3 sends a test message during set-up, and rejects the configuration if that is not permitted.
   depends_on = [aws_sqs_queue_policy.documents]
 }

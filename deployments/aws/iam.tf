@@ -1,4 +1,4 @@
-# Three roles: what starts the containers, what the worker may do, what the flow runs may do.
+# Three roles: for starting containers, for the worker, and for the flow runs.
 
 data "aws_iam_policy_document" "tasks_assume" {
   statement {
@@ -60,7 +60,7 @@ data "aws_iam_policy_document" "execution" {
       sid     = "LogInToEcr"
       actions = ["ecr:GetAuthorizationToken"]
 
-      # The token is of the registry, not of a repository; IAM takes nothing narrower. It gives no image away by itself.
+      # The token is for the registry, not for a repository, so IAM accepts nothing narrower. It grants no image by itself.
       resources = ["*"]
     }
   }
@@ -132,8 +132,8 @@ data "aws_iam_policy_document" "worker" {
     sid     = "LookUp"
     actions = ["ecs:DescribeTaskDefinition", "ec2:DescribeVpcs", "ec2:DescribeSubnets"]
 
-    # IAM takes nothing narrower for these three. They only read: the task definition, and whether the subnets are
-    # those of the VPC. A task definition holds names of secrets, never values.
+    # IAM accepts nothing narrower for these three. They only read the task definition, and check that the subnets
+    # belong to the VPC. A task definition contains names of secrets, never values.
     resources = ["*"]
   }
 
@@ -161,7 +161,7 @@ resource "aws_iam_role_policy" "worker" {
   policy = data.aws_iam_policy_document.worker.json
 }
 
-# The flow runs' role: what bulk-ocr itself may do. Its policies are files that tests hold against the calls it makes.
+# The flow runs' role: the permissions of bulk-ocr. Tests compare its policies with the calls that it makes.
 
 module "policy" {
   source = "./policy"

@@ -1,4 +1,4 @@
-# The cluster, and what the other files share.
+# The cluster, and definitions shared by the other files.
 
 data "aws_partition" "current" {}
 
@@ -8,12 +8,12 @@ locals {
   account = data.aws_caller_identity.current.account_id
   ecs_arn = "arn:${data.aws_partition.current.partition}:ecs:${var.region}:${local.account}"
 
-  # The worker's tasks and those of the flow runs, in this cluster only.
+  # The tasks of the worker and of the flow runs, in this cluster only.
   cluster_tasks = "${local.ecs_arn}:task/${aws_ecs_cluster.this.name}/*"
 
   container = "prefect"
 
-  # The worker hands PREFECT_API_URL to the flow runs itself; ECS refuses a name that is set twice.
+  # The worker passes PREFECT_API_URL to the flow runs itself, and ECS rejects a name that is set twice.
   credential_secrets = var.prefect_credential == "none" ? [] : [{
     name      = var.prefect_credential
     valueFrom = "${aws_secretsmanager_secret.prefect.arn}:${var.prefect_credential}::"

@@ -1,4 +1,4 @@
-# Who may talk to whom. Nobody calls the tasks; they call the Upstage API, Prefect and AWS.
+# Allowed connections. Nothing connects to the tasks; they connect to the Upstage API, Prefect and AWS.
 
 resource "aws_security_group" "tasks" {
   name        = "${var.name}-tasks"
@@ -13,7 +13,7 @@ resource "aws_vpc_security_group_egress_rule" "https" {
   from_port         = 443
   to_port           = 443
 
-  # The APIs' addresses change; a proxy or a firewall of the VPC can narrow this by name.
+  # The addresses of the APIs change. A proxy or a firewall of the VPC can restrict this by name.
   cidr_ipv4 = "0.0.0.0/0"
 }
 

@@ -1,4 +1,4 @@
-# The flow runs: a task definition that the work pool names, so that the worker needs no permission to make any.
+# The flow runs: a task definition that the work pool refers to, so that the worker need not be able to create any.
 
 resource "aws_ecs_task_definition" "run" {
   family                   = "${var.name}-run"
@@ -23,7 +23,7 @@ resource "aws_ecs_task_definition" "run" {
     image     = var.image
     essential = true
 
-    # After SIGTERM, uploads under way end and are recorded. Two minutes are the most that Fargate gives.
+    # After SIGTERM, uploads in progress are completed and recorded. Two minutes is Fargate's maximum.
     stopTimeout     = 120
     linuxParameters = { initProcessEnabled = true }
 

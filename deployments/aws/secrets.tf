@@ -1,4 +1,4 @@
-# Two secrets, made empty. Their values are put by hand (README.md) and never stand in Terraform's state.
+# Two secrets, created empty. You enter their values (README.md), so they are never in Terraform's state.
 
 resource "aws_secretsmanager_secret" "upstage" {
   name                    = "${var.name}/upstage"

@@ -1,4 +1,4 @@
-# What runs where.
+# Names and locations.
 
 variable "region" {
   description = "AWS region of everything made here; the region of the buckets, too."

@@ -1,4 +1,4 @@
-# The Prefect worker: asks Prefect for scheduled flow runs and starts a Fargate task for each.
+# The Prefect worker: polls Prefect for scheduled flow runs and starts a Fargate task for each.
 
 resource "aws_ecs_task_definition" "worker" {
   family                   = "${var.name}-worker"
@@ -67,7 +67,7 @@ resource "aws_ecs_service" "worker" {
   }
 }
 
-# What becomes of tasks, for the worker's observer: it marks flow runs as crashed whose task was stopped or killed.
+# State changes of tasks, for the worker's observer, which marks flow runs as crashed if their task was stopped or killed.
 
 resource "aws_sqs_queue" "task_states" {
   name                       = "${var.name}-task-states"

@@ -1,1 +1,1 @@
-"""A throw-away Ceph cluster with an S3 gateway, for testing against a store that others wrote."""
+"""A disposable Ceph cluster with an S3 gateway, for tests against an independent implementation of S3."""

@@ -1,4 +1,4 @@
-"""`python -m deployments.ceph --data DIR`: a throw-away Ceph cluster in the foreground, for use from other shells."""
+"""`python -m deployments.ceph --data DIR`: a disposable Ceph cluster in the foreground, for use from other shells."""
 
 import shlex
 import sys
@@ -16,10 +16,10 @@ app = App(name="python -m deployments.ceph", help_format="plaintext", version_fl
 
 @app.default
 def serve(*, data: Path) -> None:
-    """Start a throw-away Ceph cluster with an S3 gateway on this machine, and run until interrupted.
+    """Start a disposable Ceph cluster with an S3 gateway on this machine, and run until interrupted.
 
     Args:
-        data: folder for everything; all but the logs is deleted in the end.
+        data: the data folder; everything except the logs is deleted at the end.
     """
     stop_on_signals()
     try:
@@ -28,7 +28,7 @@ def serve(*, data: Path) -> None:
             print(_instructions(cluster), flush=True)
             while True:
                 cluster.check()
-                time.sleep(1)  # in the foreground until a signal; looks each second whether a service has died
+                time.sleep(1)  # wait for a signal, and check every second whether a daemon has died
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
     except StackError as error:
@@ -36,7 +36,7 @@ def serve(*, data: Path) -> None:
 
 
 def _instructions(cluster: CephCluster) -> str:
-    """The address, and what to type in another shell."""
+    """Return the address, and the commands for another shell."""
     exports = [f"export {name}={shlex.quote(value)}" for name, value in cluster.environment().items()]
     unwanted = " ".join(name for name in UNWANTED if name.startswith("AWS_"))
     return "\n".join(
@@ -46,7 +46,7 @@ def _instructions(cluster: CephCluster) -> str:
             "# To use it from another shell:",
             f"unset {unwanted}",
             *exports,
-            "# Ctrl-C stops it and deletes what is stored; the logs stay.",
+            "# Ctrl-C stops it and deletes the data, except the logs.",
         ]
     )
 

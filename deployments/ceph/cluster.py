@@ -1,10 +1,10 @@
-"""A throw-away Ceph cluster: one monitor, one OSD and the S3 gateway, as processes on loopback.
+"""A disposable Ceph cluster: one monitor, one OSD and the S3 gateway, as processes on loopback.
 
     with CephCluster(Path("ceph-data")) as ceph:
         boto3.client("s3", endpoint_url=ceph.s3_url, aws_access_key_id=ceph.access_key, …)
 
-A second S3 server to test against, not one to keep anything in: there is one copy, the daemons trust whoever
-connects to them, and all but the logs is deleted on exit.
+It is a second S3 server for tests only: there is a single copy of the data, the daemons trust every client, and
+everything except the logs is deleted on exit.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ import deployments.local.service as launcher
 from deployments.ceph.settings import configuration
 from deployments.local.stack import HOST, REGION, S3_ACCESS_KEY, S3_SECRET_KEY, StackError
 
-PACKAGES = ("radosgw", "ceph-mon", "ceph-osd")  # what else is used, they depend on
+PACKAGES = ("radosgw", "ceph-mon", "ceph-osd")  # the other programs used are their dependencies
 
 _PROGRAMS = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "monmaptool", "ceph")
 _GATEWAY = ("--name", "client.rgw")
@@ -37,10 +37,10 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def require_programs() -> None:
-    """Find out whether Ceph is installed.
+    """Check that Ceph is installed.
 
     Raises:
-        StackError: it is not; says what to install.
+        StackError: it is not; the message names the packages.
     """
     missing = [name for name in _PROGRAMS if shutil.which(name) is None]
     if missing:
@@ -51,13 +51,13 @@ def require_programs() -> None:
 
 
 class CephCluster:
-    """Starts the daemons on entry; stops them and deletes what they stored on exit.
+    """Starts the daemons on entry; stops them and deletes their data on exit.
 
     Args:
-        data: the folder for everything; made when missing.
+        data: the data folder; created if missing.
 
     Raises:
-        StackError: on entry, when Ceph is not installed, the folder is in use, or a daemon does not come up.
+        StackError: on entry: Ceph is not installed, the folder is in use, or a daemon does not start.
     """
 
     access_key = S3_ACCESS_KEY
@@ -99,18 +99,18 @@ class CephCluster:
         }
 
     def log(self, name: str) -> Path:
-        """The log file of a daemon, or of a tool that the start needs."""
+        """Return the log file of a daemon, or of a tool used during the start."""
         return self.data / "logs" / f"{name}.log"
 
     def start(self) -> None:
-        """Make the cluster and wait until the gateway answers; on any failure nothing is left running."""
+        """Create the cluster and wait until the gateway answers. After a failure, nothing is left running."""
         require_programs()
         try:
             (self.data / "logs").mkdir(parents=True, exist_ok=True)
             self._store.mkdir()
         except FileExistsError as error:
             raise StackError(
-                f"{self._store} is there already: a cluster is running in it, or was killed.\n"
+                f"{self._store} already exists: a cluster is running in it, or was killed.\n"
                 "Choose another data folder, or make sure that nothing is running and remove it."
             ) from error
         except OSError as error:
@@ -132,7 +132,7 @@ class CephCluster:
         self._run("monmap", "monmaptool", "--create", "--fsid", cluster, "--addv", "a", address, "monmap")
         self._run("monitor-mkfs", "ceph-mon", "--mkfs", "--id", "a", "--monmap", "monmap")
         self._daemons["monitor"] = self._launch("monitor", "ceph-mon", "-f", "--id", "a")
-        # Each of the next steps waits for the daemon before by itself.
+        # Each of the following steps waits for the previous daemon itself.
         self._run("osd-new", "ceph", "osd", "new", osd)
         self._run("osd-mkfs", "ceph-osd", "--mkfs", "--id", "0", "--osd-uuid", osd)
         self._daemons["osd"] = self._launch("osd", "ceph-osd", "-f", "--id", "0")
@@ -143,13 +143,17 @@ class CephCluster:
         self._await_gateway()
 
     def check(self) -> None:
-        """Raise StackError when a daemon has ended by itself."""
+        """Check that all daemons are running.
+
+        Raises:
+            StackError: a daemon has exited.
+        """
         for name, process in self._daemons.items():
             if process.poll() is not None:
                 raise StackError(self._complaint(name, f"ended with status {process.returncode}"))
 
     def stop(self) -> None:
-        """Stop what runs, the last started first, and delete what it stored. May be called again."""
+        """Stop the daemons in reverse order, and delete their data. May be called repeatedly."""
         while self._daemons:
             _, process = self._daemons.popitem()
             process.terminate()
@@ -170,7 +174,7 @@ class CephCluster:
             )
 
     def _run(self, name: str, *command: str) -> None:
-        """Run a tool to its end."""
+        """Run a tool and wait until it ends."""
         process = self._launch(name, *command)
         try:
             status = process.wait(timeout=_START_SECONDS)
@@ -190,7 +194,7 @@ class CephCluster:
             if time.monotonic() > deadline:
                 problem = f"did not answer at {self.s3_url} within {_START_SECONDS:.0f} s"
                 raise StackError(self._complaint("gateway", problem))
-            time.sleep(_POLL_SECONDS)  # a daemon says only over its port that it is ready
+            time.sleep(_POLL_SECONDS)  # a daemon announces readiness only by answering on its port
 
     def _answers(self) -> bool:
         connection = http.client.HTTPConnection(HOST, self._s3_port, timeout=2)
@@ -209,23 +213,23 @@ class CephCluster:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment less what would change the daemons; they are found and configured as above."""
+    """Return this process's environment without variables that would affect the daemons."""
     foreign = ("AWS_", "CEPH_", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return kept | {"PYTHONPATH": str(_ROOT)}
 
 
 def _free_ports(number: int) -> list[int]:
-    """Ports that are free now; all held at once, so that no two are the same."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(number)]
+    """Return ports that are free now. All are bound at the same time, so that they differ."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
         for listener in sockets:
             listener.bind((HOST, 0))
         return [int(listener.getsockname()[1]) for listener in sockets]
 
 
 def _end(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Wait for a process that was asked to end, and end by force what is left of its group."""
+    """Wait for a process that was told to end, and kill the rest of its group."""
     try:
         process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:

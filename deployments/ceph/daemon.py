@@ -1,7 +1,7 @@
-"""Runs a program as a child and passes SIGTERM on: `python -P service.py deployments.ceph.daemon PROGRAM …`.
+"""Runs a program as a child and forwards SIGTERM: `python -P service.py deployments.ceph.daemon PROGRAM …`.
 
-The local stack's launcher ends a Python module when the process that started it is gone; this makes it fit for
-programs that are not Python.
+The local stack's launcher ends a Python module when the process that started it is gone. This module makes the launcher
+usable for programs that are not written in Python.
 """
 
 import signal
@@ -11,11 +11,11 @@ from types import FrameType
 
 
 def main() -> int:
-    """Run the program and take over its status, as a shell does for one that was ended by a signal."""
+    """Run the program and return its exit status; after a signal, the status that a shell would return."""
     running: list[subprocess.Popen[bytes]] = []
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        # A signal that comes before the program runs is lost: whoever sent it goes on to SIGKILL for the group.
+        # A signal that arrives before the program runs is lost; its sender will send SIGKILL to the group.
         for program in running:
             program.terminate()
 

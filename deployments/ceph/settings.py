@@ -1,4 +1,4 @@
-"""What the daemons are told: one copy of everything, on loopback, all files in the working directory."""
+"""The daemons' configuration: a single copy of all data, on loopback, all files in the working directory."""
 
 from deployments.local.stack import HOST
 
@@ -6,7 +6,7 @@ _OSD_BYTES = 4 << 30  # a sparse file
 
 
 def configuration(cluster_id: str, monitor_port: int, s3_port: int) -> str:
-    """The text of `ceph.conf`. Its paths are relative: Ceph takes one with a space in it for two."""
+    """Return the text of `ceph.conf`. Its paths are relative, because Ceph splits paths at spaces."""
     return f"""\
 [global]
 fsid = {cluster_id}

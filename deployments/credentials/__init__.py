@@ -1,1 +1,1 @@
-"""Makes blocks that hold credentials, of the environment: `python -m deployments.credentials NAME [--aws NAME]`."""
+"""Saves credentials from the environment as blocks: `python -m deployments.credentials NAME [--aws NAME]`."""

@@ -1,4 +1,4 @@
-"""`python -m deployments.credentials`: makes the blocks that hold credentials, from the environment."""
+"""`python -m deployments.credentials`: saves credentials from the environment as blocks."""
 
 import os
 import sys
@@ -24,24 +24,24 @@ def main(
     aws: str | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Save this environment's credentials as blocks at the Prefect server of PREFECT_API_URL; registers their types.
+    """Save this environment's credentials as blocks on the Prefect server of PREFECT_API_URL, and register their types.
 
-    A second time changes nothing. Secrets are taken from the environment only, never from the command line.
+    Running it again changes nothing. Secrets are read from the environment only, never from the command line.
 
     Args:
-        name: of the block 'Upstage account', made of UPSTAGE_API_KEY and UPSTAGE_BASE_URL; none when left out.
-        aws: name of the block 'AWS Credentials', made of the AWS_* variables; none when left out.
-        overwrite: write over blocks that hold something else.
+        name: name of the 'Upstage account' block, from UPSTAGE_API_KEY and UPSTAGE_BASE_URL. Omit to create none.
+        aws: name of the 'AWS Credentials' block, from the AWS_* variables. Omit to create none.
+        overwrite: overwrite existing blocks with other content.
     """
     server = PREFECT_API_URL.value() or "of this machine"
     if name is None and aws is None:
-        return _complain("Name the block to make, or give --aws NAME; --help says what they are made of.")
+        return _complain("Name the block to create, or use --aws NAME; --help lists the variables that are used.")
     try:
         Credentials(upstage=name, aws=aws)
     except ValidationError as error:
-        return _complain("; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors()))
+        return _complain("; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors()))
     try:
-        # Both are read before one is saved: half of what was asked for helps nobody.
+        # Both are read before either is saved, so that nothing is saved if one of them is incomplete.
         wanted: list[tuple[str, Block]] = [(name, upstage_account(os.environ))] if name is not None else []
         wanted += [(aws, aws_credentials(os.environ))] if aws is not None else []
         for own, block in wanted:
@@ -49,8 +49,8 @@ def main(
             print(f"block {done.block}: {done.did}{f', {done.note}' if done.note else ''}")
     except BlocksError as error:
         return _complain(str(error))
-    except (httpx.HTTPError, PrefectException, RuntimeError) as error:  # their own words may hold what was sent
-        return _complain(f"The Prefect server {server} does not do it ({type(error).__name__}).")
+    except (httpx.HTTPError, PrefectException, RuntimeError) as error:  # their messages may contain the secrets sent
+        return _complain(f"The Prefect server {server} did not accept this ({type(error).__name__}).")
     used = [f"--upstage-block {name}"] * (name is not None) + [f"--aws-block {aws}"] * (aws is not None)
     print(f"at the Prefect server {server}; use with: bulk-ocr run … {' '.join(used)}")
     if name is not None and aws is not None:

@@ -1,4 +1,4 @@
-"""Blocks with what the environment holds, saved at the Prefect server; no secret is shown."""
+"""Creates blocks from the environment's credentials and saves them on the Prefect server. No secret is shown."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
@@ -9,15 +9,15 @@ from pydantic import SecretStr
 from tasks.access.blocks import UpstageAccount
 from tasks.upstage.client import DEFAULT_BASE_URL
 
-Did = Literal["created", "updated", "as it was"]
+Did = Literal["created", "updated", "unchanged"]
 
 
 class BlocksError(Exception):
-    """The block cannot be made; the message says what to do."""
+    """The block cannot be created; the message says what to do."""
 
 
 class Saved(NamedTuple):
-    """What became of a block."""
+    """What was done with a block."""
 
     block: str
     did: Did
@@ -25,21 +25,21 @@ class Saved(NamedTuple):
 
 
 def upstage_account(environment: Mapping[str, str]) -> UpstageAccount:
-    """A block of UPSTAGE_API_KEY and UPSTAGE_BASE_URL.
+    """Create a block from UPSTAGE_API_KEY and UPSTAGE_BASE_URL.
 
     Raises:
         BlocksError: there is no key.
     """
     key = environment.get("UPSTAGE_API_KEY", "").strip()
     if not key:
-        raise BlocksError("Set UPSTAGE_API_KEY to the key from the Upstage console: the block is made of it.")
+        raise BlocksError("Set UPSTAGE_API_KEY to the key from the Upstage console: the block is created from it.")
     return UpstageAccount(
         api_key=SecretStr(key), base_url=environment.get("UPSTAGE_BASE_URL", "").strip() or DEFAULT_BASE_URL
     )
 
 
 def aws_credentials(environment: Mapping[str, str]) -> Block:
-    """A block of prefect-aws of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, the session token, region and endpoint.
+    """Create a prefect-aws block from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, session token, region and endpoint.
 
     Raises:
         BlocksError: there is no key, or prefect-aws is not installed.
@@ -54,8 +54,8 @@ def aws_credentials(environment: Mapping[str, str]) -> Block:
     name, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
     if not name or not secret:
         raise BlocksError(
-            "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: the block is made of them. Where boto3 finds credentials "
-            "by itself (a profile, a role), no block is needed."
+            "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: the block is created from them. If boto3 finds "
+            "credentials by itself (a profile, a role), no block is needed."
         )
     return AwsCredentials(
         aws_access_key_id=name,
@@ -69,28 +69,33 @@ def aws_credentials(environment: Mapping[str, str]) -> Block:
 
 
 def save(block: Block, name: str, *, overwrite: bool = False) -> Saved:
-    """Register the block's type, and save the block under a name. A second time changes nothing.
+    """Register the block's type, and save the block under a name. Saving the same block again changes nothing.
+
+    Args:
+        block: the block.
+        name: its name.
+        overwrite: whether to replace an existing block with other content.
 
     Raises:
-        BlocksError: a block of that name holds something else, and is not to be written over.
+        BlocksError: a block of that name has other content, and `overwrite` is not set.
     """
     kind = type(block)
     full = f"{kind.get_block_type_slug()}/{name}"
     kind.register_type_and_schema()
-    there = _loaded(kind, name)
-    if there is not None and dict(there) == dict(block):
-        return Saved(full, "as it was")
-    if there is not None and not overwrite:
-        raise BlocksError(f"Block {full} is there and holds something else. Write over it with --overwrite.")
+    existing = _loaded(kind, name)
+    if existing is not None and dict(existing) == dict(block):
+        return Saved(full, "unchanged")
+    if existing is not None and not overwrite:
+        raise BlocksError(f"Block {full} already exists with other content. Replace it with --overwrite.")
     block.save(name, overwrite=overwrite)
     expires = getattr(block, "aws_session_token", None) is not None
-    note = "with a session token, so it will run out: make it again before that" if expires else ""
-    return Saved(full, "created" if there is None else "updated", note)
+    note = "with a session token, which expires: save it again before that" if expires else ""
+    return Saved(full, "created" if existing is None else "updated", note)
 
 
 def _loaded(kind: type[Block], name: str) -> Block | None:
     try:
-        found = kind.load(name)
-    except ValueError:  # so Prefect says that there is none
+        block = kind.load(name)
+    except ValueError:  # raised by Prefect if there is none
         return None
-    return found if isinstance(found, Block) else None
+    return block if isinstance(block, Block) else None

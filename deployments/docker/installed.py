@@ -1,4 +1,4 @@
-"""Prints what the Python that runs this has installed, one requirement a line. For one inside an image: `make sbom`."""
+"""Prints the packages installed for this Python, one requirement a line. `make sbom` runs it inside an image."""
 
 from importlib.metadata import distributions
 

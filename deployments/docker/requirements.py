@@ -1,6 +1,6 @@
-"""Prints what pyproject.toml asks for, with the extras named as arguments, one requirement a line.
+"""Prints the requirements in pyproject.toml and of the extras named as arguments, one a line.
 
-The Dockerfile installs these in a layer of their own, which a change of the program leaves as it is.
+The Dockerfile installs them in a separate layer, which does not change with the program.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Makes the bucket of prefect.yaml with the sample scans, from inside a container of the image `local`."""
+"""Creates the bucket of prefect.yaml and uploads the sample scans; runs in a container of the image `local`."""
 
 import tempfile
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""The local stack: everything bulk-ocr needs, on loopback, from pip-installed parts."""
+"""The local stack: everything that bulk-ocr needs, on loopback, from pip-installed packages."""

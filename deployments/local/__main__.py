@@ -29,22 +29,22 @@ def serve(
     """Start S3, the OCR API's stand-in and Prefect on this machine, and run until interrupted.
 
     Args:
-        data: folder for everything that is kept: objects, jobs, run history, logs.
-        recogniser: what the stand-in does with a page: "ocr" recognises it, "text" reads its text layer.
-        s3_port: port of the S3 server; a free one if not given.
-        upstage_port: port of the OCR API's stand-in; a free one if not given.
-        prefect_port: port of the Prefect server; a free one if not given.
+        data: the data folder: objects, jobs, run history, logs.
+        recogniser: how the stand-in reads a page: "ocr" recognises it, "text" uses its text layer.
+        s3_port: port of the S3 server; a free one by default.
+        upstage_port: port of the OCR API's stand-in; a free one by default.
+        prefect_port: port of the Prefect server; a free one by default.
     """
-    given: dict[ServiceName, int | None] = {"s3": s3_port, "upstage": upstage_port, "prefect": prefect_port}
+    fixed_ports: dict[ServiceName, int | None] = {"s3": s3_port, "upstage": upstage_port, "prefect": prefect_port}
     stop_on_signals()
     try:
         print(f"Starting the local stack in {data} …", file=sys.stderr)
-        ports = {name: port for name, port in given.items() if port is not None}
+        ports = {name: port for name, port in fixed_ports.items() if port is not None}
         with LocalStack(data, recogniser=recogniser, ports=ports) as stack:
             print(_instructions(stack), flush=True)
             while True:
                 stack.check()
-                time.sleep(1)  # in the foreground until a signal; looks each second whether a service has died
+                time.sleep(1)  # wait for a signal, and check every second whether a service has died
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
     except StackError as error:
@@ -52,7 +52,7 @@ def serve(
 
 
 def _instructions(stack: LocalStack) -> str:
-    """The addresses, and what to type in another shell."""
+    """Return the addresses, and the commands for another shell."""
     exports = [f"export {name}={shlex.quote(value)}" for name, value in stack.environment().items()]
     return "\n".join(
         [
@@ -63,7 +63,7 @@ def _instructions(stack: LocalStack) -> str:
             "# To use it from another shell:",
             f"unset {' '.join(UNWANTED)}",
             *exports,
-            "# Ctrl-C stops it; the data stays.",
+            "# Ctrl-C stops it; the data is kept.",
         ]
     )
 

@@ -1,6 +1,6 @@
-"""`bulk-ocr demo`: the main job on sample scans, on the local stack, with nothing made up.
+"""`bulk-ocr demo`: OCRs sample scans on the local stack, with real recognition.
 
-Starts the stack, puts the samples in a bucket, runs the same command that a user would, and shows what came out.
+It starts the stack, uploads the samples to a bucket, runs the command that a user would run, and shows the results.
 """
 
 import json
@@ -43,8 +43,8 @@ def demo(
     """OCR sample documents on a local stack, and keep the Prefect UI up until interrupted.
 
     Args:
-        exit_when_done: stop at the end; so it does when standard input is no terminal.
-        data: folder for everything that is kept.
+        exit_when_done: stop when done; the default if standard input is not a terminal.
+        data: the data folder, which is kept.
     """
     stop_on_signals()
     console.print(f"Starting S3, a stand-in for the OCR API and Prefect on this machine; data in [bold]{data}[/] …")
@@ -93,14 +93,14 @@ def _demo(stack: LocalStack, *, stay: bool) -> int:
             console.print(f"  export {name}={value}", markup=False)
         while True:
             stack.check()
-            time.sleep(1)  # in the foreground until a signal; looks each second whether a service has died
-    console.print("Stopped the stack; its data is kept. Run the demo again: it will send nothing twice.")
+            time.sleep(1)  # wait for a signal, and check every second whether a service has died
+    console.print("Stopped the stack; its data is kept. If you run the demo again, nothing is sent twice.")
     console.print("To use the stack from your own shell: python -m deployments.local")
     return run.returncode
 
 
 def _upload(s3: "S3Client") -> dict[str, str]:
-    """Put the samples in the bucket. Returns the phrase that each document surely holds, by key."""
+    """Upload the samples to the bucket. Returns a phrase that each document contains, by key."""
     s3.create_bucket(Bucket=BUCKET)
     phrases: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
-"""Sample documents, most of them like scans, made on the spot: the same seed gives the very same bytes.
+"""Generates sample documents, most of them like scans. The same seed always produces the same bytes.
 
-That matters because the ETag of an object in S3 decides whether a document is new. Hence no dates and no
-random identifiers in the files, and a generator of its own for every document.
+This matters because the ETag of an object decides whether a document is new. Therefore the files contain no dates and
+no random identifiers, and each document has its own random generator.
 """
 
 import io
@@ -33,13 +33,13 @@ Line = tuple[int, str]
 
 @dataclass(frozen=True)
 class Sample:
-    """A document that was made.
+    """A generated document.
 
     Attributes:
-        path: where it lies.
-        pages: how many pages it has.
+        path: its path.
+        pages: its number of pages.
         phrase: words in large type on its first page. Recognition may lose the spaces between words, so
-            compare without spaces and without case.
+            compare without spaces and case.
     """
 
     path: Path
@@ -48,14 +48,14 @@ class Sample:
 
 
 def make_samples(folder: Path, seed: int = SEED) -> list[Sample]:
-    """Write the sample documents into a folder, over those of an earlier call.
+    """Write the sample documents into a folder, replacing those of an earlier call.
 
     Args:
-        folder: where to put them; made when missing.
-        seed: what skew, noise and the figures in the texts come from.
+        folder: the folder; created if missing.
+        seed: the seed for skew, noise and the figures in the texts.
 
     Returns:
-        One entry a document, in the order of their paths.
+        The documents in the order of their paths.
     """
     makers: dict[str, tuple[str, Callable[[np.random.Generator], tuple[bytes, int]]]] = {
         "fax.tif": ("Order confirmation", _fax),
@@ -290,7 +290,7 @@ _MINUTES = (
 
 
 def _minutes(random: np.random.Generator) -> tuple[bytes, int]:
-    """A page of Korean text, as Word writes it."""
+    """Generate a page of Korean text as a Word document."""
     import docx
 
     document = docx.Document()
@@ -322,12 +322,12 @@ def _expenses(random: np.random.Generator) -> tuple[bytes, int]:
 
 
 def _undated(office: io.BytesIO) -> bytes:
-    """The same office document without the time at which its parts were written."""
+    """Remove the times at which its parts were written from an office document."""
     out = io.BytesIO()
-    with zipfile.ZipFile(office) as given, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as written:
-        for name in given.namelist():
-            part = given.read(name)
-            if name == "docProps/core.xml":  # openpyxl dates it when it is saved
+    with zipfile.ZipFile(office) as original, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as written:
+        for name in original.namelist():
+            part = original.read(name)
+            if name == "docProps/core.xml":  # openpyxl adds the current time on saving
                 part = re.sub(rb"(<dcterms:modified[^>]*>)[^<]*", rb"\g<1>2024-04-03T09:00:00Z", part)
             written.writestr(zipfile.ZipInfo(name), part, zipfile.ZIP_DEFLATED)
     return out.getvalue()
@@ -343,7 +343,7 @@ def _a4() -> Image.Image:
 
 
 def _set(lines: Sequence[Line], paper: Image.Image, margin: int = _MARGIN) -> Image.Image:
-    """Set the lines below each other in the font that comes with Pillow."""
+    """Draw the lines below each other, in Pillow's built-in font."""
     draw = ImageDraw.Draw(paper)
     top = float(margin)
     for size, text in lines:
@@ -353,7 +353,7 @@ def _set(lines: Sequence[Line], paper: Image.Image, margin: int = _MARGIN) -> Im
 
 
 def _scan(page: Image.Image, random: np.random.Generator, grain: float = 7.0) -> Image.Image:
-    """Make a clean page look scanned: skewed, a little blurred, on grey paper, with noise."""
+    """Make a clean page look scanned: skewed, slightly blurred, on grey paper, with noise."""
     angle = float(random.uniform(0.3, 1.3)) * float(random.choice([-1.0, 1.0]))
     skewed = page.rotate(angle, Image.Resampling.BICUBIC, fillcolor=255)
     blurred = np.asarray(skewed.filter(ImageFilter.GaussianBlur(0.7)), dtype=np.float64)
@@ -363,7 +363,7 @@ def _scan(page: Image.Image, random: np.random.Generator, grain: float = 7.0) ->
 
 
 def _scan_pdf(pages: Sequence[Sequence[Line]], random: np.random.Generator) -> bytes:
-    """A PDF as a scanner makes it: every page one JPEG image, no text."""
+    """Return a PDF as a scanner would write it: each page is one JPEG image, without text."""
     pdf = pikepdf.new()
     for lines in pages:
         image = _scan(_set(lines, _a4()), random)

@@ -1,10 +1,9 @@
 """Runs a module like `python -m`, and ends it when the process that started it is gone.
 
-Started by file path (`python -P service.py MODULE [ARGUMENT …]`), in its own process group, with the reading
-end of a pipe as standard input. The stack holds the writing end and never writes. However the stack's process
-ends, SIGKILL included, the kernel closes that end, and this process reads the end of file. That works on any
-POSIX system and has no race, while Linux's PR_SET_PDEATHSIG is sent as soon as the *thread* that started the
-service ends.
+It is started by file path (`python -P service.py MODULE [ARGUMENT …]`), in its own process group, with the read end of
+a pipe as standard input. The stack holds the write end and never writes. However the stack's process ends, even by
+SIGKILL, the kernel closes the write end, and this process reads end-of-file. This works on any POSIX system without a
+race. Linux's PR_SET_PDEATHSIG would be sent as soon as the *thread* that started the service ends.
 """
 
 import os
@@ -18,18 +17,18 @@ GRACE_SECONDS = 10.0
 
 
 def end_with_parent(lifeline: int) -> None:
-    """Wait for the end of file, then ask this process to end, then end its whole group by force."""
+    """Wait for end-of-file, then send this process SIGTERM, and later kill its whole group."""
     while os.read(lifeline, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(GRACE_SECONDS)  # the time a service has to end by itself
+    time.sleep(GRACE_SECONDS)  # the time that a service has to end by itself
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpgrp(), signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main() -> None:
-    """Take standard input as the lifeline and become the named module."""
+    """Watch standard input as the lifeline, and run the named module."""
     lifeline = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

@@ -3,8 +3,8 @@
     with LocalStack(Path(".local-stack")) as stack:
         subprocess.run(["bulk-ocr", "check", …], env=stack.process_environment())
 
-Everything the services keep lies in one data folder: objects in `s3/`, the stand-in's jobs in `upstage/`, the
-run history in `prefect/`, logs in `logs/`. It survives the stack; nothing else does, however it ends.
+All data is in one folder: objects in `s3/`, the stand-in's jobs in `upstage/`, the run history in `prefect/`, logs in
+`logs/`. The folder outlives the stack; no process does, however the stack ends.
 """
 
 import contextlib
@@ -31,13 +31,13 @@ DEFAULT_DATA = Path(".local-stack")
 HOST = "127.0.0.1"
 REGION = "us-east-1"
 
-# Not secrets: the services listen on loopback only. They are checked all the same, so that a wrong key is
-# refused here as it would be by the real ones.
+# Not secrets: the services listen on loopback only. They are checked nevertheless, so that a wrong key is rejected here
+# too.
 S3_ACCESS_KEY = "local-stack"
 S3_SECRET_KEY = "local-stack-secret"
 UPSTAGE_KEY = "up_local_stack"
 
-# What would send a process elsewhere although the stack's own variables are set.
+# Variables that would direct a process to other services although those of the stack are set.
 UNWANTED = (
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
@@ -61,12 +61,12 @@ _LAUNCHER = Path(__file__).resolve().with_name("service.py")
 
 
 class StackError(Exception):
-    """The stack cannot start or a service of it has ended; the message says which one and what to do."""
+    """The stack cannot start, or one of its services has ended. The message names the service and the remedy."""
 
 
 @dataclass
 class _Service:
-    """One service: how it is started and how it says that it is ready."""
+    """One service: how it is started, and how to check that it is ready."""
 
     name: ServiceName
     title: str
@@ -85,7 +85,7 @@ class _Service:
         return f"http://{HOST}:{self.port}"
 
     def ready(self) -> bool:
-        """Ask the health route once; straight to loopback, whatever proxies the environment names."""
+        """Call the health route once, directly on loopback, regardless of proxies in the environment."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=2)
         try:
             connection.request("GET", self.health)
@@ -100,13 +100,13 @@ class LocalStack:
     """Starts the services on entry and stops them on exit.
 
     Args:
-        data: the folder for everything that is kept; made when missing.
-        recogniser: what the stand-in does with a page: `ocr` recognises it, `text` reads its text layer.
-        services: those to start.
-        ports: fixed ports by service; a service without one gets a free port.
+        data: the data folder, which is kept; created if missing.
+        recogniser: how the stand-in reads a page: `ocr` recognises it, `text` uses its text layer.
+        services: the services to start.
+        ports: fixed ports by service; other services get a free port.
 
     Raises:
-        StackError: on entry, when the folder is in use, a port is taken, or a service does not come up.
+        StackError: on entry: the folder is in use, a port is taken, or a service does not start.
     """
 
     def __init__(
@@ -150,18 +150,18 @@ class LocalStack:
 
     @property
     def processes(self) -> dict[ServiceName, int]:
-        """The process ids of the services that were started and not yet stopped."""
+        """The process ids of the running services."""
         started = ((name, service.process) for name, service in self._services.items())
         return {name: process.pid for name, process in started if process is not None}
 
     def log(self, name: ServiceName) -> Path:
-        """The log file of a service; a new one at every start."""
+        """Return the log file of a service; each start creates a new one."""
         return self.data / "logs" / f"{name}.log"
 
     def start(self) -> None:
-        """Start the services together and wait until each answers; on any failure none is left running."""
+        """Start all services and wait until each answers. After a failure, none is left running."""
         if self._lock is not None:
-            raise StackError("This stack is running already.")
+            raise StackError("This stack is already running.")
         try:
             for folder in ("logs", *self._names):
                 (self.data / folder).mkdir(parents=True, exist_ok=True)
@@ -182,13 +182,17 @@ class LocalStack:
             raise
 
     def check(self) -> None:
-        """Raise StackError when a service has ended by itself."""
+        """Check that all services are running.
+
+        Raises:
+            StackError: a service has exited.
+        """
         for service in self._services.values():
             if service.process is not None and service.process.poll() is not None:
                 raise StackError(self._complaint(service, f"ended with status {service.process.returncode}"))
 
     def stop(self) -> None:
-        """Stop what runs: SIGTERM to all, SIGKILL to what outlives the bound. May be called again."""
+        """Stop the services with SIGTERM, and those that take too long with SIGKILL. May be called repeatedly."""
         running = [service.process for service in self._services.values() if service.process is not None]
         for process in running:
             process.terminate()
@@ -202,7 +206,7 @@ class LocalStack:
             self._lock = None
 
     def environment(self) -> dict[str, str]:
-        """The variables a process needs to use what was started."""
+        """Return the variables that a process needs to use the services."""
         exempt = [HOST, "localhost", os.environ.get("NO_PROXY"), os.environ.get("no_proxy")]
         no_proxy = ",".join(dict.fromkeys(filter(None, exempt)))
         variables = {"NO_PROXY": no_proxy, "no_proxy": no_proxy, "DO_NOT_TRACK": "1"}
@@ -225,7 +229,7 @@ class LocalStack:
         return variables
 
     def process_environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
-        """A whole environment for a process: `base` (or this one's) less UNWANTED, with `environment()`."""
+        """Return a whole environment for a process: `base` (or this one's) without UNWANTED, plus `environment()`."""
         inherited = os.environ if base is None else base
         kept = {name: value for name, value in inherited.items() if name not in UNWANTED}
         return kept | self.environment()
@@ -256,11 +260,11 @@ class LocalStack:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Prefect reads `.env` and `prefect.toml` of the working directory; the user's are not ours.
+                # Prefect reads `.env` and `prefect.toml` in the working directory, and must not read the user's.
                 cwd=self.data / service.name,
                 env=_service_environment() | dict(service.environment),
                 start_new_session=True,
-                # Services hold the lock too: after a SIGKILL of the stack the folder is free once they end.
+                # Services hold the lock as well: after a SIGKILL of the stack, the folder is free once they have ended.
                 pass_fds=(self._lock,),
             )
 
@@ -308,9 +312,9 @@ def _s3(folder: Path, port: int) -> _Service:
             "SFTP_ENABLED": "false",
             "IOT_MTLS_ENABLED": "false",
             "LOG_LEVEL": "WARNING",
-            # It writes a pid file into the temporary folder, which a SIGKILL would leave behind.
+            # It writes a pid file to the temporary folder, which would remain after a SIGKILL.
             "TMPDIR": str(folder / "tmp"),
-            # It removes Docker containers with its label, another instance's too; not without a socket.
+            # It removes all Docker containers with its label, even another instance's; without a socket, it cannot.
             "DOCKER_HOST": f"unix://{folder / 'no-docker.sock'}",
         },
     )
@@ -349,31 +353,31 @@ def _prefect(folder: Path, port: int) -> _Service:
             "PREFECT_API_URL": f"http://{HOST}:{port}/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
-            # In memory, as by default, they are lost with the server, and a deployment's place with them.
+            # By default, leases are in memory. They would be lost with the server, and block a deployment's only slot.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-            # One by one, the server records 28 task runs a second and drops what it cannot keep up with.
+            # Without batches, the server records only 28 task runs a second and drops the rest.
             "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
             "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "2",
             "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
         },
-        # The first start on an empty folder makes the database, which takes 7 to 15 s on an idle machine.
+        # The first start in an empty folder creates the database, which takes 7 to 15 s on an idle machine.
         tries=1800,
     )
 
 
 def _service_environment() -> dict[str, str]:
-    """This process's environment without what is meant for clients or for other instances of the services."""
+    """Return this process's environment without variables for clients or for other instances of the services."""
     return {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN_SETTINGS)}
 
 
 def _write_profile(home: Path, api_url: str) -> None:
-    """An ordinary Prefect profile, so that `PREFECT_HOME=… prefect flow-run ls` finds this server."""
+    """Write a Prefect profile, so that `PREFECT_HOME=… prefect flow-run ls` finds this server."""
     text = f'active = "local"\n\n[profiles.local]\nPREFECT_API_URL = "{api_url}"\n'
     (home / "profiles.toml").write_text(text)
 
 
 def _choose_ports(names: Sequence[ServiceName], given: Mapping[ServiceName, int]) -> dict[ServiceName, int]:
-    """The given ports, free ones for the rest; all held at once, so that no two are the same."""
+    """Return the given ports, and free ones for the other services. All are bound at the same time, so they differ."""
     ports: dict[ServiceName, int] = {}
     with contextlib.ExitStack() as held:
         for name in sorted(names, key=lambda name: not given.get(name)):
@@ -391,7 +395,11 @@ def _choose_ports(names: Sequence[ServiceName], given: Mapping[ServiceName, int]
 
 
 def _lock(data: Path) -> int:
-    """Take the data folder, or say who has it."""
+    """Lock the data folder.
+
+    Raises:
+        StackError: another stack is using it.
+    """
     path = data / "lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     deadline = time.monotonic() + _LOCK_SECONDS
@@ -400,7 +408,7 @@ def _lock(data: Path) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             owner = path.read_text().strip()
-            # An owner that was killed has left services which are just ending.
+            # If the owner was killed, its services are just ending.
             if not _alive(owner) and time.monotonic() < deadline:
                 time.sleep(_POLL_SECONDS)  # between bounded looks; another process tells nobody
                 continue
@@ -425,7 +433,7 @@ def _alive(process_id: str) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes], deadline: float) -> None:
-    """Wait for a process that was asked to end, and end by force what is left of its group."""
+    """Wait for a process that was told to end, and kill the rest of its group."""
     try:
         process.wait(timeout=max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:

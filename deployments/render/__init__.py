@@ -1,1 +1,1 @@
-"""Makes `prefect.yaml` of the list of places: `python -m deployments.render [--environment NAME] [--check]`."""
+"""Generates `prefect.yaml` from the list of places: `python -m deployments.render [--environment NAME] [--check]`."""

@@ -1,4 +1,4 @@
-"""`python -m deployments.render`: writes `prefect.yaml`, or says whether it is up to date."""
+"""`python -m deployments.render`: writes `prefect.yaml`, or checks whether it is up to date."""
 
 import sys
 from pathlib import Path
@@ -22,12 +22,12 @@ def main(
     places: Path = ROOT / "deployments" / "places.yaml",
     output: Path = ROOT / "prefect.yaml",
 ) -> int:
-    """Make prefect.yaml of the list of places.
+    """Generate prefect.yaml from the list of places.
 
     Args:
-        environment: which of the environments in the list.
-        check: write nothing; exit with 1 when the file is not what would be written.
-        places: the list.
+        environment: the environment in the list to generate the file for.
+        check: write nothing, and exit with 1 if the file is out of date.
+        places: the list of places.
         output: the file to write.
     """
     try:
@@ -41,13 +41,11 @@ def main(
     text = render(listed, environment)
     same = output.exists() and output.read_text(encoding="utf-8") == text
     if check and not same:
-        print(
-            f"{output} is not what {places} says for {environment}: run python -m deployments.render", file=sys.stderr
-        )
+        print(f"{output} does not match {places} for {environment}: run python -m deployments.render", file=sys.stderr)
         return 1
     if not same:
         output.write_text(text, encoding="utf-8")
-    print(f"{output}: {text.count('entrypoint:')} deployments for {environment}, {'as it was' if same else 'written'}")
+    print(f"{output}: {text.count('entrypoint:')} deployments for {environment}, {'unchanged' if same else 'written'}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What `places.yaml` may say: places, environments, and the settings that one layer takes over from another."""
+"""The model of `places.yaml`: places, environments, and the settings that one layer inherits from another."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ from tasks.store.queue import check_url
 FLOWS = ("submit", "collect", "backfill")
 
 _SECRET_NAME = re.compile(r"(?i)(secret|password|token|credential|(^|[_-])key($|[_-])|access_key|auth_string)")
-_REFERENCE = re.compile(r"(?i)[_-](arn|name|ref)$")  # says where a secret is, not what it is
+_REFERENCE = re.compile(r"(?i)[_-](arn|name|ref)$")  # the location of a secret, not the secret itself
 _BLOCK = re.compile(r"\{\{\s*prefect\.(blocks|variables)\.")
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 
@@ -31,7 +31,7 @@ class _Strict(BaseModel):
 
 
 class Schedule(_Strict):
-    """When a flow starts by itself."""
+    """The schedule of a flow."""
 
     cron: str | None = Field(None, description="Five fields, as in crontab")
     every: float | None = Field(None, ge=1, description="Seconds between two starts, instead of cron")
@@ -44,14 +44,14 @@ class Schedule(_Strict):
             try:
                 CronSchedule(cron=cron)
             except ValidationError as error:
-                raise ValueError(f"{cron!r} is no cron expression; write five fields, as in '*/10 * * * *'") from error
+                raise ValueError(f"{cron!r} is not a cron expression; use five fields, like '*/10 * * * *'") from error
         return cron
 
     @field_validator("timezone")
     @classmethod
     def _known(cls, timezone: str) -> str:
         if timezone not in available_timezones():
-            raise ValueError(f"{timezone!r} is no time zone; write it like Europe/Berlin")
+            raise ValueError(f"{timezone!r} is not a time zone; write it like Europe/Berlin")
         return timezone
 
     @model_validator(mode="after")
@@ -62,27 +62,27 @@ class Schedule(_Strict):
 
 
 class FlowSettings(_Strict):
-    """What holds for one of the flows only."""
+    """The settings of a single flow."""
 
-    schedule: Schedule | None = Field(None, description="null: started by hand or by the API only")
+    schedule: Schedule | None = Field(None, description="null: started manually or through the API only")
     options: Options = DEFAULTS
 
 
 class ListenSettings(FlowSettings):
-    """What holds for `listen` only; it is deployed where a place has a queue."""
+    """The settings of `listen`, which is deployed if a place has a queue."""
 
-    schedule: Schedule | None = Field(Schedule(every=600), description="null: started by hand or by the API only")
-    # A run needs some seconds to start and to end; one that is still there when the next is due costs it its turn.
+    schedule: Schedule | None = Field(Schedule(every=600), description="null: started manually or through the API only")
+    # A run takes some seconds to start and to end. The next one is cancelled if it is due while this one is active.
     seconds: float = Field(570, ge=0, description="How long each run listens: until shortly before the next")
 
 
 class Layer(_Strict):
-    """Settings of everything, of an environment or of a place; the later one wins, name by name."""
+    """One layer of settings: the defaults, an environment or a place. Later layers override earlier ones, by name."""
 
     work_pool: Text | None = None
     work_queue: Text | None = None
     shards: int | None = Field(None, ge=1, le=100, description="How many runs of each flow share the place's jobs")
-    backfill_name: BackfillName | None = Field(None, description="The backfill that submit, listen and backfill serve")
+    backfill_name: BackfillName | None = Field(None, description="The backfill for submit, listen and backfill")
     job_variables: dict[str, Any] = Field(default_factory=dict)
     tags: tuple[Text, ...] = ()
     credentials: Credentials = ENVIRONMENT
@@ -99,12 +99,12 @@ class Layer(_Strict):
         for name, value in _leaves(variables):
             if _SECRET_NAME.search(name) and not _REFERENCE.search(name):
                 raise ValueError(
-                    f"{name} looks like a secret, and everybody who sees the deployment would see it: "
+                    f"{name} looks like a secret, which everybody who can see the deployment could read: "
                     "set it in the worker's environment, or in the work pool by reference"
                 )
             if isinstance(value, str) and _BLOCK.search(value):
                 raise ValueError(
-                    f"{name} refers to a block or variable, which `prefect deploy` would replace by what is in it, "
+                    f"{name} refers to a block or variable, which `prefect deploy` would replace with its content, "
                     "for everybody to read: put the reference into the work pool's base job template"
                 )
             for wanted in re.findall(r"\{\{\s*\$(\w+)\s*\}\}", value) if isinstance(value, str) else ():
@@ -112,8 +112,8 @@ class Layer(_Strict):
                     raise ValueError(f"{name} would put ${wanted} into the deployment, for everybody to read")
         return variables
 
-    def said(self) -> dict[str, Any]:
-        """Only what was said, not the defaults."""
+    def given(self) -> dict[str, Any]:
+        """Return the settings given in this layer, without defaults."""
         return self.model_dump(
             mode="json",
             by_alias=True,
@@ -122,29 +122,29 @@ class Layer(_Strict):
         )
 
     def options_of(self, flow: str) -> dict[str, Any]:
-        """The options of one of the flows, as far as anybody said some."""
-        said = self.said()
-        return {**said.get("options", {}), **said.get(flow, {}).get("options", {})}
+        """Return the options given for a flow, without defaults."""
+        given = self.given()
+        return {**given.get("options", {}), **given.get(flow, {}).get("options", {})}
 
 
 class Environment(Layer):
     """Where deployments run."""
 
-    values: dict[str, str] = Field(default_factory=dict, description="What ${name} in sources and destinations means")
+    values: dict[str, str] = Field(default_factory=dict, description="Values for ${name} in sources and destinations")
 
 
 class Place(Layer):
-    """A source and its destination; makes the deployments submit-NAME, collect-NAME and backfill-NAME.
+    """A source and its destination, with the deployments submit-NAME, collect-NAME and backfill-NAME.
 
-    With `queue`, the deployment listen-NAME as well. With `shards`, so many of each of the three: submit-NAME-1-of-3
-    and so on. What the options say is for all of them together.
+    With `queue`, there is also listen-NAME. With `shards`, there are that many of each of the three: submit-NAME-1-of-3
+    and so on; the options apply to all of them together.
     """
 
     name: Name
     source: Text
     destination: Text
-    queue: Text | None = Field(None, description="URL of the SQS queue in which S3 tells of the source's documents")
-    only: tuple[Name, ...] | None = Field(None, description="The environments it is in; all when left out")
+    queue: Text | None = Field(None, description="URL of the SQS queue in which S3 announces the source's documents")
+    only: tuple[Name, ...] | None = Field(None, description="The environments it is in; all by default")
 
     @property
     def flows(self) -> tuple[str, ...]:
@@ -160,15 +160,15 @@ class Places(_Strict):
     places: tuple[Place, ...] = Field(min_length=1)
 
     def problems(self) -> Iterable[tuple[tuple[str | int, ...], str]]:
-        """What is wrong beyond the single fields: where, and what."""
-        seen: dict[str, int] = {}
+        """Yield the problems that concern more than a single field, each as location and message."""
+        numbers: dict[str, int] = {}
         for index, place in enumerate(self.places):
-            if place.name in seen:
-                yield ("places", index, "name"), f"place {place.name!r} is there already, as number {seen[place.name]}"
-            seen[place.name] = index + 1
+            if place.name in numbers:
+                yield ("places", index, "name"), f"there is another place {place.name!r}, number {numbers[place.name]}"
+            numbers[place.name] = index + 1
             for name in place.only or ():
                 if name not in self.environments:
-                    yield ("places", index, "only"), f"{name!r} is none of {', '.join(self.environments)}"
+                    yield ("places", index, "only"), f"{name!r} is not one of {', '.join(self.environments)}"
             for name in self.environments_of(place):
                 yield from self._problems(index, place, name)
 
@@ -178,56 +178,56 @@ class Places(_Strict):
             try:
                 locations.append(str(Location.parse(filled(getattr(place, field), self.environments[name].values))))
             except (SetupFault, KeyError) as error:
-                said = error if isinstance(error, SetupFault) else f"${{{error.args[0]}}} is none of its values"
-                yield ("places", index, field), f"in the environment {name}: {said}"
+                reason = error if isinstance(error, SetupFault) else f"${{{error.args[0]}}} is not one of its values"
+                yield ("places", index, field), f"in the environment {name}: {reason}"
         if place.queue is not None:
             try:
                 check_url(filled(place.queue, self.environments[name].values))
             except (SetupFault, KeyError) as error:
-                why = error if isinstance(error, SetupFault) else f"${{{error.args[0]}}} is none of its values"
-                yield ("places", index, "queue"), f"in the environment {name}: {why}"
+                reason = error if isinstance(error, SetupFault) else f"${{{error.args[0]}}} is not one of its values"
+                yield ("places", index, "queue"), f"in the environment {name}: {reason}"
         if len(locations) == 2 and locations[0] == locations[1]:
             yield ("places", index, "destination"), f"in the environment {name}: source and destination are the same"
         settings = self.settings(name, place)
         which = settings.selection
         if place.queue is not None and (which.key or which.manifest or which.inventory):
-            yield ("places", index, "queue"), "the queue says which documents, and so does the selection: give one"
+            yield ("places", index, "queue"), "the queue selects the documents, and so does the selection: use only one"
         if settings.work_pool is None:
             yield ("environments", name), "no work_pool, neither here nor in the defaults"
         try:
             for flow in FLOWS:
                 options = settings.options_of(flow)
                 if {"shard", "shards"} & set(options):
-                    raise ValueError("the options shard and shards are made of it: say 'shards' beside the options")
+                    raise ValueError("the options shard and shards are derived: set 'shards' beside the options")
                 share = Options.model_validate(options).of_one_shard(settings.shards or 1)
                 Options.model_validate(share.model_dump(by_alias=True))
         except ValueError as error:
-            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-            yield ("places", index, "shards"), f"in the environment {name}: {reason}"
+            problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+            yield ("places", index, "shards"), f"in the environment {name}: {problem}"
 
     def environments_of(self, place: Place) -> tuple[str, ...]:
-        """The names of the environments a place is in."""
+        """Return the names of the environments that a place is in."""
         return tuple(name for name in self.environments if place.only is None or name in place.only)
 
     def settings(self, environment: str, place: Place) -> Layer:
-        """What holds for a place in an environment."""
-        said: dict[str, Any] = {}
+        """Return the settings of a place in an environment."""
+        merged: dict[str, Any] = {}
         for layer in (self.defaults, self.environments[environment], place):
-            said = _over(said, layer.said())
-        return Layer.model_validate(said)
+            merged = _over(merged, layer.given())
+        return Layer.model_validate(merged)
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
-    """A source or destination with its ${name}s replaced.
+    """Replace each ${name} in a source or destination with its value.
 
     Raises:
         KeyError: a name has no value.
     """
-    return _PLACEHOLDER.sub(lambda found: values[found.group(1)], text)
+    return _PLACEHOLDER.sub(lambda match: values[match.group(1)], text)
 
 
 def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Mappings name by name; a schedule is taken whole, or cron and every would meet."""
+    """Merge two mappings by name. A schedule is replaced as a whole, so that cron and every are not combined."""
     merged = dict(below)
     for name, value in above.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)

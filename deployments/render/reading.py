@@ -1,4 +1,4 @@
-"""Reads `places.yaml`; what is wrong with it is told with the line and the place."""
+"""Reads `places.yaml`, and reports each problem with its line and place."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +11,14 @@ from deployments.render.places import Places
 
 
 class PlacesError(Exception):
-    """The file cannot be used; one line a problem, each with where it is."""
+    """The file cannot be used. The message has one line for each problem, with its location."""
 
 
 def read_places(path: Path) -> Places:
-    """The list of places.
+    """Read the list of places.
 
     Raises:
-        PlacesError: with every problem found.
+        PlacesError: the file has problems; all of them are reported.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -33,12 +33,12 @@ def read_places(path: Path) -> Places:
     try:
         places = Places.model_validate(data)
     except ValidationError as error:
-        found = [(each["loc"], _words(each["msg"])) for each in error.errors(include_url=False)]
+        problems = [(problem["loc"], _words(problem["msg"])) for problem in error.errors(include_url=False)]
     else:
-        found = list(places.problems())
-        if not found:
+        problems = list(places.problems())
+        if not problems:
             return places
-    lines = (f"{path}:{_line(tree, where)}: {_name(data, where)}: {what}" for where, what in found)
+    lines = (f"{path}:{_line(tree, where)}: {_name(data, where)}: {message}" for where, message in problems)
     raise PlacesError("\n".join(dict.fromkeys(lines)))
 
 
@@ -48,7 +48,7 @@ def _words(message: str) -> str:
 
 
 def _name(data: Any, where: Sequence[str | int]) -> str:
-    """A setting as a person calls it: `place scans, submit.schedule`."""
+    """Return a readable name of a setting, such as `place scans, submit.schedule`."""
     parts = list(where)
     head = ""
     if len(parts) > 1 and parts[0] == "places" and isinstance(parts[1], int):
@@ -61,32 +61,32 @@ def _name(data: Any, where: Sequence[str | int]) -> str:
 
 
 def _line(tree: Any, where: Sequence[str | int]) -> int:
-    """The line of what is named, or of the nearest thing around it."""
+    """Return the line of a setting, or of the closest enclosing one."""
     line = 1
     node = tree
     for part in where:
         if isinstance(node, yaml.MappingNode):
-            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            child = next(((key, value) for key, value in node.value if key.value == str(part)), None)
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            found = (node.value[part], node.value[part])
+            child = (node.value[part], node.value[part])
         else:
-            found = None
-        if found is None:
+            child = None
+        if child is None:
             break
-        key, node = found
+        key, node = child
         line = key.start_mark.line + 1
     return line
 
 
 def _refuse_twins(node: Any, path: Path) -> None:
-    """A key that stands twice: YAML's loaders take the last one and say nothing."""
+    """Reject duplicate keys: YAML loaders silently use the last one."""
     if isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
+        lines: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
-            if key.value in seen:
-                raise PlacesError(f"{path}:{line}: {key.value!r} stands in line {seen[key.value]} already")
-            seen[key.value] = line
+            if key.value in lines:
+                raise PlacesError(f"{path}:{line}: {key.value!r} is already in line {lines[key.value]}")
+            lines[key.value] = line
             _refuse_twins(value, path)
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:

@@ -422,8 +422,17 @@ def _usage(error: CycloptsError) -> str:
     if isinstance(cause, ValidationError):
         return "; ".join(_complaint(problem["loc"], problem["msg"]) for problem in cause.errors())
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
-        return f"one argument too many: {' '.join(error.unused_tokens)}"
+        remark = "; its place is after --at" if _takes_at(error) else ""
+        return f"one argument too many: {' '.join(error.unused_tokens)}{remark}"
     return " ".join(str(error).split())
+
+
+def _takes_at(error: CycloptsError) -> bool:
+    """Whether the command takes the address of its ledger or results as an option."""
+    command = app
+    for name in error.command_chain or ():
+        command = command[name]
+    return any("--at" in argument.names for argument in command.assemble_argument_collection())
 
 
 def _help_of(error: CycloptsError) -> str:

@@ -4,15 +4,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter, validators
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from flows.cli.arguments import ANYWHERE, FLOW_DEFAULTS, BackfillArguments, BackfillAt, DryRun, FlowArguments
 from flows.cli.output import Page, complain, print_json, show
 from flows.cli.prefect_setup import prepare_for_blocks
-from tasks.backfills.figures import Figures, dollars
-from tasks.backfills.record import Backfill, Ceilings, Pace, State
-from tasks.budget.meter import MICROS, Charged, read_charged
+from tasks.backfills.figures import Figures
+from tasks.backfills.record import Backfill, Ceilings, Pace, State, shown_state
+from tasks.budget.charged import MICROS, Charged, read_charged
 from tasks.faults import ExitStatus, SetupFault
+from tasks.number_format import dollars
 from tasks.options import RunSettings
 from tasks.upstage.limits import MOST
 
@@ -33,6 +34,9 @@ class BackfillLine(BaseModel):
 
     name: str
     state: str
+    waiting_for: Literal["budget"] | None = Field(
+        None, description="what it waits for while it is running: a ceiling leaves no room for more documents"
+    )
     why: str
     source: str
     planned: int | None
@@ -54,7 +58,7 @@ class BackfillList(BaseModel):
         rows = [
             (
                 line.name,
-                line.state,
+                shown_state(line.state, line.waiting_for),
                 "" if line.planned is None else f"{line.planned:,}",
                 f"{line.pages_sent:,}" + (f" of {line.max_pages:,}" if line.max_pages else ""),
                 dollars(line.cost) + (f" of {dollars(line.max_cost)}" if line.max_cost else ""),
@@ -94,13 +98,17 @@ class BackfillChanged(BaseModel):
     """A backfill after a command has changed it."""
 
     backfill: Backfill
+    waiting_for: Literal["budget"] | None = Field(
+        None, description="what it waits for while it is running: a ceiling leaves no room for more documents"
+    )
     served_by: list[str]
     remarks: list[str] = []
 
     def show(self, page: Page) -> None:
         """Print for a person."""
         record = self.backfill
-        page.say(f"backfill {record.name} is {record.state}; {_settings(record)}")
+        state = "running, but its budget is reached" if self.waiting_for == "budget" else record.state
+        page.say(f"backfill {record.name} is {state}; {_settings(record)}")
         for remark in self.remarks:
             page.say(remark)
         if self.served_by:
@@ -111,7 +119,7 @@ class BackfillChanged(BaseModel):
 def list_backfills(*, place: BackfillAt = ANYWHERE) -> ExitStatus:
     """List the backfills of a destination."""
     ledger = _ledger(place)
-    lines = []
+    lines, now = [], ledger.context.clock.now()
     for name in ledger.backfills.names():
         record = ledger.backfills.read(name)
         if record is not None:
@@ -120,6 +128,7 @@ def list_backfills(*, place: BackfillAt = ANYWHERE) -> ExitStatus:
                 BackfillLine(
                     name=name,
                     state=record.state,
+                    waiting_for=record.waiting_for(now, spent.total, spent.cost / MICROS),
                     why=record.why,
                     source=record.source,
                     planned=record.planned.documents if record.planned else None,
@@ -296,7 +305,7 @@ def set_backfill(
         remarks.append(f"{spent.total:,} pages are spent already, so nothing more is sent")
     if ceilings.max_cost is not None and spent.total_cost / MICROS >= ceilings.max_cost:
         remarks.append(f"{dollars(spent.total_cost / MICROS)} is spent already, so nothing more is sent")
-    return _tell(ledger.reader(record).serving(record), record, remarks, place)
+    return _tell(ledger, record, remarks, place)
 
 
 def _move(name: str, state: State, why: str, place: BackfillArguments) -> ExitStatus:
@@ -307,14 +316,46 @@ def _move(name: str, state: State, why: str, place: BackfillArguments) -> ExitSt
     serving = ledger.reader(record).serving(record)
     remarks = []
     if before.state == record.state:
-        remarks.append(f"it was {before.state} before")
-    if state == "running" and not serving:
+        remarks.append(f"nothing has changed: it was {before.state} already")
+    if _waiting_for(ledger, record) == "budget":
+        remarks.append(_budget_advice(ledger, record))
+    elif state == "running" and not serving:
         remarks.append(f"no run is working on it; start one: bulk-ocr backfill start {name} --at {place.destination}")
-    return _tell(serving, record, remarks, place)
+    return _tell(ledger, record, remarks, place)
 
 
-def _tell(serving: list[str], record: Backfill, remarks: list[str], place: BackfillArguments) -> ExitStatus:
-    changed = BackfillChanged(backfill=record, served_by=serving, remarks=remarks)
+def _waiting_for(ledger: "BackfillLedger", record: Backfill) -> Literal["budget"] | None:
+    spent = _spent(ledger.context.ledger.read_budget(record.meter), record)
+    return record.waiting_for(ledger.context.clock.now(), spent.total, spent.cost / MICROS)
+
+
+def _budget_advice(ledger: "BackfillLedger", record: Backfill) -> str:
+    """Say which ceiling leaves no room, and how to go on."""
+    spent, ceilings = _spent(ledger.context.ledger.read_budget(record.meter), record), record.ceilings
+    full = record.meter if record.reached is None else record.reached.meter
+    if full.startswith(("day-", "month-")):
+        period = full.partition("-")[0]
+        return f"the ceiling of the {period} leaves no room: scheduled runs continue in the next one, or raise it"
+    amounts = []
+    if ceilings.max_pages is not None:
+        amounts.append(f"{spent.total:,} of {ceilings.max_pages:,} pages")
+    if ceilings.max_cost is not None:
+        amounts.append(f"{dollars(spent.total_cost / MICROS)} of {dollars(ceilings.max_cost)}")
+    option = "--max-pages" if ceilings.max_pages is not None else "--max-cost"
+    return (
+        f"{' and '.join(amounts)} are spent, which leaves no room for the next document, so runs send nothing: raise "
+        f"the ceiling with 'bulk-ocr backfill set {record.name} {option} …', then start a run: bulk-ocr backfill "
+        f"start {record.name} --at {record.destination}"
+    )
+
+
+def _tell(ledger: "BackfillLedger", record: Backfill, remarks: list[str], place: BackfillArguments) -> ExitStatus:
+    changed = BackfillChanged(
+        backfill=record,
+        waiting_for=_waiting_for(ledger, record),
+        served_by=ledger.reader(record).serving(record),
+        remarks=remarks,
+    )
     if place.json:
         print_json(changed)
     else:

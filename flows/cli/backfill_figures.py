@@ -5,14 +5,22 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tasks.backfills.figures import Figures, PartitionFigures, dollars, span
+from tasks.backfills.figures import Figures, PartitionFigures
 from tasks.job.spending import duplicates_text
+from tasks.number_format import dollars, span
 from tasks.printable import printable
 
 _REASONS = 6
 _WIDE = 150  # columns, from which on each line has three numbers
 _CELL = 26  # columns of a partition in the grid
-_STATES = {"running": "green", "finished": "green", "paused": "yellow", "cancelled": "red", "planned": "cyan"}
+_STATES = {
+    "running": "green",
+    "finished": "green",
+    "paused": "yellow",
+    "budget reached": "yellow",
+    "cancelled": "red",
+    "planned": "cyan",
+}
 
 
 def picture(figures: Figures, width: int, height: int | None = None) -> RenderableType:
@@ -52,7 +60,8 @@ def picture(figures: Figures, width: int, height: int | None = None) -> Renderab
 
 def _title(figures: Figures) -> Text:
     title = Text(printable(figures.name), style="bold")
-    title.append(f"  {figures.state}", style=_STATES.get(figures.state, ""))
+    state = figures.shown_state
+    title.append(f"  {state}", style=_STATES.get(state, ""))
     title.append(f"  {printable(figures.source)} → {printable(figures.destination)}", style="dim")
     return title
 
@@ -73,6 +82,8 @@ def _bar(figures: Figures) -> RenderableType:
 def _time_left(figures: Figures, left: str) -> str:
     if figures.total and figures.finished == figures.total:
         return "nothing left"
+    if figures.waiting_for == "budget" and not figures.served_by:
+        return "until there is budget"
     return (left or "not known yet") if figures.served_by else "no run is working on it"
 
 

@@ -52,8 +52,8 @@ class ConfigReport(BaseModel):
     settings: list[SettingInForce]
     places: list[PlaceInForce]
     secrets: dict[str, bool] = Field(description="which variables with secrets are set; their values are never shown")
-    variables: dict[str, str] = Field(description="other variables that are heeded, and are set")
-    ignored: list[str] = Field(description="variables that begin with BULK_OCR_ and are no settings")
+    variables: dict[str, str] = Field(description="other variables that are set and take effect")
+    ignored: list[str] = Field(description="variables that begin with BULK_OCR_ but are not settings")
 
     def show(self, page: Page) -> None:
         """Print for a person."""

@@ -12,11 +12,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from flows.cli.catalogue import catalogue_of, ledger_store
-from flows.cli.number_format import money, number, share, span
 from flows.cli.output import SCHEMA_VERSION, Page, Styled, writing
 from tasks.catalogue.catalogue import Catalogue
 from tasks.catalogue.queries import SHOWN_COLUMNS, DocumentFilter, Totals, documents, totals, write_documents
 from tasks.faults import SetupFault
+from tasks.number_format import dollars, number, share, span
 from tasks.options import Credentials
 from tasks.printable import printable_json
 from tasks.store.location import Location
@@ -191,5 +191,5 @@ def _row(row: Mapping[str, Any]) -> list[str | Styled]:
             "" if row[name] is None else span(row[name])
             for name in ("waiting_seconds", "api_seconds", "collecting_seconds")
         ),
-        "" if row["cost"] is None else money(row["cost"]),
+        "" if row["cost"] is None else dollars(row["cost"]),
     ]

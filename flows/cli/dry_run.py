@@ -23,7 +23,7 @@ class DryRunReport(BaseModel):
     dry_run: bool = True
     place: str
     results: int = Field(description="results that it would read")
-    writes: list[str] = Field(description="what it would write; a folder stands for the files in it")
+    writes: list[str] = Field(description="the files it would write, or a folder for several of them")
 
     def show(self, page: Page) -> None:
         """Print for a person."""

@@ -70,7 +70,7 @@ class PutBack(BaseModel):
     """The outcome of `retry`."""
 
     destination: str
-    dry_run: bool = Field(False, description="nothing was changed: this is what would be")
+    dry_run: bool = Field(False, description="nothing was changed: these are the changes that would be made")
     put_back: int
     left: int = Field(description="failed documents not selected, being closed right now, or of another version")
     pages_kept: int = Field(description="pages that arrived before and will not be paid for again")

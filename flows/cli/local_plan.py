@@ -8,10 +8,10 @@ from flows.cli.local_files import LocalDocument
 from flows.cli.local_run import open_local_run, state_folder
 from flows.cli.output import Page
 from flows.cli.signals import CLOCK
-from tasks.backfills.figures import dollars
 from tasks.documents.files.inspect import InspectionLimits, inspect_document
 from tasks.documents.files.split import check_size
 from tasks.faults import Fault
+from tasks.number_format import dollars
 from tasks.options import FileOptions
 
 
@@ -31,7 +31,7 @@ class FilesPlan(BaseModel):
     dry_run: bool = True
     documents: list[PlannedFile]
     pages: int = Field(description="pages to pay for")
-    price: float = Field(description="dollars, of these")
+    price: float = Field(description="dollars, for these pages")
 
     def show(self, page: Page) -> None:
         """Print for a person."""

@@ -53,7 +53,7 @@ class FileResult(BaseModel):
     pages: int = 0
     pages_sent: int = Field(0, description="pages paid for now; 0 if it had been recognised before")
     known_since: datetime | None = Field(None, description="when an earlier command recognised it")
-    possible_duplicates: int = Field(0, description="submissions that may be paid for, and were or will be made again")
+    possible_duplicates: int = Field(0, description="submissions that may be billed and were, or will be, repeated")
     reason: str = ""
 
     @field_serializer("output")
@@ -160,6 +160,8 @@ class LocalRun:
         self._names: dict[str, str] = {}
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._paid_now: set[str] = set()
+        self._at_work: dict[str, bool] = {}  # by job: whether it is more than waiting for the API to count others
+        self._worked_through = 0
         self._ended: EndsRun | None = None  # the fault that ends the command
         self._count = _PageCount(0, lambda _progress: None)
         self._tell: Callable[[str], None] = lambda _sentence: None
@@ -266,6 +268,7 @@ class LocalRun:
 
     def _worked(self, document: Document, local: LocalDocument) -> Iterator[Outcome]:
         """Run the job to its end. A fault that ends the command, or an unexpected one, still yields what was spent."""
+        identity = self._context.job_id(document)
         try:
             yield from self._work(document, local)
         except Exception as error:
@@ -277,6 +280,9 @@ class LocalRun:
             if not isinstance(error, Cancelled):
                 self._ended = self._ended or (error if isinstance(error, EndsRun) else SetupFault(f"{error!r}"))
                 self._end()
+        finally:
+            self._worked_through += 1  # first: whoever finds nobody at work knows that something has ended
+            self._at_work.pop(identity, None)
 
     def _reason(self, document: Document, outcomes: Sequence[Outcome]) -> str:
         """Why there is no result; empty if there is one."""
@@ -328,6 +334,7 @@ class LocalRun:
             ledger.put_back(failed)
         waiting = False
         while True:
+            self._at_work[identity], before = True, self._worked_through
             held = ledger.read(identity)
             if held is None:
                 if ledger.done(identity) is not None or ledger.failed(identity) is not None:
@@ -350,6 +357,11 @@ class LocalRun:
                     continue
                 outcome = collect_job(context, held)
             yield outcome
+            if outcome.counts_awaited:  # others of this command may be counted soon; those of other commands, who knows
+                self._at_work[identity] = False
+                if any(self._at_work.copy().values()) or self._worked_through != before:
+                    context.clock.sleep(context.options.poll_seconds)
+                    continue
             if outcome.budget_used_up or outcome.set_aside or outcome.moved:
                 return
             if outcome.kind == "later" and ledger.read(identity) is None:  # nothing was sent

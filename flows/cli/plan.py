@@ -9,17 +9,16 @@ from typing import TypeVar
 
 from pydantic import BaseModel, Field
 
-from flows.cli.number_format import money
 from flows.cli.output import Page
 from flows.cli.plan_reading import look_into
 from tasks.access.open import storage_access
 from tasks.backfills.duration import duration, interval
-from tasks.backfills.figures import span
 from tasks.backfills.record import Backfill, Ceilings, Order, Pace, PartitionPlan, Planned, new_backfill
 from tasks.context import RunContext, accounts_of, store_of
 from tasks.documents.files.inspect import Inspected
 from tasks.faults import DocumentChanged, DocumentFault, Fault, SetupFault
 from tasks.job.record import Document
+from tasks.number_format import dollars, span
 from tasks.options import Options, RunSettings
 from tasks.scratch import process_folder
 from tasks.steps.discover import LISTED, Missing, discover, several
@@ -107,15 +106,15 @@ class PlanReport(BaseModel):
     not_read: int = Field(
         0, description="new documents that changed in the meantime or could not be read; not in the totals"
     )
-    nothing: str | None = Field(None, description="why there is no document at all, and what was meant, perhaps")
+    nothing: str | None = Field(None, description="why there is no document, with a suggestion if there is one")
     not_read_because: str | None = Field(None, description="the first reason")
-    pages_low: int | None = Field(None, description="where it was extrapolated: the pages are no fewer than these, and")
-    pages_high: int | None = Field(None, description="no more than these, in 95 of 100 samples")
-    seconds: float = Field(0, description="how long the run takes at least")
-    bound_by: str = Field("", description="which limit decides about that")
+    pages_low: int | None = Field(None, description="lower bound of extrapolated pages (95 % interval)")
+    pages_high: int | None = Field(None, description="upper bound of extrapolated pages (95 % interval)")
+    seconds: float = Field(0, description="the minimum duration of the run")
+    bound_by: str = Field("", description="the limit that determines the duration")
     by: str = Field("month", description="how the documents are divided into partitions")
     partitions: list[PartitionSum] = []
-    saved_as: str | None = Field(None, description="the backfill that was made of this")
+    saved_as: str | None = Field(None, description="the backfill created from this plan")
 
     def show(self, page: Page) -> None:
         """Print for a person."""
@@ -156,8 +155,10 @@ class PlanReport(BaseModel):
         if self.text_pages:
             about = "about " if self.extrapolated else ""
             tense = "saves" if self.skip_text else "would save"
-            say(f"--skip-text {tense} {about}{self.text_pages:,} pages that hold their text, {money(self.text_price)}")
-        say(f"price: {money(self.price)} at ${self.price_per_page:g} a page. Nothing was sent", "bold")
+            say(
+                f"--skip-text {tense} {about}{self.text_pages:,} pages that hold their text, {dollars(self.text_price)}"
+            )
+        say(f"price: {dollars(self.price)} at ${self.price_per_page:g} a page. Nothing was sent", "bold")
         if self.saved_as:
             say(f"saved. Start it: bulk-ocr backfill start {self.saved_as} --at {self.destination}")
 
@@ -169,7 +170,7 @@ class PlanReport(BaseModel):
                 f"{partition.documents:,}",
                 f"{partition.new:,}",
                 f"{about}{partition.pages:,}",
-                f"{about}{money(partition.price)}",
+                f"{about}{dollars(partition.price)}",
                 f"{partition.failing:,}" if partition.failing else "",
             )
             for partition in self.partitions

@@ -149,6 +149,7 @@ def start_temporary_server() -> bool:
             "no Prefect server is named, and PREFECT_SERVER_ALLOW_EPHEMERAL_MODE forbids a temporary one: set "
             "PREFECT_API_URL to a server, or allow it"
         )
+    _prove_home(PREFECT_HOME.value())
     from prefect.server.api.server import SubprocessASGIServer
 
     _reach_directly(_HOST)
@@ -166,13 +167,35 @@ def start_temporary_server() -> bool:
         process.kill()
         process.wait()
         if last or "address already in use" not in why:
-            raise SetupFault(
-                f"Prefect's temporary server does not start ({why}): it keeps its history in {PREFECT_HOME.value()}, "
-                "which has to be writable; set PREFECT_HOME to another folder, or PREFECT_API_URL to a running server"
-            )
+            raise _no_server(why, PREFECT_HOME.value())
     server.port, server.server_process, server.running = port, process, True
     atexit.register(server.stop)
     return True
+
+
+def _prove_home(home: Path) -> None:
+    """Check that the temporary server can keep its database in a folder: it would take 10 s to fail.
+
+    Raises:
+        SetupFault: the folder cannot be made or written.
+    """
+    from prefect.settings import get_current_settings
+
+    database = get_current_settings().server.database
+    if "connection_url" in database.model_fields_set or database.driver or database.name:
+        return  # its database is somewhere else
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=home).close()
+    except OSError as error:
+        raise _no_server(str(error), home) from error
+
+
+def _no_server(why: str, home: Path) -> SetupFault:
+    return SetupFault(
+        f"Prefect's temporary server does not start ({why}): it keeps its history in {home}, "
+        "which has to be writable; set PREFECT_HOME to another folder, or PREFECT_API_URL to a running server"
+    )
 
 
 def _reach_directly(host: str) -> None:
@@ -187,7 +210,15 @@ def _start(port: int, words: IO[bytes]) -> "subprocess.Popen[bytes]":
     from prefect.settings import get_current_settings
 
     explicit = get_current_settings().to_environment_variables(exclude_unset=True)
-    ephemeral = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+    ephemeral = {
+        "PREFECT_UI_ENABLED": "0",
+        "PREFECT__SERVER_EPHEMERAL": "1",
+        "PREFECT__SERVER_FINAL": "1",
+        # A block's type is registered when the block is saved. To register all types, the server would first import
+        # every installed Prefect integration, those of Dask and Ray included, which takes seconds.
+        "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "0",
+        "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "0",
+    }
     return subprocess.Popen(
         [sys.executable, "-m", "flows.cli.prefect_setup", str(port)],
         env={**os.environ, **ephemeral, **explicit, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR"},

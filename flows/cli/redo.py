@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 from flows.cli.arguments import DryRun, LedgerArguments
 from flows.cli.output import Page, complain, show
 from flows.cli.prefect_setup import prepare_for_blocks
-from tasks.backfills.figures import dollars
 from tasks.faults import ExitStatus, RecordUnreadable, SetupFault
 from tasks.job.record import Document, DoneJob, FailedJob
+from tasks.number_format import dollars
 from tasks.selection import Selection
 from tasks.steps.discover import several
 from tasks.steps.nearest import did_you_mean, why_no_ledger
@@ -27,11 +27,11 @@ class Redone(BaseModel):
     """The outcome of `redo`, or of its dry run."""
 
     destination: str
-    dry_run: bool = Field(False, description="nothing was changed: this is what would be")
+    dry_run: bool = Field(False, description="nothing was changed: these are the changes that would be made")
     documents: int
-    pages: int = Field(description="to be paid for again")
-    price: float = Field(description="dollars, of these")
-    opened: int = Field(0, description="documents that count as new from now on")
+    pages: int = Field(description="pages to be paid for again")
+    price: float = Field(description="dollars, for these pages")
+    opened: int = Field(0, description="documents that now count as new")
 
     def show(self, page: Page) -> None:
         """Print for a person."""
@@ -94,7 +94,7 @@ def redo(
     chosen = list(_chosen(ledger, wanted, failed=failed))
     wanted.prove_all_met()
     if not chosen:
-        raise SetupFault(f"no document at {place} is meant by that; nothing is done again")
+        raise SetupFault(f"no document at {place} matches the selection; nothing was redone")
     pages = sum(record.pages if isinstance(record, DoneJob) else record.job.pages or 0 for _, record in chosen)
     report = Redone(
         destination=str(place), dry_run=dry_run, documents=len(chosen), pages=pages, price=round(pages * price, 6)
@@ -175,7 +175,7 @@ class _Wanted:
                 suggestion = f". Did you mean {nearest}?" if nearest else ""
                 raise SetupFault(
                     f"no finished document at {self._destination} has the {what} '{name}'; "
-                    f"nothing is done again{suggestion}"
+                    f"nothing was redone{suggestion}"
                 )
 
 

@@ -8,7 +8,6 @@ from urllib.parse import unquote
 from pydantic import BaseModel, Field
 
 from flows.cli.catalogue import READERS, catalogue_of
-from flows.cli.number_format import money, number, share, span
 from flows.cli.output import Page
 from flows.cli.places import destination_of, known_places
 from flows.run.run_links import RunLink, run_link
@@ -22,6 +21,7 @@ from tasks.job.next_step import Bounds, next_step
 from tasks.job.record import Document, DoneJob, Durations, FailedJob, Job, Measured, PageSources, job_id
 from tasks.job.spending import cost, duplicates_text, spends
 from tasks.job.story import next_of_done, next_of_failed, next_of_open
+from tasks.number_format import dollars, number, share, span
 from tasks.options import DEFAULTS, Credentials
 from tasks.steps.nearest import why_no_ledger
 from tasks.store.aside import AsideNotes
@@ -72,7 +72,7 @@ class JobHistory(BaseModel):
     durations: Durations | None = None
     cost: float | None = Field(None, description="dollars for all pages that the API accepted")
     possible_cost: float | None = Field(None, description="additional dollars if pages without an answer were billed")
-    possible_duplicates: int = Field(0, description="submissions that may be paid for, and were or will be made again")
+    possible_duplicates: int = Field(0, description="submissions that may be billed and were, or will be, repeated")
     requests: list[SpentRequest] = []
     code: str | None = None
     reason: str | None = None
@@ -121,9 +121,9 @@ class JobHistory(BaseModel):
         return f"{share(confidence.mean)} on average, {share(confidence.minimum)} at least"
 
     def _cost(self) -> str:
-        parts = [money(self.cost)] if self.cost is not None else []
+        parts = [dollars(self.cost)] if self.cost is not None else []
         if self.possible_cost:
-            parts.append(f"{money(self.possible_cost)} more if pages without an answer were billed")
+            parts.append(f"{dollars(self.possible_cost)} more if pages without an answer were billed")
         if self.possible_duplicates:
             parts.append(duplicates_text(self.possible_duplicates))
         return "; ".join(parts)
@@ -166,7 +166,7 @@ def _request_row(request: SpentRequest, run: str | None) -> tuple[str, ...]:
         request.pages,
         _moment(request.sent_at),
         _moment(request.finished_at),
-        "?" if request.cost is None else money(request.cost),
+        "?" if request.cost is None else dollars(request.cost),
         f"{request.status}: {request.note}" if request.note else request.status,
         "" if request.run == run else request.run_url or request.run or "",
     )

@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from flows.cli.number_format import money, span
 from flows.cli.output import Page
 from flows.cli.places import destination_of, known_places
 from tasks.access.open import open_results
@@ -20,6 +19,7 @@ from tasks.clock import Clock
 from tasks.faults import CredentialsRefused, ExitStatus, Fault, RecordUnreadable, SetupFault
 from tasks.job.record import Job
 from tasks.job.spending import duplicates_text
+from tasks.number_format import dollars, span
 from tasks.options import DEFAULTS, ENVIRONMENT, Credentials
 from tasks.scratch import process_folder
 from tasks.steps.discover import several
@@ -75,7 +75,7 @@ class LedgerStatus(BaseModel):
     cost: float | None = Field(None, description="dollars for those pages")
     possible_pages: int | None = Field(None, description="pages without an answer on record: they may be billed too")
     possible_duplicates: int | None = Field(
-        None, description="submissions that may be paid for, and were or will be made again"
+        None, description="submissions that may be billed and were, or will be, repeated"
     )
     no_sums: str = Field("", description="why pages and cost were not added up; empty if they were")
     waiting_for: str = Field("", description="what the open jobs are waiting for")
@@ -97,7 +97,7 @@ class LedgerStatus(BaseModel):
         if self.pages is not None and self.cost is not None:
             lost = f"; {self.possible_pages:,} more may be billed" if self.possible_pages else ""
             lost += f"; {duplicates_text(self.possible_duplicates)}" if self.possible_duplicates else ""
-            page.say(f"{self.pages:,} pages published; {self.pages_sent:,} pages paid for, {money(self.cost)}{lost}")
+            page.say(f"{self.pages:,} pages published; {self.pages_sent:,} pages paid for, {dollars(self.cost)}{lost}")
         elif self.no_sums:
             page.say(f"pages and cost: {self.no_sums}")
         if self.waiting_for:

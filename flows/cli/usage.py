@@ -7,10 +7,10 @@ from datetime import datetime
 from pydantic import BaseModel, Field
 
 from flows.cli.catalogue import catalogue_of, ledger_store
-from flows.cli.number_format import money, number
 from flows.cli.output import Page
 from tasks.catalogue.queries import Grouping, usage
 from tasks.faults import SetupFault
+from tasks.number_format import dollars, number
 from tasks.options import Credentials
 from tasks.store.location import Location
 from tasks.store.settings import DestinationOptions
@@ -29,7 +29,7 @@ class UsageGroup(BaseModel):
     cost: float = Field(description="cost of those pages in dollars")
     possible_pages: int = Field(description="pages without an answer on record: they may be on the invoice as well")
     possible_cost: float = Field(description="cost of those pages in dollars, if billed")
-    possible_duplicates: int = Field(description="submissions that may be paid for, and were or will be made again")
+    possible_duplicates: int = Field(description="submissions that may be billed and were, or will be, repeated")
     billed_pages: int = Field(description="pages billed according to the API's answers, for published results")
     unpriced_pages: int = Field(description="pages in records made before prices were recorded")
 
@@ -57,11 +57,11 @@ class UsageReport(BaseModel):
         page.table([_row(name, group, lost=lost, twice=twice) for name, group in named], header)
         total = self.total
         when = f" in {self.month}" if self.month else ""
-        page.say(f"{number(total.pages)} pages, {money(total.cost)} at {self.destination}{when}", "bold")
+        page.say(f"{number(total.pages)} pages, {dollars(total.cost)} at {self.destination}{when}", "bold")
         if total.possible_pages:
             page.say(
                 f"{number(total.possible_pages)} more pages were sent and have no answer on record: if the API "
-                f"accepted them, they are on the invoice too, for {money(total.possible_cost)}"
+                f"accepted them, they are on the invoice too, for {dollars(total.possible_cost)}"
             )
         if total.billed_pages != total.pages:
             page.say("'billed, per answers' covers published results only: not failed, open or resent pages")
@@ -78,10 +78,10 @@ def _row(name: str, group: UsageGroup, *, lost: bool, twice: bool) -> list[str]:
         number(group.documents),
         number(group.requests),
         number(group.pages),
-        money(group.cost),
+        dollars(group.cost),
         number(group.billed_pages),
     ]
-    row += [number(group.possible_pages), money(group.possible_cost)] if lost else []
+    row += [number(group.possible_pages), dollars(group.possible_cost)] if lost else []
     return row + ([number(group.possible_duplicates)] if twice else [])
 
 

@@ -57,6 +57,7 @@ class BackfillLoop:
 
     - the account may be refused: jobs that are finished at the API are still collected, once (`closing`);
     - the backfill may be paused: waiting documents are dropped, and listed again when it is resumed (`held`);
+    - documents may have to wait until the API has counted others, lest they exceed a ceiling;
     - the run may reach its limit of documents (`limited`).
 
     Args:
@@ -99,16 +100,19 @@ class BackfillLoop:
         while True:
             now = self._clock.monotonic()
             self._heed_refusal(now)
+            self._pumps.give_up_counts()
             self._heed_pause()
             self._list(now)
             self._heed_limit()
             self._look(now)
+            self._pumps.send_awaiting()
             self._pumps.fill()
             next_ = self._next(now)
             if next_ == "over":
                 return
             if next_ == "turn":
-                self._pumps.turn(_SUBMIT if self._listing is None else _NONE)
+                complete = self._listing is None or self._pumps.awaiting_counts
+                self._pumps.turn(_SUBMIT if complete else _NONE)
 
     def _heed_refusal(self, now: float) -> None:
         if self._tally.refused and self._closing_at is None:
@@ -124,7 +128,7 @@ class BackfillLoop:
 
     def _list(self, now: float) -> None:
         """Take documents from the listing, as many as window and limit allow."""
-        if self._listing is None or now < self._listing_troubles.until:
+        if self._listing is None or self._pumps.awaiting_counts or now < self._listing_troubles.until:
             return
         open_now = self._open_before if self._looked_at is None else self._pumps.open_jobs
         try:
@@ -174,6 +178,8 @@ class BackfillLoop:
         if not self._pumps.looked_anew:
             self._pumps.look_soon()
             return "turn"
+        if self._pumps.awaiting_counts:
+            return "list anew"  # tried once more, alone
         if self._held or self._tally.stopped:
             return "over"
         return "turn" if self._listing is not None else self._after_the_last(now)
@@ -182,12 +188,17 @@ class BackfillLoop:
         """After everything listed has ended: check what is left, and list again if documents were left for later."""
         try:
             settled = self._pumps.settle_vanished()
+            redone = self._pumps.take_redone() if settled else 0
         except TransientFault as fault:
             self._looking_troubles.met(fault, now)
-            settled = False
+            settled, redone = False, 0
         if not settled:
             self._pumps.look_soon(anew=True)
             return "turn"
+        if redone:
+            log.info("listing the source again: %d documents are to be done again", redone)
+            self._listing = self._documents()
+            return "list anew"
         left = self._tally.known.unclaimed()
         if not left or self._listings == _LISTINGS:
             return "over"

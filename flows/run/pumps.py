@@ -8,8 +8,10 @@ minute and whenever nothing else is left to do.
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
+from datetime import timedelta
 from typing import Literal
 
+from flows.run.awaiting_counts import AwaitingCounts
 from flows.run.backfill_loop import BackfillLoop, Documents
 from flows.run.dispatch import STAGES, Dispatcher, Ended, Stage
 from flows.run.meant import Meant
@@ -31,6 +33,7 @@ _LONGEST_WAIT = 1.0  # between two checks whether the run is being ended
 _LOOKS_AT_ONCE = 16
 _LISTING_SECONDS = 0.5  # how long the other lanes wait for a listing without new documents
 _POLL_SECONDS_A_PASS = 60
+_CLOCKS_APART = timedelta(seconds=60)  # more than this machine's clock and the store's may differ by
 
 _DOING: dict[Stage, str] = {"submit": "submitting", "poll": "polling", "collect": "collecting"}
 
@@ -72,7 +75,9 @@ class Pumps:
         self._open: set[str] = set()  # jobs that are known to be open and that the run waits for
         self._due: deque[Held] = deque()
         self._ready: deque[Held] = deque()
+        self._awaited = AwaitingCounts(context.job_id)
         self._survey = Survey()
+        self._began = context.clock.now()
         self._fresh = False  # whether nothing has ended since the last survey
         self._look_at = 0.0
         self._looked_at = -_LOOK_SECONDS
@@ -118,6 +123,7 @@ class Pumps:
 
     def run(self, documents: Documents, open_jobs: int, limit: int | None = None) -> None:
         """Submit, poll and collect until every document is done or failed; see `BackfillLoop`."""
+        self._tally.awaits_counts = True
         BackfillLoop(self, self._context, self._tally, self._steering, documents, open_jobs, limit).run()
 
     @property
@@ -137,7 +143,12 @@ class Pumps:
     @property
     def submitting(self) -> int:
         """The number of documents that wait to be sent or are being sent."""
-        return self._dispatcher.items("submit")
+        return self._dispatcher.items("submit") + len(self._awaited)
+
+    @property
+    def awaiting_counts(self) -> bool:
+        """Whether documents wait until the API has counted others."""
+        return len(self._awaited) > 0
 
     @property
     def open_jobs(self) -> int:
@@ -183,6 +194,21 @@ class Pumps:
                     known.give_back(job_id)
         return settled
 
+    def take_redone(self) -> int:
+        """Note documents of this run that were marked to be done again since it began: they are new.
+
+        Returns:
+            How many there are.
+        """
+        known, number = self._tally.known, 0
+        marked = set(self._context.ledger.opened_since(self._began - _CLOCKS_APART))
+        ended = [job_id for job_id in marked if known.met(job_id) and known.state(job_id) in ("done", "failed")]
+        for job_id, state in several(self._state, ended, _LOOKS_AT_ONCE):
+            if state is None:
+                known.reopen(job_id)
+                number += 1
+        return number
+
     def _state(self, job_id: str) -> State | Literal["closed"] | None:
         """Return a job's state in the ledger."""
         ledger = self._context.ledger
@@ -224,9 +250,31 @@ class Pumps:
 
     def drop_documents(self) -> int:
         """Drop the documents that wait to be submitted. Returns how many there were."""
+        return len(self._dequeue()) + len(self._awaited.clear())
+
+    def _dequeue(self) -> list[Document]:
         documents = [document for document in self._dispatcher.drop("submit") if isinstance(document, Document)]
         self._busy.difference_update(self._context.job_id(document) for document in documents)
-        return len(documents)
+        return documents
+
+    def send_awaiting(self) -> None:
+        """Try documents that wait until the API has counted others, if there is a sign that one may fit."""
+        if self._awaited and not self._dispatcher.items("submit"):
+            for document in self._awaited.take(self._context.clock.monotonic(), alone=not self._open):
+                self._add_document(document)
+
+    def give_up_counts(self) -> None:
+        """Give up what waits for counts that this run cannot bring about: the ceiling is reached."""
+        awaited = self._awaited
+        if awaited.refused is None or self._dispatcher.items("submit"):
+            return  # what is being sent may be counted
+        alone = self._fresh and not self._open
+        if not (awaited.all_stuck(self._open) or (alone and awaited.hopeless)):
+            return
+        for job_id in self._open:
+            self._tally.known.leave(job_id)
+        self._open.clear()
+        self._tally.note_ceiling(awaited.refused)
 
     def look(self) -> None:
         """Survey all open jobs."""
@@ -308,11 +356,16 @@ class Pumps:
         self._fresh = False
         ids = {self._context.job_id(item) if isinstance(item, Document) else item.job.id for item in ended.items}
         self._busy -= ids
+        put_back = sent and self._tally.awaits_counts and any(each.counts_awaited for each in result.outcomes)
+        if put_back:
+            tried = [item for item in ended.items if isinstance(item, Document)]
+            self._awaited.put_back(tried, result.outcomes, self._dequeue())
         for outcome in result.outcomes:
             heed(outcome)
+            self._awaited.note(outcome, sent=sent)
             if sent and outcome.kind == "open":
                 self._open.add(outcome.job_id)
-            elif outcome.kind not in ("open", "later") or outcome.budget_used_up:
+            elif outcome.kind not in ("open", "later") or self._tally.is_at_ceiling(outcome):
                 self._open.discard(outcome.job_id)
             elif not sent and outcome.not_sending and self._steering.state == "cancelled":
                 # Otherwise the run would wait forever for its missing pages. A later run sends them.
@@ -326,5 +379,5 @@ class Pumps:
             self._sort(self._open_jobs.note(held))
         known_ids = {held.job.id for held in (*result.ready, *result.still_open)}
         known_ids |= {outcome.job_id for outcome in result.outcomes if outcome.kind in ("done", "failed")}
-        if not ids <= known_ids:
+        if not (put_back or ids <= known_ids):
             self.look_soon()

@@ -254,7 +254,7 @@ class Run:
         if self._found_nothing():
             self._note_nothing()
         steering = self.steering
-        figures = steering.finish(self.tally.stopped)
+        figures = steering.finish(self.tally.stopped, self.tally.full_meter)
         steering.tell_budgets()
         self.tally.note_backfill(self.context.settings.backfill, steering.held, figures, steering.note)
         report = self.tally.report()

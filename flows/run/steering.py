@@ -173,11 +173,12 @@ class Steering:
         """Stop following the backfill."""
         self._ended.set()
 
-    def finish(self, stopped: str | None) -> Figures | None:
+    def finish(self, stopped: str | None, full_meter: str | None = None) -> Figures | None:
         """Read the figures a last time at the end of the run, and update the backfill's record.
 
         Args:
             stopped: why the run did not send everything; None if it did.
+            full_meter: the meter of the ceiling that the run has reached, if it has.
         """
         self._ended.set()
         if self._thread is not None:
@@ -197,10 +198,12 @@ class Steering:
                     return record
                 if over:
                     return record.moved("finished", _outcome(figures), now)
-                return record.moved("running", stopped or "", now)
+                return record.moved("running", stopped or "", now).at_ceiling(full_meter, now)
 
             record = context.backfills.change(self._name, ended)
             figures.state, figures.why = record.state, record.why
+            charged = figures.pages_charged + figures.pages_reserved
+            figures.waiting_for = record.waiting_for(now, charged, figures.cost)
             figures.served_by = []
             self.figures = figures
             if self._partition_runs is not None:

@@ -5,37 +5,23 @@ from the backfill's meter. They are the same for every reader, whichever runs do
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from tasks.backfills.record import Backfill, PartitionPlan
-from tasks.budget.meter import MICROS, Charged
-from tasks.job.record import Confidence
+from tasks.backfills.done import MOST_MINUTES, DoneSummary, RecentDocument
+from tasks.backfills.record import Backfill, PartitionPlan, shown_state
+from tasks.budget.charged import MICROS, Charged
 from tasks.job.spending import duplicates_text
+from tasks.number_format import dollars, span
 
 _WINDOW = timedelta(minutes=10)
-_MOST_MINUTES = 720
 _LISTED = 100
 _SHORTEST_WINDOW = timedelta(seconds=5)
-
-
-@dataclass(frozen=True)
-class DoneFigures:
-    """The data of a finished document that the figures need."""
-
-    partition: str
-    document: str
-    pages: int
-    spent: int
-    possible_duplicates: int
-    seconds: float
-    finished_at: datetime
-    at_api: float | None = None
-    confidence: Confidence | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +107,9 @@ class Figures(BaseModel):
     )
     state: str
     why: str = ""
+    waiting_for: Literal["budget"] | None = Field(
+        None, description="what it waits for while it is running: a ceiling leaves no room for more documents"
+    )
     planned: int = Field(0, description="documents, when it was planned: what progress is measured against")
     planned_pages: int | None = Field(None, description="pages to pay for, when it was planned")
     documents: int = Field(0, description="documents at the source now")
@@ -135,7 +124,7 @@ class Figures(BaseModel):
     pages_sent: int = Field(0, description="paid for: in accepted submissions, by the backfill's meter")
     pages_lost: int = Field(0, description="possibly paid for as well: in submissions without an answer on record")
     possible_duplicates: int = Field(
-        0, description="submissions that may be paid for, and were or will be made again, in the records that were read"
+        0, description="submissions that may be billed and were, or will be, repeated, in the records that were read"
     )
     pages_reserved: int = Field(0, description="about to be sent")
     cost: float = Field(0, description="dollars, for `pages_sent` and `pages_lost`")
@@ -167,6 +156,11 @@ class Figures(BaseModel):
     confidence: list[int] = Field([], description="words by confidence: from 0 to 0.1, …, from 0.9 to 1")
     per_minute: list[tuple[datetime, int]] = Field([], description="pages published, by minute")
     latencies: list[float] = Field([], description="seconds from claim to result, of the last documents")
+
+    @property
+    def shown_state(self) -> str:
+        """The state, for people."""
+        return shown_state(self.state, self.waiting_for)
 
     @property
     def total(self) -> int:
@@ -213,7 +207,7 @@ def figures(
     backfill: Backfill,
     now: datetime,
     counted: Counted,
-    done: Sequence[DoneFigures],
+    done: DoneSummary,
     opened: Sequence[OpenFigures],
     failed: Sequence[FailedFigures],
     earlier: Sequence[EarlierFigures],
@@ -226,7 +220,7 @@ def figures(
         backfill: the backfill's record.
         now: the current time.
         counted: documents by partition and state.
-        done: finished documents whose records were read.
+        done: the finished documents whose records were read.
         opened: open jobs whose records were read.
         failed: failed documents whose records were read.
         earlier: what documents had cost before they were done again.
@@ -236,14 +230,10 @@ def figures(
     planned = backfill.planned
     left = counted.of("new") + counted.of("open")
     since = f"{backfill.why}; since then {left:,} documents are to be done" if left else backfill.why
-    jobs: list[DoneFigures | OpenFigures | FailedFigures | EarlierFigures] = [*done, *opened, *failed, *earlier]
-    spending = [(job.partition, job.spent) for job in jobs]
-    partitions = _partitions(backfill, counted, done, spending)
-    recent = sorted(done, key=lambda document: document.finished_at)[-500:]
-    seconds = sorted(document.seconds for document in recent)
-    at_api = sorted(document.at_api for document in recent if document.at_api is not None)
-    confidences = [(document.document, document.confidence) for document in done if document.confidence is not None]
-    least_confident = sorted(confidences, key=lambda pair: pair[1].mean)[:10]
+    others: list[OpenFigures | FailedFigures | EarlierFigures] = [*opened, *failed, *earlier]
+    partitions = _partitions(backfill, counted, done, [(job.partition, job.spent) for job in others])
+    seconds = sorted(document.seconds for document in done.recent)
+    at_api = sorted(document.at_api for document in done.recent if document.at_api is not None)
     held = [job.held_until for job in opened if job.held_until is not None]
     result = Figures(
         name=backfill.name,
@@ -251,6 +241,7 @@ def figures(
         destination=backfill.destination,
         at=now,
         state=backfill.state,
+        waiting_for=backfill.waiting_for(now, spent.total, spent.cost / MICROS),
         why=since if backfill.state == "finished" else backfill.why,
         planned=planned.documents if planned else 0,
         planned_pages=planned.pages if planned else None,
@@ -261,11 +252,11 @@ def figures(
         aside=counted.of("aside"),
         new=counted.of("new"),
         changed=_changed(planned.partitions if planned else (), partitions),
-        pages=sum(document.pages for document in done),
-        pages_of=len(done),
+        pages=done.pages,
+        pages_of=done.documents,
         pages_sent=spent.sent,
         pages_lost=spent.lost,
-        possible_duplicates=sum(job.possible_duplicates for job in jobs),
+        possible_duplicates=done.possible_duplicates + sum(job.possible_duplicates for job in others),
         pages_reserved=spent.total - spent.sent - spent.lost,
         cost=spent.cost / MICROS,
         max_pages=backfill.ceilings.max_pages,
@@ -293,23 +284,20 @@ def figures(
         ],
         served_by=list(served_by),
         partitions=partitions,
-        slowest=[
-            (document.document, document.seconds)
-            for document in sorted(done, key=lambda document: -document.seconds)[:10]
-        ],
-        least_confident=[(name, confidence.mean) for name, confidence in least_confident],
-        confidence=[sum(column) for column in zip(*(confidence.bins for _, confidence in confidences), strict=True)],
-        per_minute=_per_minute(done),
-        latencies=[round(document.seconds, 3) for document in recent],
+        slowest=list(done.slowest),
+        least_confident=list(done.least_confident),
+        confidence=list(done.confidence),
+        per_minute=_per_minute(done.per_minute),
+        latencies=[round(document.seconds, 3) for document in done.recent],
     )
-    return _with_rates(result, done, recent, now)
+    return _with_rates(result, done.spent, done.recent, now)
 
 
 def _partitions(
     backfill: Backfill,
     counted: Counted,
-    done: Sequence[DoneFigures],
-    spending: Sequence[tuple[str, int]],
+    done: DoneSummary,
+    others: Sequence[tuple[str, int]],
 ) -> list[PartitionFigures]:
     planned = backfill.planned.partitions if backfill.planned else ()
     by_name = {
@@ -320,10 +308,9 @@ def _partitions(
         partition = by_name.setdefault(name, PartitionFigures(name=name))
         partition.documents += number
         setattr(partition, state, getattr(partition, state) + number)
-    for done_document in done:
-        partition = by_name.setdefault(done_document.partition, PartitionFigures(name=done_document.partition))
-        partition.pages += done_document.pages
-    for name, pages in spending:
+    for name, (pages, _) in done.by_partition.items():
+        by_name.setdefault(name, PartitionFigures(name=name)).pages = pages
+    for name, pages in [*((name, spent) for name, (_, spent) in done.by_partition.items()), *others]:
         partition = by_name.setdefault(name, PartitionFigures(name=name))
         partition.spent += pages
         partition.cost = round(partition.spent * backfill.price_per_page, 6)
@@ -346,7 +333,7 @@ def _changed(planned: Sequence[PartitionPlan], partitions: Sequence[PartitionFig
     return f"the source has changed since it was planned: {sum(more.values()):+,} documents ({some}{rest})"
 
 
-def _with_rates(figures: Figures, done: Sequence[DoneFigures], recent: Sequence[DoneFigures], now: datetime) -> Figures:
+def _with_rates(figures: Figures, paid: int, recent: Sequence[RecentDocument], now: datetime) -> Figures:
     """Add the rates of the last minutes, and the time left at these rates."""
     within = [document for document in recent if now - document.finished_at <= _WINDOW]
     if not within:
@@ -359,23 +346,19 @@ def _with_rates(figures: Figures, done: Sequence[DoneFigures], recent: Sequence[
     if left > 0 and figures.documents_per_minute:
         figures.seconds_left = left / figures.documents_per_minute * 60
         if figures.planned_pages and figures.pages_per_minute:
-            paid = sum(document.spent for document in done)
             figures.seconds_left = max(0, figures.planned_pages - paid) / figures.pages_per_minute * 60
         figures.ends_at = now + timedelta(seconds=figures.seconds_left)
     return figures
 
 
-def _per_minute(done: Sequence[DoneFigures]) -> list[tuple[datetime, int]]:
-    minutes: Counter[datetime] = Counter()
-    for document in done:
-        minutes[document.finished_at.replace(second=0, microsecond=0)] += document.pages
-    if not minutes:
+def _per_minute(pages: Mapping[datetime, int]) -> list[tuple[datetime, int]]:
+    if not pages:
         return []
-    first, last = min(minutes), max(minutes)
-    first = max(first, last - timedelta(minutes=_MOST_MINUTES - 1))
+    first, last = min(pages), max(pages)
+    first = max(first, last - timedelta(minutes=MOST_MINUTES - 1))
     # Minutes without pages are included, so that pauses show.
     all_minutes = (first + timedelta(minutes=number) for number in range(int((last - first).total_seconds() // 60) + 1))
-    return [(minute, minutes[minute]) for minute in all_minutes]
+    return [(minute, pages.get(minute, 0)) for minute in all_minutes]
 
 
 def _quantile(values: Sequence[float], share: float) -> float | None:
@@ -399,16 +382,3 @@ def details_of(figures: Figures) -> str:
     if figures.seconds_left is not None:
         parts.append(f"{span(figures.seconds_left)} left")
     return ", ".join(parts)
-
-
-def dollars(amount: float) -> str:
-    """Format an amount, with more digits if it is small."""
-    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"
-
-
-def span(seconds: float) -> str:
-    """Format a duration in the largest suitable unit."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"

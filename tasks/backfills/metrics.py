@@ -12,7 +12,7 @@ _PLAIN = {
     "pages": "Pages in published results",
     "pages_sent": "Pages in accepted submissions",
     "pages_lost": "Pages in submissions without an answer on record, which may be billed",
-    "possible_duplicates": "Submissions that may be paid for, and were or will be made again",
+    "possible_duplicates": "Submissions that may be billed and were, or will be, repeated",
     "pages_reserved": "Pages about to be sent",
     "pages_per_minute": "Pages published a minute, in the last ten minutes",
     "at_api": "Jobs that the API works on",

@@ -4,7 +4,8 @@ import html
 from collections.abc import Iterable, Sequence
 
 from tasks.backfills.charts import bars, histogram
-from tasks.backfills.figures import Figures, dollars, span
+from tasks.backfills.figures import Figures
+from tasks.number_format import dollars, span
 from tasks.printable import printable
 
 _STYLE = """
@@ -47,7 +48,7 @@ def report_page(figures: Figures) -> str:
         numbers.append(("at the API", f"{span(figures.api_p50)}, p90 {span(figures.api_p90)}"))
     facts = "".join(f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in numbers)
     parts = [
-        f"<h1>{_text(figures.name)}: {_text(figures.state)}</h1>",
+        f"<h1>{_text(figures.name)}: {_text(figures.shown_state)}</h1>",
         f"<p class=dim>{_text(figures.source)} → {_text(figures.destination)}, "
         f"as of {figures.at:%Y-%m-%d %H:%M} UTC</p>",
         f'<progress max="100" value="{share:.1f}"></progress><dl>{facts}</dl>',

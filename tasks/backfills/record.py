@@ -95,6 +95,13 @@ class Server(Frozen):
     since: datetime
 
 
+class Reached(Frozen):
+    """The ceiling at which a run ended."""
+
+    meter: str = Field(description="its meter's name: of the backfill, a day, a month or a run")
+    ceilings: Ceilings = Field(description="those of the backfill at that time")
+
+
 class Backfill(Frozen):
     """A backfill: its documents, plan, ceilings, pace and state."""
 
@@ -117,6 +124,7 @@ class Backfill(Frozen):
     state: State = "planned"
     why: str = ""
     changed_at: datetime
+    reached: Reached | None = Field(None, description="the ceiling at which the last run ended, if it did")
     served_by: tuple[Server, ...] = Field((), description=f"the last {_KEPT_RUNS} runs")
 
     @field_validator("name")
@@ -136,6 +144,31 @@ class Backfill(Frozen):
         """Whether documents may be sent for it."""
         return self.state in ("planned", "running", "finished")
 
+    def waiting_for(self, now: datetime, pages: int, cost: float) -> Literal["budget"] | None:
+        """Tell what it waits for while it is running: "budget" if a ceiling leaves no room for more documents.
+
+        A run's own ceiling does not count: the next run has its own.
+
+        Args:
+            now: the current time: the ceilings of a day and a month end with them.
+            pages: pages spent or reserved, by its meter.
+            cost: dollars spent, by its meter.
+        """
+        ceilings, reached = self.ceilings, self.reached
+        if self.state != "running":
+            return None
+        if (ceilings.max_pages is not None and pages >= ceilings.max_pages) or (
+            ceilings.max_cost is not None and cost >= ceilings.max_cost
+        ):
+            return "budget"
+        if reached is None:
+            return None
+        if reached.meter == self.meter:
+            before = reached.ceilings
+            changed = (before.max_pages, before.max_cost) != (ceilings.max_pages, ceilings.max_cost)
+            return None if changed else "budget"
+        return "budget" if reached.meter in (f"day-{now:%Y-%m-%d}", f"month-{now:%Y-%m}") else None
+
     def changed(self, now: datetime, **changes: object) -> "Backfill":
         """Return a validated copy with some values replaced."""
         return self.model_validate({**dict(self), **changes, "changed_at": now})
@@ -147,7 +180,12 @@ class Backfill(Frozen):
     def joined(self, server: Server, now: datetime) -> "Backfill":
         """Return a copy with another run that serves it."""
         others = [known for known in self.served_by if known.owner != server.owner]
-        return self.changed(now, served_by=(*others, server)[-_KEPT_RUNS:])
+        return self.changed(now, served_by=(*others, server)[-_KEPT_RUNS:], reached=None)
+
+    def at_ceiling(self, meter: str | None, now: datetime) -> "Backfill":
+        """Return a copy that tells at which ceiling the last run ended, by its meter; None if at none."""
+        reached = None if meter is None else Reached(meter=meter, ceilings=self.ceilings)
+        return self if reached == self.reached else self.changed(now, reached=reached)
 
     def why_not(self) -> str:
         """Explain why nothing is sent for it, and how to change that."""
@@ -156,6 +194,11 @@ class Backfill(Frozen):
             f"backfill {self.name} is {self.state}{reason}: nothing is sent until "
             f"'bulk-ocr backfill resume {self.name} --at {self.destination}'"
         )
+
+
+def shown_state(state: str, waiting_for: str | None) -> str:
+    """Return the state of a backfill for people: one that waits for its budget is not at work."""
+    return "budget reached" if waiting_for == "budget" else state
 
 
 def meter_of(name: str) -> str:

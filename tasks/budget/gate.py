@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Protocol, Self
 
 from tasks.budget.meter import Budget, Reservation
-from tasks.faults import CeilingReached, Fault
+from tasks.faults import CeilingReached, CountsAwaited, Fault
 
 
 class Meters(Protocol):
@@ -31,6 +31,9 @@ class Meters(Protocol):
 
     def spent(self, job: str) -> int | None:
         """Return the pages that a job has spent, by its name in meters; None if a worker may be sending them."""
+
+    def is_counted(self, job: str) -> bool:
+        """Whether the API's count cannot add to the pages of a job any more, by its name in meters."""
 
 
 class Gate:
@@ -47,16 +50,28 @@ class Gate:
         self._used: dict[str, Budget] = {}
         self._lock = threading.Lock()
 
-    def reserve(self, job_id: str, pages: int, spent: int = 0, backfill: str | None = None) -> "Spending":
+    def reserve(
+        self,
+        job_id: str,
+        pages: int,
+        spent: int = 0,
+        backfill: str | None = None,
+        *,
+        excess: int = 0,
+        at: datetime | None = None,
+    ) -> "Spending":
         """Reserve pages for a job.
 
         Args:
             job_id: the job.
-            pages: number of pages.
+            pages: number of pages; of a document that only the API can count, an estimate.
             spent: pages that its record counts as sent or lost so far; see `Budget.reserve`.
             backfill: the name of the backfill that the job belongs to.
+            excess: by how many pages the API's count can exceed an estimate at most.
+            at: the time, which determines the day and the month that they count for; now by default.
 
         Raises:
+            CountsAwaited: a ceiling leaves no room only because of documents of unknown page count under way.
             CeilingReached: one of the ceilings leaves no room for these pages; nothing is reserved.
             TransientFault, SetupFault: a meter cannot be read or written, or the backfill is paused; nothing may be
                 sent.
@@ -65,14 +80,12 @@ class Gate:
         job = self._meters.job(job_id)
         reserved: list[tuple[Budget, Reservation]] = []
         try:
-            for budget in self._of(backfill):
-                reservation = budget.reserve(job, pages, spent)
-                if reservation is None and budget.clear(self._meters.spent):
-                    reservation = budget.reserve(job, pages, spent)
+            for budget in self._of(backfill, at):
+                reservation = budget.reserve(job, pages, spent, excess)
+                if reservation is None and budget.clear(self._meters.spent, self._meters.is_counted):
+                    reservation = budget.reserve(job, pages, spent, excess)
                 if reservation is None:
-                    raise CeilingReached(
-                        f"its {pages} pages exceed what is left of the page budget of {budget.label} ({budget.room()})"
-                    )
+                    raise _refusal(budget, pages)
                 reserved.append((budget, reservation))
         except BaseException:
             with ExitStack() as ended:
@@ -87,7 +100,15 @@ class Gate:
             budget.taken_over(self._meters.job(job_id), spent)
 
     def charge(
-        self, pages: int, backfill: str | None, *, run: bool, at: datetime, price: int | None, name: str
+        self,
+        pages: int,
+        backfill: str | None,
+        *,
+        run: bool,
+        at: datetime,
+        price: int | None,
+        name: str,
+        counted: str | None = None,
     ) -> None:
         """Correct the meters: more pages were spent than reserved, or fewer (a negative number).
 
@@ -95,14 +116,16 @@ class Gate:
             pages: number of pages.
             backfill: the backfill of their job.
             run: whether this run sent them.
-            at: when they were sent: they count for that day and month.
+            at: when they were reserved: they count for that day and month.
             price: of a page, in millionths of a dollar, where the record tells.
             name: the charge's own; see `Budget.charge`.
+            counted: the id of the job whose pages are counted with this; None while other charges for it follow.
         """
+        job = None if counted is None else self._meters.job(counted)
         for budget in self._of(backfill, at):
             if run or not budget.name.startswith("run-"):
                 # A backfill has a price of its own, at which its pages were reserved.
-                budget.charge(pages, None if budget.name.startswith("backfill-") else price, name)
+                budget.charge(pages, None if budget.name.startswith("backfill-") else price, name, job)
 
     def used(self) -> list[Budget]:
         """Return the meters used so far."""
@@ -126,6 +149,22 @@ class Gate:
         return meters
 
 
+def _refusal(budget: Budget, pages: int) -> CeilingReached:
+    """Return the reason why a meter has no room for these pages."""
+    uncounted = budget.awaits_counts(pages)
+    if not uncounted:
+        return CeilingReached(
+            f"its {pages} pages exceed what is left of the page budget of {budget.label} ({budget.room()})", budget.name
+        )
+    documents = "1 document" if uncounted == 1 else f"{uncounted:,} documents"
+    verb = "is" if uncounted == 1 else "are"
+    return CountsAwaited(
+        f"it waits until the API has counted {documents} of unknown page count that {verb} under way: more than what "
+        f"is left of the page budget of {budget.label} ({budget.room()}) might be sent otherwise",
+        budget.name,
+    )
+
+
 class Spending:
     """One job's reservations in all meters. Used as a context manager: pages not spent are released at the end."""
 
@@ -141,6 +180,11 @@ class Spending:
         """Note that pages were fully sent without an answer: they may be billed."""
         for _, reservation in self._reservations:
             reservation.lost(pages)
+
+    def counted(self) -> None:
+        """Note that the pages sent are counted, not estimated."""
+        for _, reservation in self._reservations:
+            reservation.counted()
 
     def extend(self, pages: int) -> bool:
         """Reserve more pages, to send some again. Returns whether every ceiling had room."""

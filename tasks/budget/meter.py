@@ -7,23 +7,23 @@ POST.
 
 Reservations are made per document, and those of all waiting threads are combined into one write: a meter is as precise
 near its ceiling as far from it, and as fast as the store.
+
+A document of unknown page count is reserved by an estimate, which the API's count corrects. Until then, the meter knows
+by how many pages the count can exceed it, its excess. Something is admitted only if the ceiling would hold even though
+all uncounted documents but one were as long as the API accepts. So the ceiling can be exceeded only by the excess of
+one document.
 """
 
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from tasks.budget.charged import MICROS, Charged, Reserved, read_charged
 from tasks.faults import Fault, SetupFault, TransientFault
 
 _ATTEMPTS = 100
-_CHARGES_KEPT = 64
-_ENDS_KEPT = 64
-MICROS = 1_000_000
-"""Money is counted in millionths of a dollar: whole numbers, whose sums do not drift."""
 
 
 class BudgetStore(Protocol):
@@ -53,147 +53,6 @@ class InMemory:
             return False
         self._written[name] = (body, str(int(etag or 0) + 1))
         return True
-
-
-class Reserved(BaseModel):
-    """Pages that one process may send for one job.
-
-    Attributes:
-        job: the job.
-        pages: number of pages.
-        before: pages that the job's record counted as sent or lost when this was reserved.
-        price: price per page in millionths of a dollar.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    job: str
-    pages: int
-    before: int
-    price: int = 0
-
-
-class EndedByAnother(BaseModel):
-    """What was charged for a reservation when another process ended it, which took its owner for dead.
-
-    Attributes:
-        pages: how many were charged; fewer than were reserved.
-        price: of a page, in millionths of a dollar.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    pages: int
-    price: int
-
-
-class Charged(BaseModel):
-    """The record under `_jobs/budgets/`: what has been spent, and what is reserved at the moment."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[1, 2, 3, 4] = 4
-    sent: int = Field(0, description="pages in accepted submissions")
-    lost: int = Field(0, ge=0, description="pages in submissions without an answer on record: they may be billed")
-    cost: int = Field(0, description="of both, in millionths of a dollar")
-    reserved: Mapping[str, Reserved] = Field({}, description="by the reservation's name: pages about to be sent")
-    charges: tuple[str, ...] = Field((), description=f"the names of the last {_CHARGES_KEPT} charges")
-    ended: Mapping[str, EndedByAnother] = Field(
-        {}, description=f"by name: the last {_ENDS_KEPT} reservations that others ended, and whose owners may yet live"
-    )
-
-    @property
-    def total(self) -> int:
-        """All pages spent or reserved."""
-        return self.sent + self.lost + sum(reserved.pages for reserved in self.reserved.values())
-
-    @property
-    def total_cost(self) -> int:
-        """All money spent or reserved, in millionths of a dollar."""
-        return self.cost + sum(reserved.pages * reserved.price for reserved in self.reserved.values())
-
-    def changed(self, **changes: object) -> "Charged":
-        """Return a validated copy with some values replaced."""
-        return self.model_validate({**dict(self), "format": 4, **changes})
-
-    def charged(self, name: str, pages: int, price: int) -> "Charged":
-        """Return a copy with a correction: more pages were spent than reserved, or fewer (a negative number).
-
-        A charge is applied once: its name is recorded, so that a write whose answer was lost is recognised even if
-        another process has written the meter since.
-
-        Args:
-            name: unique name of the charge.
-            pages: number of pages.
-            price: price per page in millionths of a dollar.
-        """
-        if name in self.charges:
-            return self
-        charges = (*self.charges, name)[-_CHARGES_KEPT:]
-        return self.changed(sent=self.sent + pages, cost=self.cost + pages * price, charges=charges)
-
-    def with_reservation(self, name: str, reserved: Reserved) -> "Charged":
-        """With a reservation made or changed; one that another process has ended is made anew."""
-        ended = {key: end for key, end in self.ended.items() if key != name}
-        return self.changed(reserved={**self.reserved, name: reserved}, ended=ended)
-
-    def settled(self, name: str, sent: int, lost: int) -> "Charged":
-        """Return a copy with a reservation ended by its owner.
-
-        If it is gone, the job's new owner charged what the job's record held at that time; the rest is charged now.
-        """
-        if name not in self.reserved:
-            return self._settled_late(name, sent + lost)
-        left = {key: reserved for key, reserved in self.reserved.items() if key != name}
-        cost = self.cost + (sent + lost) * self.reserved[name].price
-        return self.changed(sent=self.sent + sent, lost=self.lost + lost, cost=cost, reserved=left)
-
-    def _settled_late(self, name: str, pages: int) -> "Charged":
-        if name not in self.ended:
-            return self
-        known, more = self.ended[name], max(0, pages - self.ended[name].pages)
-        left = {key: ended for key, ended in self.ended.items() if key != name}
-        return self.changed(sent=self.sent + more, cost=self.cost + more * known.price, ended=left)
-
-    def without_leftovers(self, job: str, spent: int, *, unsent_too: bool) -> "Charged":
-        """Return a copy in which the reservations that dead processes left behind for a job are settled.
-
-        Args:
-            job: the job.
-            spent: the pages that its record counts as sent or lost by now.
-            unsent_too: whether those of which the record shows nothing sent are ended as well. That record may be older
-                than a reservation of somebody who is sending at this moment.
-        """
-        charged = self
-        for name, reserved in self.reserved.items():
-            pages = max(0, spent - reserved.before)
-            if reserved.job != job or not (pages or unsent_too):
-                continue
-            charged = charged.settled(name, pages, 0)
-            if pages < reserved.pages:
-                ended = {**charged.ended, name: EndedByAnother(pages=pages, price=reserved.price)}
-                charged = charged.changed(ended=dict(list(ended.items())[-_ENDS_KEPT:]))
-        return charged
-
-
-def read_charged(name: str, body: bytes) -> Charged:
-    """Parse a meter's record.
-
-    Raises:
-        SetupFault: it cannot be read; nothing may be sent.
-    """
-    try:
-        return Charged.model_validate_json(body)
-    except ValidationError as error:
-        raise SetupFault(
-            f"the budget {name} in the ledger cannot be read ({error.errors()[0]['msg']}), so nothing is "
-            "sent: it was written by another version of this program, or edited; use that version, or move it away"
-        ) from error
-
-
-def micros(dollars: float | None) -> int | None:
-    """Dollars as millionths of a dollar; None stays None."""
-    return None if dollars is None else round(dollars * MICROS)
 
 
 MeterChange = Callable[[Charged], Charged | None]
@@ -250,14 +109,20 @@ class Budget:
         """Whether the meter is kept at all."""
         return self._always or self.pages is not None or self.cost is not None
 
-    def reserve(self, job_id: str, pages: int, spent: int = 0) -> "Reservation | None":
+    @property
+    def has_ceiling(self) -> bool:
+        """Whether there is a ceiling, in pages or money."""
+        return self.pages is not None or self.cost is not None
+
+    def reserve(self, job_id: str, pages: int, spent: int = 0, excess: int = 0) -> "Reservation | None":
         """Reserve pages for a job, all or none.
 
         Args:
             job_id: the job.
-            pages: number of pages.
+            pages: number of pages; of a document that only the API can count, an estimate.
             spent: pages that its record counts as sent or lost so far; it settles reservations that a killed process
                 left behind for the job.
+            excess: by how many pages the API's count can exceed an estimate at most.
 
         Returns:
             The reservation; None if the ceiling leaves no room for it.
@@ -267,36 +132,68 @@ class Budget:
         """
         name = uuid.uuid4().hex
         reserved = Reserved(job=job_id, pages=pages, before=spent, price=self._price)
+        excess = excess if self.has_ceiling else 0
 
         def take(charged: Charged) -> Charged:
             if name in charged.reserved:  # written before, though the answer to that write was lost
                 return charged
-            return charged.without_leftovers(job_id, spent, unsent_too=True).with_reservation(name, reserved)
+            settled = charged.without_leftovers(job_id, spent, unsent_too=True)
+            return settled.with_reservation(name, reserved, excess)
 
-        return Reservation(self, name, reserved) if self._within_ceiling(take) else None
+        return Reservation(self, name, reserved, excess) if self._within_ceiling(take) else None
 
-    def extend(self, name: str, reserved: Reserved) -> bool:
+    def awaits_counts(self, pages: int) -> int:
+        """Return how many uncounted documents, as last read, stand in the way of pages that would fit without them.
+
+        Args:
+            pages: number of pages.
+
+        Returns:
+            The number of documents, at least 1: the one in the way may have been counted since the pages were refused;
+            0 if the pages do not fit in any case.
+        """
+        total, cost = self.last.total + pages, self.last.total_cost + pages * self._price
+        if (self.pages is not None and total > self.pages) or (self.cost is not None and cost > self.cost):
+            return 0
+        return max(1, self.last.uncounted_documents)
+
+    def extend(self, name: str, reserved: Reserved, excess: int = 0) -> bool:
         """Enlarge a reservation. Returns whether there was room."""
-        return self._within_ceiling(lambda charged: charged.with_reservation(name, reserved))
+        return self._within_ceiling(lambda charged: charged.with_reservation(name, reserved, excess))
 
-    def charge(self, pages: int, price: int | None = None, name: str | None = None) -> None:
+    def charge(self, pages: int, price: int | None = None, name: str | None = None, counted: str | None = None) -> None:
         """Correct the meter: more pages were spent than reserved, or fewer (a negative number).
 
         Args:
             pages: how many.
             price: of a page when they were sent, in millionths of a dollar; the meter's own when left out.
             name: the charge's own, for one that may be made again: it is applied once. A fresh one when left out.
+            counted: the job whose pages are counted with this; None while other charges for it follow.
         """
+        if counted is not None and not pages:
+            self._soon(lambda charged: charged.counted(counted))
         if self.counts and pages:
             name = name or uuid.uuid4().hex[:16]
-            self._write(lambda charged: charged.charged(name, pages, self._price if price is None else price))
+            price = self._price if price is None else price
 
-    def settle(self, name: str, sent: int, lost: int) -> None:
+            def correct(charged: Charged) -> Charged:
+                corrected = charged.charged(name, pages, price)
+                return corrected if counted is None else corrected.counted(counted)
+
+            self._write(correct)
+
+    def settle(self, name: str, sent: int, lost: int, *, counted: bool = False) -> None:
         """End a reservation: charge the pages sent and lost, and release the rest.
 
         Written with the next reservation or by `close`. Until then, the whole reservation counts as spent.
+
+        Args:
+            name: the reservation's name.
+            sent: pages in accepted submissions.
+            lost: pages in submissions without an answer.
+            counted: whether the pages sent are counted, not estimated.
         """
-        self._soon(lambda charged: charged.settled(name, sent, lost))
+        self._soon(lambda charged: charged.settled(name, sent, lost, counted=counted))
 
     def taken_over(self, job_id: str, spent: int) -> None:
         """Settle the reservation of a worker that died, according to the job's record. Written like `settle`.
@@ -306,26 +203,33 @@ class Budget:
         """
         self._soon(lambda charged: charged.without_leftovers(job_id, spent, unsent_too=False))
 
-    def clear(self, spent_of: Callable[[str], int | None]) -> bool:
-        """Settle the reservations, as last read, of jobs that nobody is working on any more.
+    def clear(self, spent_of: Callable[[str], int | None], is_counted: Callable[[str], bool] = lambda _: False) -> bool:
+        """Settle the reservations, as last read, of jobs that nobody is working on any more; await no needless counts.
 
         A process killed between writing its job's record and settling its reservation leaves a reservation that nobody
-        takes over: the job is done, failed, or waiting for the API. Its record says how many pages were spent.
-        Written like `settle`.
+        takes over: the job is done, failed, or waiting for the API. Its record says how many pages were spent, and
+        whether they are counted. Written like `settle`.
 
         Args:
             spent_of: returns the pages that a job's record counts as sent or lost; None if a worker may be sending
                 them.
+            is_counted: tells whether the API's count cannot add to a job's pages any more, according to its record.
 
         Returns:
             Whether there were any.
         """
-        cleared = False
-        for name, reserved in self.last.reserved.items():  # later reservations have other names
+        last, ended = self.last, set[str]()
+        for name, reserved in last.reserved.items():  # later reservations have other names
             if (spent := spent_of(reserved.job)) is not None:
                 self.settle(name, max(0, spent - reserved.before), 0)
-                cleared = True
-        return cleared
+                ended.add(name)
+        unsettled = last.reserved.keys() - ended
+        awaited = {name: each.job for name, each in last.uncounted.items() if name not in unsettled}
+        jobs = {job for job in set(awaited.values()) if is_counted(job)}
+        counted = [name for name, job in awaited.items() if job in jobs]
+        if counted:
+            self._soon(lambda charged: charged.without_uncounted(counted))
+        return bool(ended or counted)
 
     def close(self) -> None:
         """Write pending changes."""
@@ -333,9 +237,11 @@ class Budget:
             self._write(lambda charged: charged)
 
     def fits(self, charged: Charged) -> bool:
-        """Whether the record is within the ceiling."""
+        """Whether the record is within the ceiling, even if all uncounted documents but one are as long as can be."""
         pages, cost = self.pages, self.cost
-        return (pages is None or charged.total <= pages) and (cost is None or charged.total_cost <= cost)
+        return (pages is None or charged.total + charged.excess <= pages) and (
+            cost is None or charged.total_cost + charged.excess_cost <= cost
+        )
 
     def room(self) -> str:
         """Describe what is left, as last read."""
@@ -437,12 +343,14 @@ class Budget:
 class Reservation:
     """Pages that one job may send. Used as a context manager: pages not spent are released at the end."""
 
-    def __init__(self, budget: Budget, name: str, reserved: Reserved) -> None:
+    def __init__(self, budget: Budget, name: str, reserved: Reserved, excess: int = 0) -> None:
         self._budget = budget
         self._name = name
         self._reserved = reserved
+        self._excess = excess
         self._sent = 0
         self._lost = 0
+        self._counted = False
 
     def sent(self, pages: int) -> None:
         """Note that pages were accepted."""
@@ -452,6 +360,10 @@ class Reservation:
         """Note that pages were fully sent without an answer: they may be billed."""
         self._lost += pages
 
+    def counted(self) -> None:
+        """Note that the pages sent are counted, not estimated."""
+        self._counted = True
+
     def extend(self, pages: int) -> bool:
         """Reserve more pages, to send some again. Returns whether there was room."""
         return self.resized(self._reserved.pages + pages)
@@ -459,7 +371,7 @@ class Reservation:
     def resized(self, pages: int) -> bool:
         """Change the total number of reserved pages. Returns whether there was room."""
         changed = Reserved.model_validate({**dict(self._reserved), "pages": pages})
-        if not self._budget.extend(self._name, changed):
+        if not self._budget.extend(self._name, changed, self._excess):
             return False
         self._reserved = changed
         return True
@@ -473,4 +385,4 @@ class Reservation:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._budget.settle(self._name, self._sent, self._lost)
+        self._budget.settle(self._name, self._sent, self._lost, counted=self._counted)

@@ -1,1 +1,1 @@
-"""The catalogue: one row for each document of a ledger, derived from its records and rebuilt at will."""
+"""The catalogue: one row for each document in a ledger, derived from the records and rebuilt at any time."""

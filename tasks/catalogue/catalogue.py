@@ -1,7 +1,7 @@
-"""The catalogue of one ledger, kept up to date from saved rows, journals and, for the rest, the records themselves.
+"""The catalogue of one ledger: saved rows, journals and, for the rest, the records themselves.
 
-    _jobs/catalogue/rows/<name>.parquet      rows, saved by whoever looked last
-    _jobs/catalogue/journal/<name>.jsonl.gz  rows of documents published since, written by the runs
+    _jobs/catalogue/rows/<name>.parquet      rows, saved by the last reader
+    _jobs/catalogue/journal/<name>.jsonl.gz  rows of documents published since then, written by the runs
 
 A row belongs to one version of one record, identified by the record's ETag. The ledger's listing has the current
 versions, so extra, duplicate or outdated rows do no harm, and a missing row is read from its record.
@@ -34,12 +34,12 @@ log = logging.getLogger(__name__)
 
 _PARQUET = "application/vnd.apache.parquet"
 _READERS = 16
-_AT_ONCE = 2000  # records read between two looks at the progress
-_LARGE = 32_000_000  # bytes; smaller files of rows are put together when they are saved
+_AT_ONCE = 2000  # records read between two reports of progress
+_LARGE = 32_000_000  # bytes; smaller files of rows are merged on saving
 _MOST_ROWS = 1_000_000  # in a file
 
 Tell = Callable[[str, int, int], None]
-"""Gets what is going on, how many records are read, and how many there are to read."""
+"""Receives progress: the current activity, the number of records read, and the number to read."""
 
 
 def _tell_nobody(_doing: str, _read: int, _total: int) -> None:
@@ -47,24 +47,24 @@ def _tell_nobody(_doing: str, _read: int, _total: int) -> None:
 
 
 class Catalogue:
-    """The rows of a ledger as of one moment, in a temporary database. For one thread.
+    """The rows of a ledger as of one moment, in a temporary database. Not thread-safe.
 
-    Tables: `history` (every row that is known), `current` (those of the records that there are), `underway` (the open
-    jobs, read anew each time).
+    Tables: `history` (all known rows), `current` (the rows of records that exist), `underway` (the open jobs, always
+    read from the ledger).
 
     Args:
         objects: the store.
-        destination: where results and ledger lie.
-        database: where the rows go.
-        folder: room for files.
-        tell: hears how far it is.
+        destination: the location of the results and the ledger.
+        database: the database for the rows.
+        folder: for temporary files.
+        tell: receives progress.
 
     Attributes:
-        database: to be asked.
-        unreadable: records of another version of this program.
-        read: records that had to be read, because neither file nor journal had their row.
-        unread: records that were left unread, where only so many were to be read: their rows are missing.
-        unsaved: why what was read could not be saved, if it could not.
+        database: the database to query.
+        unreadable: the number of records written by another version of this program.
+        read: the number of records read because no file or journal had their row.
+        unread: the number of records not read because there were more than the limit; their rows are missing.
+        unsaved: why the rows could not be saved; empty if they were.
     """
 
     def __init__(
@@ -90,22 +90,22 @@ class Catalogue:
         self._journals: list[Entry] = []
 
     def refresh(self, most: int | None = None) -> None:
-        """Bring the rows up to date with the ledger, and save those that were not saved yet.
+        """Bring the rows up to date with the ledger, and save new ones.
 
         Args:
-            most: where more records than this would have to be read, read none.
+            most: a limit; if more records than this would have to be read, none is.
 
         Raises:
             TransientFault, SetupFault: the ledger cannot be read.
         """
         self._tell("listing the ledger", 0, 0)
-        # A job that moves on meanwhile is found at least once: failed ones can be put back, and open ones end.
+        # The order ensures that a job that changes state meanwhile is listed at least once.
         self._list("listed_before", "failed")
         self._read_open()
         self._list("listed", "failed", "done")
         self.database.run("INSERT INTO listed SELECT b.* FROM listed_before b ANTI JOIN listed USING (id)")
         self._list_earlier()
-        # Beside a result, a failed record is a leftover.
+        # A failed record beside a done record is a leftover.
         done = "SELECT id FROM listed WHERE state = 'done'"
         self.database.run(f"DELETE FROM listed WHERE state = 'failed' AND id IN ({done})")
         self._tell("reading the catalogue", 0, 0)
@@ -125,7 +125,7 @@ class Catalogue:
         self._load_listing(lines, table)
 
     def _list_earlier(self) -> None:
-        """List the records of documents that were done again: what they cost was paid."""
+        """List the earlier records of documents that were redone: their cost still counts."""
         folder = f"{self._base}earlier/"
         names = (
             re.fullmatch(r"([0-9a-z]+)/([^/\t\n]+)\.json", entry.key.removeprefix(folder))
@@ -141,7 +141,7 @@ class Catalogue:
         file.unlink()
 
     def _load_files(self) -> None:
-        """Take what was saved, then the journals. One that vanishes meanwhile was put together with others."""
+        """Load the saved rows, then the journals. A file that vanishes meanwhile was merged into another."""
         for entry in self._listed(ROWS_FOLDER, ROWS_ENDING):
             large = entry.size >= _LARGE
             loaded = self._fetch(entry, partial(self.database.load_parquet, saved=large))
@@ -164,7 +164,7 @@ class Catalogue:
             load(file)
         except DocumentChanged:
             return False
-        except duckdb.Error as error:  # derived data: the records tell it again
+        except duckdb.Error as error:  # derived data, which is read from the records again
             log.warning("%s cannot be read and is rebuilt: %s", entry.key, str(error).partition("\n")[0])
             return True
         finally:
@@ -172,7 +172,7 @@ class Catalogue:
         return True
 
     def _read_missing(self, most: int | None) -> None:
-        """Read the records whose row nobody has written, those of documents that were done again included."""
+        """Read the records without a row, including the earlier records of redone documents."""
         missing = (
             "FROM (SELECT * FROM listed UNION ALL SELECT * FROM earlier) r "
             "WHERE NOT EXISTS (SELECT 1 FROM history h WHERE h.id = r.id AND h.etag = r.etag)"
@@ -240,10 +240,10 @@ class Catalogue:
 
     def _make_current(self) -> None:
         run = self.database.run
-        # An open record beside a closed one is of somebody who was stopped between two writes.
+        # An open record beside a done one is left if a worker dies between two writes.
         run("DELETE FROM underway WHERE id IN (SELECT id FROM listed WHERE state = 'done')")
         run("DELETE FROM listed WHERE state = 'failed' AND id IN (SELECT id FROM underway)")
-        # Of the same version of the same record all rows are the same.
+        # All rows of the same version of a record are equal.
         run("CREATE TABLE chosen (number BIGINT)")
         for part in self.parts("h.id"):
             run(
@@ -257,17 +257,17 @@ class Catalogue:
         run(f"CREATE VIEW current AS SELECT * FROM history{only}")
 
     def parts(self, column: str) -> Sequence[str]:
-        """Conditions that divide the rows by their ids, so that grouping by id fits into memory however many there are.
+        """Return SQL conditions that partition the rows by id, so that grouping by id always fits in memory.
 
         Args:
-            column: what a row's id is called.
+            column: the name of the id column.
         """
         rows = int(self.database.one("SELECT count(*) AS n FROM history")["n"])
         parts = 1 + rows // _MOST_ROWS
         return [f"hash({column}) % {parts} = {part}" for part in range(parts)]
 
     def _save(self) -> None:
-        """Save what is in no large file, as one file. Derived: a failure loses nothing."""
+        """Merge the small files and the new rows into one file. The data is derived, so a failure loses nothing."""
         try:
             self._tell("saving the catalogue", 0, 0)
             self._write()
@@ -279,7 +279,7 @@ class Catalogue:
 
     def _write(self) -> None:
         names = ", ".join(f'h."{name}"' for name in COLUMNS)
-        # Also rows of records that are gone since, such as of results that were made anew: what they cost was paid.
+        # Rows of deleted records are kept, for example of results that were redone: their cost still counts.
         self.database.run("CREATE TABLE saving (number BIGINT)")
         for part in self.parts("h.id"):
             self.database.run(
@@ -305,9 +305,9 @@ def open_catalogue(
 
     Args:
         objects: the store.
-        destination: where results and ledger lie.
-        tell: hears how far it is.
-        most: where more records than this would have to be read, read none; see `Catalogue.unread`.
+        destination: the location of the results and the ledger.
+        tell: receives progress.
+        most: a limit; if more records than this would have to be read, none is. See `Catalogue.unread`.
 
     Raises:
         SetupFault: DuckDB is not installed, or the ledger cannot be read.
@@ -324,10 +324,13 @@ def open_catalogue(
 
 @contextmanager
 def room_in(folder: Path) -> Iterator[None]:
-    """Around whatever asks the database.
+    """Translate the database's errors about memory and disk space.
+
+    Args:
+        folder: the database's folder.
 
     Raises:
-        SetupFault: it has no room for it, in memory or on disk.
+        SetupFault: a query ran out of memory or disk space.
     """
     import duckdb
 

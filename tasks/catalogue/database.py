@@ -1,7 +1,7 @@
-"""The catalogue's database: rows on disk in a temporary file, asked with SQL. The one place that knows DuckDB.
+"""The catalogue's database: rows in a temporary file on disk, queried with SQL. The only module that uses DuckDB.
 
-DuckDB reads and writes Parquet by itself, sorts and groups on disk beyond its memory limit, and is one wheel without
-dependencies; see docs/catalogue.md for what it was chosen over.
+DuckDB reads and writes Parquet, spills to disk when sorting and grouping exceed its memory limit, and is a single wheel
+without dependencies. docs/catalogue.md names the alternatives.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ _SPEND = (
     'STRUCT("at" TIMESTAMP, pages INTEGER, accepted BOOLEAN, run VARCHAR, price DOUBLE, request VARCHAR, '
     "possible_duplicates INTEGER, number INTEGER)[]"
 )
-# The fields of `row.Row`, in their order.
+# The fields of `row.Row`, in the same order.
 COLUMNS: Mapping[str, str] = {
     "id": "VARCHAR",
     "etag": "VARCHAR",
@@ -69,10 +69,10 @@ COLUMNS: Mapping[str, str] = {
 
 
 class Database:
-    """Tables on disk, with a bound on memory. For one thread.
+    """Tables on disk, with a memory limit. Not thread-safe.
 
     Args:
-        folder: room for the database and for what does not fit into memory.
+        folder: for the database and for data that does not fit in memory.
 
     Raises:
         SetupFault: DuckDB is not installed.
@@ -94,7 +94,7 @@ class Database:
                 "temp_directory": str(folder / "spilled"),
                 "threads": 2,
                 "preserve_insertion_order": False,
-                # Nothing is fetched from anywhere while it is used.
+                # A query must not download anything.
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
             },
@@ -110,23 +110,23 @@ class Database:
         self._connection.execute(sql, list(parameters))
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
-        """The rows of a query, as they are taken. No other statement may be run meanwhile."""
+        """Yield the rows of a query, fetched as needed. No other statement may run until the last one is taken."""
         cursor = self._connection.execute(sql, list(parameters))
         names = [column[0] for column in cursor.description or ()]
-        while found := cursor.fetchmany(_FETCHED):
-            for values in found:
+        while fetched := cursor.fetchmany(_FETCHED):
+            for values in fetched:
                 yield dict(zip(names, values, strict=True))
 
     def one(self, sql: str, parameters: Sequence[Any] = ()) -> dict[str, Any]:
-        """The only row of a query."""
+        """Return the only row of a query."""
         return next(self.rows(sql, parameters))
 
     def load_parquet(self, file: Path, *, saved: bool) -> None:
-        """Take the rows of a file of the catalogue into the history; columns that it lacks are NULL.
+        """Load the rows of a catalogue file into the history. Columns missing in the file are NULL.
 
         Args:
             file: the file.
-            saved: whether the rows stay where they are; else they are to be saved anew.
+            saved: whether the rows remain in their file. If not, they are saved again.
         """
         names = ", ".join(f'"{name}"' for name in COLUMNS)
         self.run("CREATE OR REPLACE TEMP VIEW loaded AS SELECT * FROM history WHERE false")
@@ -137,7 +137,7 @@ class Database:
         )
 
     def load_lines(self, file: Path, table: str = "history") -> None:
-        """Take rows written as JSON lines, compressed or not, into a table; lines that are none are left out."""
+        """Load rows from JSON lines, compressed or not, into a table. Invalid lines are skipped."""
         columns = ", ".join(f"'{name}': '{kind}'" for name, kind in COLUMNS.items())
         names = ", ".join(f'"{name}"' for name in COLUMNS)
         self.run(
@@ -148,7 +148,7 @@ class Database:
         )
 
     def load_listing(self, file: Path, table: str) -> None:
-        """Take a listing of the ledger into a table: tab-separated id, ETag and state."""
+        """Load a listing of the ledger into a table: tab-separated id, ETag and state."""
         self.run(
             f"INSERT INTO {table} SELECT * FROM read_csv(?, delim = '\t', header = false, quote = '', escape = '', "
             "auto_detect = false, "
@@ -157,7 +157,7 @@ class Database:
         )
 
     def write_parquet(self, query: str, file: Path) -> int:
-        """Write a query's rows as Parquet. Returns how many."""
+        """Write the rows of a query to a Parquet file. Returns the number of rows."""
         cursor = self._connection.execute(f"COPY ({query}) TO '{_quoted(file)}' (FORMAT parquet, COMPRESSION zstd)")
         row = cursor.fetchone()
         return int(row[0]) if row else 0

@@ -1,7 +1,7 @@
-"""Rows of documents that were just published, on their way into the catalogue: one small object for many documents.
+"""Journals: the catalogue rows of newly published documents, many to one small object.
 
-It only saves reading: what is not in a journal, because a process was killed, is read from the ledger by whoever brings
-the catalogue up to date. Needs no database, so that a worker needs none.
+A journal only saves reads. Rows that are missing because a process was killed are read from the ledger at the
+catalogue's next refresh. Writing one needs no database, so workers need none.
 """
 
 import gzip
@@ -27,11 +27,11 @@ _LARGE = 2_000_000  # bytes; larger ones are left as they are
 
 
 class Journal:
-    """Gathers the rows of one process. Safe between threads; it never raises.
+    """Collects the rows of one process and writes them. Thread-safe. Faults are logged, not raised.
 
     Args:
         objects: the store.
-        bucket: the ledger's.
+        bucket: the ledger's bucket.
         folder: the ledger's key prefix.
     """
 
@@ -43,7 +43,7 @@ class Journal:
         self._lock = threading.Lock()
 
     def add(self, row: Row) -> None:
-        """Add a row; many together are written as one object."""
+        """Add a row, and write the collected rows as one object when there are enough."""
         line = row.model_dump_json().encode() + b"\n"
         with self._lock:
             self._rows.append(line)
@@ -52,7 +52,7 @@ class Journal:
             self._write(full)
 
     def close(self) -> None:
-        """Write what is left; where many small journals have come together, make them one."""
+        """Write the remaining rows, and merge small journals if there are many."""
         with self._lock:
             unwritten = self._take()
         if unwritten and self._write(unwritten):
@@ -78,7 +78,10 @@ class Journal:
         return self._objects.create(self._bucket, f"{self._folder}{uuid.uuid4().hex}{JOURNAL_ENDING}", body) is not None
 
     def _merge(self) -> None:
-        """Gzip files one after the other are a gzip file. A row that two mergers took over counts once all the same."""
+        """Merge small journals into one by concatenation: concatenated gzip files are a valid gzip file.
+
+        Two processes may merge the same journals; duplicate rows do no harm.
+        """
         small: list[Entry] = [
             entry
             for entry in self._objects.list(self._bucket, self._folder)

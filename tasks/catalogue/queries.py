@@ -21,7 +21,7 @@ _GROUPS: Mapping[Grouping, str] = {
     "run": "run",
     "backfill": "backfill",
 }
-_LIKE, _CLOSE = 0.8, 0.03  # likeness from 0 to 1: the least that is worth a word, and how far behind the best
+_LIKE, _CLOSE = 0.8, 0.03  # similarity from 0 to 1: the minimum for a suggestion, and the maximum distance to the best
 
 SHOWN_COLUMNS = tuple(name for name in COLUMNS if name != "spends")
 _SHOWN = ", ".join(f'"{name}"' for name in SHOWN_COLUMNS)
@@ -29,14 +29,14 @@ _SHOWN = ", ".join(f'"{name}"' for name in SHOWN_COLUMNS)
 
 @dataclass(frozen=True)
 class DocumentFilter:
-    """Which documents are asked for; those that every condition holds for.
+    """Selects the documents that satisfy every condition.
 
     Attributes:
-        below_confidence: the mean confidence of their words is below it.
-        blank: they have blank pages.
-        failed: they were given up; otherwise done ones and failed ones.
-        slowest: only so many, those that took longest from claim to result first.
-        largest: only so many, those with the most pages first.
+        below_confidence: the mean confidence of the words is below this.
+        blank: there are blank pages.
+        failed: the document failed; if False, done and failed documents are selected.
+        slowest: only this many documents, those with the longest time from claim to result first.
+        largest: only this many documents, those with the most pages first.
     """
 
     below_confidence: float | None = None
@@ -48,17 +48,17 @@ class DocumentFilter:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over documents. Money in dollars.
+    """Sums over documents.
 
     Attributes:
-        documents: how many.
-        done: of these, those whose result is published.
+        documents: the number of documents.
+        done: those whose result is published.
         failed: those that were given up.
-        pages: pages of the done ones.
-        words: their words.
-        blank_pages: their blank pages.
-        confidence: the mean over all their words that have one.
-        unmeasured: done documents whose record is from before words, confidence and money were kept.
+        pages: pages of the done documents.
+        words: words of the done documents.
+        blank_pages: blank pages of the done documents.
+        confidence: the mean confidence of all words that have one, from 0 to 1.
+        unmeasured: done documents with a record from before words and confidence were recorded.
     """
 
     documents: int
@@ -72,7 +72,7 @@ class Totals:
 
 
 def totals(catalogue: Catalogue, wanted: DocumentFilter | None = None) -> Totals:
-    """Sums over the documents that a filter takes, without its limit; over all where there is none."""
+    """Return the sums over the documents that a filter selects, ignoring its limits; without a filter, over all."""
     where, parameters = _where(wanted or DocumentFilter())
     row = catalogue.database.one(
         "SELECT count(*) AS documents, count(*) FILTER (state = 'done') AS done, "
@@ -90,13 +90,13 @@ def totals(catalogue: Catalogue, wanted: DocumentFilter | None = None) -> Totals
 
 
 def documents(catalogue: Catalogue, wanted: DocumentFilter, limit: int | None = None) -> Iterator[dict[str, Any]]:
-    """The rows that a filter takes, as they are read; every column but the spends."""
+    """Yield the rows that a filter selects, with every column except `spends`."""
     query, parameters = _documents(wanted, limit)
     yield from catalogue.database.rows(query, parameters)
 
 
 def write_documents(catalogue: Catalogue, wanted: DocumentFilter, file: Path) -> int:
-    """Write the rows that a filter takes as Parquet. Returns how many."""
+    """Write the rows that a filter selects to a Parquet file. Returns the number of rows."""
     query, parameters = _documents(wanted, None)
     catalogue.database.run(f"CREATE OR REPLACE TEMP TABLE exported AS {query}", parameters)
     return catalogue.database.write_parquet("SELECT * FROM exported", file)
@@ -131,19 +131,19 @@ def _where(wanted: DocumentFilter) -> tuple[str, list[Any]]:
 
 @dataclass(frozen=True)
 class Usage:
-    """What was spent, of one group or of all. Dollars.
+    """Pages and costs of one group, or of all documents. Costs are in dollars.
 
     Attributes:
-        name: the group: a day, a run, …; empty where a record tells none.
-        documents: how many were sent.
+        name: the group, such as a day or a run; empty if the record does not name it.
+        documents: documents that were sent.
         requests: submissions that the API accepted.
-        pages: pages in them: these are on the vendor's bill.
-        cost: what they cost.
-        possible_pages: pages without an answer on record: they may be on the bill as well.
-        possible_cost: what those would cost.
-        possible_duplicates: submissions that may be paid for, and were or will be made again.
-        billed_pages: what the answers say was billed, of the results that are published.
-        unpriced_pages: pages of records that know no price.
+        pages: pages in them, which are on the vendor's bill.
+        cost: the cost of these pages.
+        possible_pages: pages without an answer on record, which may be on the bill as well.
+        possible_cost: the cost of those pages.
+        possible_duplicates: submissions that may be billed and were, or will be, repeated.
+        billed_pages: billed pages according to the answers, for published results.
+        unpriced_pages: pages of records without a price.
     """
 
     name: str
@@ -158,8 +158,8 @@ class Usage:
     unpriced_pages: int = 0
 
 
-# A request of a record that failed, was put back and is done now stands in several rows, and was paid once. A document
-# that is done again is claimed again: what is spent then is spent on top.
+# A request appears in several rows if its job failed and was retried, but was paid for once. A document that is redone
+# is claimed again, and what it costs then is added.
 _SPENT_COLUMNS = (
     "id VARCHAR, model VARCHAR, answer_schema VARCHAR, prefix VARCHAR, backfill VARCHAR, accepted BOOLEAN, "
     'request VARCHAR, "at" TIMESTAMP, run VARCHAR, price DOUBLE, pages BIGINT, '
@@ -170,7 +170,7 @@ INSERT INTO spent
 SELECT id, max(model) AS model, max(answer_schema) AS answer_schema, max(prefix) AS prefix, max(backfill) AS backfill,
        s.accepted AS accepted, s.request AS request, max(s."at") AS "at", max(s.run) AS run, max(s.price) AS price,
        max(s.pages) AS pages,
-       -- Rows saved by an earlier version tell of lost answers only.
+       -- Rows saved by an earlier version have no such count; there, each lost answer is one.
        max(coalesce(s.possible_duplicates, CASE WHEN s.accepted THEN 0 ELSE 1 END)) AS possible_duplicates
 FROM (
     SELECT id, claimed_at, model, answer_schema, prefix, backfill, unnest(spends) AS s
@@ -192,21 +192,24 @@ def usage(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> list[Usage]:
-    """What was spent by everybody: for results, for documents that failed, and for those under way.
+    """Return the pages and costs of all documents: done, failed and open.
 
     Args:
         catalogue: the catalogue.
-        by: what to group by, in its order; None for one sum over all.
-        otherwise: dollars a page where a record knows no price.
-        since: only what was sent from then on; naive, UTC.
-        until: only what was sent before then.
+        by: the grouping; None for one sum over all.
+        otherwise: dollars a page for records without a price.
+        since: only pages sent from this time on (naive, UTC).
+        until: only pages sent before this time (naive, UTC).
+
+    Returns:
+        One entry for each group, ordered by name.
     """
     database = catalogue.database
     group = _GROUPS[by] if by else "''"
     period, bounds = _period(since, until)
     _make_spent(catalogue)
     groups: dict[str, dict[str, Any]] = {}
-    for part in catalogue.parts("id"):  # a document is in one of them, so that their counts add up
+    for part in catalogue.parts("id"):  # each document is in exactly one part, so counts can be added
         rows = database.rows(
             f"SELECT coalesce({group}, '') AS name, count(DISTINCT id) AS documents, "
             "count(*) FILTER (accepted AND request IS NOT NULL) AS requests, "
@@ -232,7 +235,7 @@ def usage(
 
 
 def _make_spent(catalogue: Catalogue) -> None:
-    """Make the table of all that was spent, once for each catalogue."""
+    """Create the table of all submissions, once for each catalogue."""
     database = catalogue.database
     if next(database.rows("SELECT 1 FROM duckdb_tables() WHERE table_name = 'spent'"), None) is not None:
         return
@@ -274,7 +277,7 @@ def _usage(row: Mapping[str, Any]) -> Usage:
 
 
 def rows_of_document(catalogue: Catalogue, document: str) -> list[Row]:
-    """Every row about a document, whatever version, model and schema, the newest first; those of open jobs are not."""
+    """Return all rows of a document, of any version, model and schema, newest first, without those of open jobs."""
     names = ", ".join(f'"{name}"' for name in COLUMNS)
     records = catalogue.database.rows(
         f"SELECT {names} FROM history WHERE document = ? "
@@ -285,7 +288,7 @@ def rows_of_document(catalogue: Catalogue, document: str) -> list[Row]:
 
 
 def document_ids(catalogue: Catalogue, document: str) -> list[str]:
-    """The jobs of a document that the ledger has records of, whatever version, model and schema."""
+    """Return the ids of a document's jobs in the ledger, of any version, model and schema."""
     records = catalogue.database.rows(
         "SELECT id FROM current WHERE document = $1 UNION SELECT id FROM underway WHERE document = $1", [document]
     )
@@ -293,8 +296,8 @@ def document_ids(catalogue: Catalogue, document: str) -> list[str]:
 
 
 def names_like(catalogue: Catalogue, named: str, most: int) -> list[str]:
-    """The addresses of documents whose address, or path in the source, is most like what was named."""
-    found = list(
+    """Return at most `most` addresses of documents whose address, or path in the source, is similar to a name."""
+    candidates = list(
         catalogue.database.rows(
             "SELECT document, max(greatest(jaro_winkler_similarity(document, $1), jaro_winkler_similarity(path, $1))) "
             "AS likeness FROM (SELECT document, path FROM current UNION ALL SELECT document, path FROM underway) "
@@ -302,5 +305,5 @@ def names_like(catalogue: Catalogue, named: str, most: int) -> list[str]:
             [named],
         )
     )
-    best = found[0]["likeness"] if found else 0
-    return [row["document"] for row in found if row["likeness"] >= max(_LIKE, best - _CLOSE)]
+    best = candidates[0]["likeness"] if candidates else 0
+    return [row["document"] for row in candidates if row["likeness"] >= max(_LIKE, best - _CLOSE)]

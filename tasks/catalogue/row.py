@@ -13,7 +13,7 @@ RowState = Literal["done", "failed", "open"]
 
 
 class SpendRow(BaseModel):
-    """A submission that is, or may be, on the vendor's bill."""
+    """A submission that is, or may be, on the vendor's bill. The price is in dollars a page."""
 
     at: datetime
     pages: int
@@ -22,19 +22,19 @@ class SpendRow(BaseModel):
     price: float | None
     request: str | None
     possible_duplicates: int
-    number: int  # among those without a request: tells two of them apart that are otherwise alike
+    number: int  # distinguishes otherwise equal submissions without a request
 
 
 class Row(BaseModel):
-    """What the catalogue knows of one record of one document. Seconds, dollars, UTC; None where nothing is known.
+    """The catalogue's row for one record of one document. Units: seconds, dollars, UTC; None if unknown.
 
-    The fields are the columns, in this order. A new one needs a type in `database.COLUMNS`.
+    The fields are the columns, in this order. A new field needs a type in `database.COLUMNS`.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     id: str
-    etag: str  # of the record: tells whether the row is up to date
+    etag: str  # of the record; shows whether the row is up to date
     state: RowState
     document: str
     bucket: str
@@ -43,8 +43,8 @@ class Row(BaseModel):
     size: int
     modified_at: datetime
     result: str
-    path: str  # the document's key as seen from the source
-    prefix: str  # the first folder of that; empty at the top
+    path: str  # the document's key relative to the source
+    prefix: str  # the first folder in the path; empty at the top level
     model: str
     answer_schema: AnswerSchema | None = None
     text_layers: TextLayers | None = None
@@ -61,7 +61,7 @@ class Row(BaseModel):
     pages_from_api: int | None = None
     pages_reused: int | None = None
     pages_from_text_layer: int | None = None
-    billed_pages: int | None = None  # as the answers say
+    billed_pages: int | None = None  # according to the answers
     pages_sent: int
     pages_lost: int
     requests: int
@@ -81,7 +81,7 @@ class Row(BaseModel):
 
 
 def row_of_done(done: DoneJob, etag: str, destination: Location) -> Row:
-    """The row of a document whose result is published."""
+    """Return the row of a document whose result is published."""
     measured, sources, took = done.measured, done.sources, done.durations
     confidence = measured.confidence if measured else None
     row = _of_job(done.job, etag, "done", destination) | {
@@ -113,7 +113,7 @@ def row_of_done(done: DoneJob, etag: str, destination: Location) -> Row:
 
 
 def row_of_failed(failed: FailedJob, etag: str, destination: Location) -> Row:
-    """The row of a document that was given up."""
+    """Return the row of a document that was given up."""
     return Row.model_validate(
         _of_job(failed.job, etag, "failed", destination)
         | {
@@ -127,7 +127,7 @@ def row_of_failed(failed: FailedJob, etag: str, destination: Location) -> Row:
 
 
 def row_of_open(job: Job, etag: str, destination: Location) -> Row:
-    """The row of a document on its way. It is never kept: what it tells changes with every step."""
+    """Return the row of a document in progress. It is never saved, because it changes with every step."""
     return Row.model_validate(_of_job(job, etag, "open", destination))
 
 
@@ -184,6 +184,6 @@ def _spends(job: Job) -> list[SpendRow]:
 
 
 def path_in_source(job: Job, destination: Location) -> str:
-    """A document's key as seen from the source, which no record names: the result lies at the same path."""
+    """Return a document's key relative to the source. No record names the source; the result's path is the same."""
     result = job.result.removesuffix(result_suffix(job.model, job.answer_schema, job.text_layers))
     return result.removeprefix(f"s3://{destination.bucket}/{destination.prefix}") or job.document.key

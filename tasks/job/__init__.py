@@ -1,1 +1,1 @@
-"""The life of a job: its record, its transitions, which pages are covered, what became of it."""
+"""The life cycle of a job: record, transitions, page coverage, outcome and cost."""

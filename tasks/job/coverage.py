@@ -1,7 +1,7 @@
 """Decides which batch provides which page of the document.
 
-This is the rule that the rest follows from: a result may be published when every page 1..N is covered exactly
-once, and whatever is not covered is what has to be sent (again).
+Everything else relies on this rule: a result is published only when every page 1..N is covered exactly once, and pages
+that are not covered have to be sent (again).
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ class Share:
 
     @property
     def offset(self) -> int:
-        """How many of the piece's pages lie before the share."""
+        """The number of the piece's pages before the share."""
         return self.pages.first - self.piece.pages.first
 
 
@@ -42,15 +42,21 @@ class Coverage:
 
 
 def cover(total: int, pieces: Sequence[Piece]) -> Coverage:
-    """Give every page 1..total to one piece, the earlier in the sequence first.
+    """Assign every page 1..total to one piece; where pieces overlap, the earlier one in the sequence wins.
 
-    Pieces of different requests may overlap: pages were sent again because an answer was lost, and both came
-    in the end. Pieces of the same request may only overlap by being the same range (the API lists a retried
-    batch twice).
+    Pieces of different requests may overlap: if pages were sent again because an answer seemed lost, both answers can
+    arrive. Pieces of the same request may overlap only if their ranges are equal (the API lists a retried batch twice).
+
+    Args:
+        total: the number of pages in the document.
+        pieces: the downloadable batches, preferred ones first.
+
+    Returns:
+        The shares in page order, and the pages that no piece covers.
 
     Raises:
-        DocumentFault: pieces of one request contradict each other or reach beyond the document: the numbering
-            is not what we take it for, and publishing would be a guess.
+        DocumentFault: pieces of one request overlap, or reach beyond the document. The page numbers cannot be trusted
+            then, and publishing would be a guess.
     """
     _consistent(total, pieces)
     owner: list[Piece | None] = [None] * (total + 1)
@@ -73,7 +79,7 @@ def cover(total: int, pieces: Sequence[Piece]) -> Coverage:
 
 
 def left_over(total: int, covered: Iterable[PageRange]) -> list[PageRange]:
-    """The pages of 1..total that are in none of some ranges."""
+    """Return the pages of 1..total that are in none of the ranges."""
     covered_pages = {page for pages in covered for page in range(pages.first, pages.last + 1)}
     return page_ranges(page for page in range(1, total + 1) if page not in covered_pages)
 

@@ -1,4 +1,4 @@
-"""Where the time between a claim and its published result went: waiting for us, at the API, being collected."""
+"""How the time from claim to published result divides into waiting in our queue, time at the API, and collecting."""
 
 from datetime import datetime
 
@@ -10,13 +10,16 @@ _DIGITS = 3
 def durations(job: Job, collecting_since: datetime, finished_at: datetime) -> Durations:
     """Divide the time from the claim to the result.
 
-    At the API is from a submission until the API's own `completed_at`, however late we asked; what several requests did
-    at the same time counts once. Whatever was neither that nor collecting waited for us, requests given up included.
+    Time at the API runs from a submission until the API's own `completed_at`, however late it was polled; overlapping
+    requests count once. The rest, except collecting, is waiting, including the time of requests that were given up.
 
     Args:
         job: the job with all its requests.
-        collecting_since: when the collecting that published it began.
+        collecting_since: when the collect step that published it began.
         finished_at: when the result was published.
+
+    Returns:
+        The durations, in seconds.
     """
     collecting = _seconds(collecting_since, finished_at)
     spans = sorted(

@@ -1,7 +1,8 @@
-"""What an open job needs now: one answer for surveys, collectors and local runs.
+"""Decides the next step of an open job, the same way for surveys, collectors and local runs.
 
-Times in records are believed within bounds only, counted from when the store says the record was written: a lease lasts
-`lease_seconds` at most unless its owner's heartbeat is alive, a poll is put off by `longest_poll_seconds` at most.
+Clocks of other machines may be wrong, so times in records count only within bounds, measured from the time at which the
+store wrote the record: a lease lasts at most `lease_seconds` unless its owner's heartbeat is alive, and a poll is
+postponed by at most `longest_poll_seconds`.
 """
 
 from dataclasses import dataclass
@@ -10,22 +11,27 @@ from typing import Literal, Protocol
 
 from tasks.job.record import Job, Lease, PageRange, page_ranges
 
-# A heartbeat renews a lease for so long at most: a lease that its living owner forgot ends all the same.
+# A heartbeat renews a lease for at most this long, so a lease that a live owner has forgotten still expires.
 LONGEST_LEASE = timedelta(minutes=30)
 
 Need = Literal["wait", "poll", "collect", "send", "take over", "sweep"]
 
 
 class Liveness(Protocol):
-    """Tells whether the owners of leases live."""
+    """Knows which lease owners are alive."""
 
     def alive(self, owner: str) -> bool | None:
-        """True when it shows that it lives; False when it is known to be dead; None when nothing is known."""
+        """Return True if the owner has a recent heartbeat, False if it is known to be dead, None if unknown."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How far times in records are believed."""
+    """Upper bounds for times in records.
+
+    Attributes:
+        lease: the longest lease without a heartbeat.
+        longest_poll: the longest time until the next poll.
+    """
 
     lease: timedelta
     longest_poll: timedelta
@@ -33,16 +39,16 @@ class Bounds:
 
 @dataclass(frozen=True)
 class NextStep:
-    """What a job needs.
+    """The next step of a job.
 
     Attributes:
-        need: `wait`; `poll` (ask the API); `collect` (no request is open: fetch and publish, or find what is missing);
-            `send` (nothing was sent that could be asked for); `take over` (its owner is gone); `sweep` (its closer
-            was stopped before deleting the record).
+        need: `wait`; `poll` (ask the API for the status); `collect` (no request is open: fetch and publish, or find
+            the missing pages); `send` (there is no request to poll); `take over` (the owner is gone); `sweep` (the
+            worker that closed the job died before it deleted the record).
         until: when to look again, for `wait`.
-        holder: who holds it, for a `wait` that is not for the API.
-        holder_alive: whether that one shows that it lives.
-        pages: what to send, for `send`; None for all.
+        holder: the owner of the lease, for a `wait` for another worker rather than for the API.
+        holder_alive: whether the holder has a recent heartbeat.
+        pages: the pages to send, for `send`; None for all.
     """
 
     need: Need
@@ -55,18 +61,18 @@ class NextStep:
 def next_step(
     job: Job, now: datetime, owner: str, bounds: Bounds, liveness: Liveness, written: datetime | None = None
 ) -> NextStep:
-    """Tell what a job needs.
+    """Return the next step of a job.
 
     Args:
         job: its open record.
-        now: the time.
-        owner: who asks.
-        bounds: how far times in the record are believed.
-        liveness: tells whether another owner lives.
-        written: when the record was written, by the store's clock, where that is known.
+        now: the current time.
+        owner: the worker that would take the step.
+        bounds: upper bounds for times in the record.
+        liveness: knows which lease owners are alive.
+        written: when the record was written, by the store's clock, if known.
     """
     if job.closed is not None:
-        # It is deleted at once; one that stays was left by somebody who was stopped in between.
+        # A closed record is deleted at once. If it stays, the worker died between the two writes.
         until = (written or now) + bounds.lease
         left = until <= now or liveness.alive(job.closed) is False
         return NextStep("sweep") if left else NextStep("wait", until)
@@ -74,7 +80,7 @@ def next_step(
     if lease is not None and lease.owner != owner:
         held = _held(lease, now, bounds, liveness, written)
         return held or NextStep("take over")
-    if lease is not None:  # ours, and whoever asks does not work on it: it was left behind
+    if lease is not None:  # the caller's own lease, left over from work that it no longer does
         return NextStep("take over")
     if job.poll_after is not None:
         until = min(job.poll_after, (written or now) + bounds.longest_poll)
@@ -90,7 +96,16 @@ def next_step(
 def held_by_another(
     job: Job, now: datetime, owner: str, bounds: Bounds, liveness: Liveness, written: datetime | None = None
 ) -> bool:
-    """Whether somebody else works on the job, or is about to delete its record."""
+    """Return whether another worker holds the job, or is about to delete its record.
+
+    Args:
+        job: its open record.
+        now: the current time.
+        owner: the worker that would take the job.
+        bounds: upper bounds for times in the record.
+        liveness: knows which lease owners are alive.
+        written: when the record was written, by the store's clock, if known.
+    """
     if job.closed is not None:
         return True
     if job.lease is None or job.lease.owner == owner:
@@ -114,7 +129,7 @@ def _covered(job: Job) -> bool:
 
 
 def _uncovered(job: Job) -> tuple[PageRange, ...] | None:
-    """The pages that are not in the ledger; None for all, where nobody knows how many there are."""
+    """Return the pages that are not in the ledger; None, meaning all, if the page count is unknown."""
     if job.pages is None or not job.kept:
         return None
     kept = {page for pages in job.kept for page in range(pages.first, pages.last + 1)}

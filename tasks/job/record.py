@@ -1,6 +1,6 @@
-"""The records of a job, as the ledger stores them, and the small frozen types that they are made of.
+"""The records of a job as the ledger stores them, and the small immutable types they consist of.
 
-Nothing here changes a job: every change is a function in `tasks.job.transitions`.
+Jobs are changed only by the functions in `tasks.job.transitions`.
 """
 
 import hashlib
@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 RECORD_FORMAT: Literal[3] = 3
 Format = Literal[1, 2, 3]
 
-# Of format 1, whose leases were not renewed.
+# The length of a lease in format 1, which stored no start.
 _OLD_LEASE = timedelta(seconds=600)
 
 
 class Frozen(BaseModel):
-    """A value. Unknown fields are refused, so that a record of a newer format is never half understood."""
+    """An immutable value. Unknown fields are rejected, so that a record of a newer format is never read in part."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,7 +44,7 @@ class PageRange(Frozen):
 
 
 def page_ranges(pages: Iterable[int], longest: int | None = None) -> list[PageRange]:
-    """Write ascending page numbers as ranges, none longer than `longest` pages."""
+    """Group ascending page numbers into ranges of at most `longest` pages."""
     ranges: list[PageRange] = []
     first = last = 0
     for page in pages:
@@ -70,26 +70,26 @@ class Document(Frozen):
 
     @property
     def uri(self) -> str:
-        """The address a person would use."""
+        """The address of the object, `s3://bucket/key`."""
         return f"s3://{self.bucket}/{self.key}"
 
 
 AnswerSchema = Literal["clova", "google"]
 TextLayers = Literal["skip-text", "trust-ocr-layers"]
-"""Whose text stands for recognising a page: that of documents, or that of scans with invisible text on them as well."""
+"""Which embedded text replaces OCR: that of digital documents, or also the invisible text of scans OCRed before."""
 
 
 def job_id(
     document: Document, model: str, schema: AnswerSchema | None = None, text_layers: TextLayers | None = None
 ) -> str:
-    """The name of the job: the same for the same document version and the same options, anywhere, always."""
+    """Return the id of a job. It depends only on the document version and the recognition options."""
     return job_id_of(document, document.etag, model, schema, text_layers)
 
 
 def job_id_of(
     document: Document, etag: str, model: str, schema: AnswerSchema | None, text_layers: TextLayers | None = None
 ) -> str:
-    """The name of the job of another version of a document."""
+    """Return the id of the job for the version of a document that has the given ETag."""
     options: dict[str, str] = {"model": model}
     if schema is not None:
         options["schema"] = schema
@@ -100,23 +100,26 @@ def job_id_of(
 
 
 class Request(Frozen):
-    """One submission to the API: which pages it covers and how it stands."""
+    """One submission to the API: its pages and its status."""
 
-    id: str = Field(description="the API's; a synchronous request gets one of ours")
+    id: str = Field(description="the API's id; synchronous requests get an id from this program")
     pages: PageRange | None = Field(description="None while the document's page count is unknown: all of it")
     submitted_at: datetime
+    reserved_at: datetime | None = Field(
+        None, description="when its pages were reserved, if that was on an earlier day: they are charged to that day"
+    )
     run: str | None = Field(None, description="the flow run that sent it, or the process where there is no flow run")
     status: Literal["open", "finished", "answered", "lost", "resent"] = Field(
-        "open", description="'answered': a synchronous request, whose pages lie in the ledger"
+        "open", description="'answered': a synchronous request, whose pages are in the ledger"
     )
-    unknown_since: datetime | None = Field(None, description="when the API first said that it does not know it")
-    note: str = Field("", description="why it was given up, when it was")
-    completed_at: datetime | None = Field(None, description="when the API had finished it, as far as the API says")
+    unknown_since: datetime | None = Field(None, description="when the API first denied knowing the request")
+    note: str = Field("", description="why it was given up, if it was")
+    completed_at: datetime | None = Field(None, description="when the API finished it, if the API reports it")
     price_per_page: float | None = Field(None, ge=0, description="dollars; None in records from before format 3")
 
 
 class LostPages(Frozen):
-    """Pages that were posted and have no answer on record: they may be paid for, and no request id tells of them."""
+    """Pages that were posted without an answer on record: they may be billed, and there is no request id for them."""
 
     at: datetime
     pages: Annotated[int, Field(ge=0)]
@@ -128,11 +131,11 @@ Activity = Literal["reading", "posting", "collecting"]
 
 
 class Lease(Frozen):
-    """Who works on the job, on what, and since when. Renewed by its owner's heartbeat while that lives."""
+    """Which worker holds the job, for what, and since when. Extended for as long as the owner's heartbeat is alive."""
 
     owner: str
     since: datetime
-    until: datetime = Field(description="when it ends, unless the owner's heartbeat is alive")
+    until: datetime = Field(description="when it expires, unless the owner's heartbeat is alive")
     doing: Activity
     pages: PageRange | None = Field(None, description="the pages being posted")
     run: str | None = Field(None, description="the flow run, or the process where there is no flow run")
@@ -140,45 +143,45 @@ class Lease(Frozen):
 
 
 class Job(Frozen):
-    """A document's pages on their way: the record under `_jobs/open/`."""
+    """A job in progress: the record under `_jobs/open/`."""
 
     format: Format = RECORD_FORMAT
     id: str
     document: Document
     model: str
     answer_schema: AnswerSchema | None = Field(None, description="None for the API's own answer shape")
-    text_layers: TextLayers | None = Field(None, description="None where every page is recognised")
+    text_layers: TextLayers | None = Field(None, description="None if every page is recognised")
     result: str
     pages: int | None = Field(
-        None, description="the document's page count; None until somebody counted: for office formats, the API"
+        None, description="the document's page count; None until it is known (only the API counts office documents)"
     )
-    estimate: int = Field(0, description="the pages reckoned with when it was sent, where the API counts them")
+    estimate: int = Field(0, description="the estimated page count when it was sent, if only the API can count it")
     claimed_at: datetime
     lease: Lease | None = None
-    closed: str | None = Field(None, description="who closed the job, and deletes this record")
-    nonce: str | None = Field(None, description="makes two writers of otherwise equal records tell themselves apart")
+    closed: str | None = Field(None, description="the worker that closed the job and deletes this record")
+    nonce: str | None = Field(None, description="lets a writer tell its own record from an otherwise equal one")
     requests: tuple[Request, ...] = ()
-    rounds: int = Field(0, ge=0, description="how often pages were sent, the first time included")
+    rounds: int = Field(0, ge=0, description="how often pages were sent, including the first time")
     possible_duplicates: int = Field(
-        0, ge=0, description="submissions that may be paid for, and were or will be made again"
+        0, ge=0, description="submissions that may be billed and were, or will be, repeated"
     )
-    pages_sent: int = Field(0, ge=0, description="pages in accepted submissions, and so paid for")
-    pages_lost: int = Field(0, ge=0, description="pages in submissions without an answer on record: may be paid for")
-    lost: tuple[LostPages, ...] = Field((), description="when those were posted, and by whom")
+    pages_sent: int = Field(0, ge=0, description="pages in accepted submissions, which are billed")
+    pages_lost: int = Field(0, ge=0, description="pages in submissions without an answer on record: may be billed")
+    lost: tuple[LostPages, ...] = Field((), description="those submissions: when and by which run they were posted")
     poll_after: datetime | None = None
-    content: str | None = Field(None, description="SHA-256 of the document's bytes, once they were read")
-    unreadable_since: datetime | None = Field(None, description="when downloads began to be no answers")
+    content: str | None = Field(None, description="SHA-256 of the document's bytes, once read")
+    unreadable_since: datetime | None = Field(None, description="since when downloaded results have been unreadable")
     kept: tuple[PageRange, ...] = Field(
-        (), description="pages that are in the ledger: answered synchronously, or fetched before the job failed"
+        (), description="pages in the ledger: answered synchronously, or fetched before the job failed"
     )
     text_pages: tuple[PageRange, ...] = Field(
-        (), description="of those in the ledger, the ones that came from the document's own text"
+        (), description="those pages in the ledger that came from the document's own text"
     )
-    retries: int = Field(0, ge=0, description="how often the job was put back after it had failed")
-    pages_completed: int = Field(0, ge=0, description="pages the API had finished when it was last asked")
-    note: str = Field("", description="what is odd about the document, if it was sent all the same")
+    retries: int = Field(0, ge=0, description="how often the job was retried after it had failed")
+    pages_completed: int = Field(0, ge=0, description="pages that the API had finished at the last poll")
+    note: str = Field("", description="a warning about the document, if it was sent in spite of it")
     flow_run: str | None = None
-    backfill: str | None = Field(None, description="the backfill that it was claimed for, and is charged to")
+    backfill: str | None = Field(None, description="the backfill that it was claimed for and is charged to")
 
     @model_validator(mode="before")
     @classmethod
@@ -187,17 +190,17 @@ class Job(Frozen):
 
     @property
     def untouched(self) -> bool:
-        """Whether nothing was sent for it so far, as far as we know: giving it back loses nothing."""
+        """Whether nothing is known to have been sent for it yet, so that releasing it loses nothing."""
         return not (self.requests or self.kept or self.possible_duplicates)
 
     @property
     def open_requests(self) -> tuple[Request, ...]:
-        """The requests that the API is still working on, as far as we know."""
+        """The requests that the API had not finished at the last poll."""
         return tuple(request for request in self.requests if request.status == "open")
 
 
 def _upgraded(old: dict[str, Any]) -> dict[str, Any]:
-    """A job's record of format 1 in the present format; written when the job is next changed."""
+    """Convert a job's record of format 1 to the current format. It is written back when the job next changes."""
     job = old | {"format": RECORD_FORMAT}
     lease = job.get("lease")
     if isinstance(lease, dict):
@@ -236,7 +239,7 @@ CONFIDENCE_BINS = 10
 
 
 class Confidence(Frozen):
-    """How sure the API is of the words of a document, from 0 to 1. Words without a confidence are left out."""
+    """The API's confidence in the words of a document, from 0 to 1. Words without a confidence are not counted."""
 
     minimum: float
     mean: float
@@ -246,16 +249,16 @@ class Confidence(Frozen):
 
 
 class Measured(Frozen):
-    """What a result holds, measured while it was written."""
+    """Figures of a result, measured while it was written."""
 
     words: int
-    blank_pages: int = Field(description="pages with neither a word nor a text")
-    confidence: Confidence | None = Field(None, description="None where no word has one")
-    billed_pages: int | None = Field(None, description="as the answers say; None where one does not")
+    blank_pages: int = Field(description="pages without words and without text")
+    confidence: Confidence | None = Field(None, description="None if no word has a confidence")
+    billed_pages: int | None = Field(None, description="according to the answers; None if one of them does not say")
 
 
 class PageSources(Frozen):
-    """Where the pages of a result came from. Their sum is the document's pages."""
+    """Where the pages of a result came from. The three add up to the document's pages."""
 
     sent: int = Field(0, ge=0, description="recognised by the API for this document")
     reused: int = Field(0, ge=0, description="copied from the result of a document with the same bytes")
@@ -263,11 +266,11 @@ class PageSources(Frozen):
 
 
 class Durations(Frozen):
-    """Where the time from the claim to the published result went, in seconds. The three add up to all of it."""
+    """How the time from claim to published result divides, in seconds. The three add up to all of it."""
 
-    waiting: float | None = Field(description="for us: to be sent, to be asked for; None where `at_api` is")
-    at_api: float | None = Field(description="by the API's own `completed_at`; None where it did not say")
-    collecting: float = Field(description="downloaded, merged and published")
+    waiting: float | None = Field(description="in our queue, to be sent or polled; None if `at_api` is None")
+    at_api: float | None = Field(description="until the API's own `completed_at`; None if it is not reported")
+    collecting: float = Field(description="downloading, merging and publishing")
 
 
 class DoneJob(Frozen):
@@ -277,18 +280,18 @@ class DoneJob(Frozen):
     job: Job
     pages: int
     finished_at: datetime
-    superseded: bool = Field(False, description="a newer version of the document had been published already")
-    copied_from: str | None = Field(None, description="the job whose result was copied: identical content")
+    superseded: bool = Field(False, description="a newer version of the document was already published")
+    copied_from: str | None = Field(None, description="the job whose result was copied because the bytes are identical")
     flow_run: str | None = None
     # None in records from before format 3.
     measured: Measured | None = None
     sources: PageSources | None = None
-    cost: float | None = Field(None, description="dollars for all pages sent, those sent again included")
+    cost: float | None = Field(None, description="dollars for all pages sent, including pages sent again")
     durations: Durations | None = None
 
 
 class FailedJob(Frozen):
-    """The record under `_jobs/failed/`: given up, and why."""
+    """The record under `_jobs/failed/`: a job that was given up, with the reason."""
 
     format: Format = RECORD_FORMAT
     job: Job

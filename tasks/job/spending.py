@@ -1,4 +1,4 @@
-"""What a job has cost: every submission that is, or may be, on the vendor's bill."""
+"""The cost of a job: every submission that is, or may be, on the vendor's bill."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,16 +10,16 @@ _DIGITS = 6  # of dollars: a page costs a fraction of a cent
 
 @dataclass(frozen=True)
 class Spend:
-    """Pages that were posted at one moment.
+    """Pages that were posted together.
 
     Attributes:
-        at: when.
-        pages: how many.
-        accepted: whether the API took them, and so bills them; else no answer is on record, and they may be billed.
-        run: the run that posted them, where the record says.
-        price_per_page: in dollars, where the record says.
-        request: the API's id of the request, where there is one.
-        possible_duplicates: the submissions among them that may be paid for, and were or will be made again.
+        at: when they were posted.
+        pages: the number of pages.
+        accepted: whether the API accepted, and so bills, them. If not, no answer is on record and they may be billed.
+        run: the run that posted them, if recorded.
+        price_per_page: in dollars, if recorded.
+        request: the API's id of the request, if there is one.
+        possible_duplicates: how many of these submissions may be billed and were, or will be, repeated.
     """
 
     at: datetime
@@ -32,17 +32,17 @@ class Spend:
 
     @property
     def cost(self) -> float | None:
-        """Dollars; None where the record knows no price."""
+        """The cost in dollars; None if the record has no price."""
         return None if self.price_per_page is None else round(self.pages * self.price_per_page, _DIGITS)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Dollars. None where a record from before format 3 knows no price.
+    """Costs in dollars; None if a record from before format 3 has no price.
 
     Attributes:
         accepted: for the pages that the API accepted.
-        possible: for those without an answer on record, on top of that.
+        possible: for pages without an answer on record, in addition.
     """
 
     accepted: float | None
@@ -50,9 +50,9 @@ class Cost:
 
 
 def spends(job: Job) -> list[Spend]:
-    """Every submission of a job, those that are not known by a request last.
+    """Return every submission of a job; submissions without a request on record come last.
 
-    Their possible duplicates add up to the job's.
+    Their possible duplicates add up to those of the job.
     """
     accepted = [
         Spend(
@@ -66,7 +66,7 @@ def spends(job: Job) -> list[Spend]:
         )
         for request in job.requests
     ]
-    # Accepted without a request on record: a synchronous answer that proved nothing, pages found in the ledger.
+    # Accepted without a request on record: an incomplete synchronous answer, or pages found in the ledger.
     if (more := job.pages_sent - sum(spend.pages for spend in accepted)) > 0:
         at, run, price = (
             (accepted[-1].at, accepted[-1].run, accepted[-1].price_per_page) if accepted else _of_claim(job)
@@ -76,16 +76,16 @@ def spends(job: Job) -> list[Spend]:
         Spend(lost_pages.at, lost_pages.pages, False, lost_pages.run, lost_pages.price_per_page, possible_duplicates=1)
         for lost_pages in job.lost
     ]
-    if (more := job.pages_lost - sum(spend.pages for spend in lost)) > 0:  # of a record from before format 3
+    if (more := job.pages_lost - sum(spend.pages for spend in lost)) > 0:  # in a record from before format 3
         lost.append(Spend(job.claimed_at, more, False, job.flow_run, None))
     return _with_all_duplicates(job, accepted, lost)
 
 
 def _with_all_duplicates(job: Job, accepted: list[Spend], lost: list[Spend]) -> list[Spend]:
-    """The submissions with the possible duplicates that neither a lost answer nor a request's status tells of.
+    """Add the possible duplicates that no lost answer and no request status accounts for.
 
-    These are synchronous answers that may be incomplete, requests accepted after another worker had taken the job over,
-    and whatever records from before format 3 counted.
+    They come from synchronous answers that may be incomplete, from requests accepted after another worker had taken the
+    job over, and from records from before format 3.
     """
     more = job.possible_duplicates - sum(spend.possible_duplicates for spend in accepted + lost)
     if more <= 0:
@@ -104,18 +104,18 @@ def _of_claim(job: Job) -> tuple[datetime, str | None, float | None]:
 
 
 def cost(job: Job) -> Cost:
-    """What a job has cost so far."""
+    """Return the cost of a job so far."""
     all_spends = spends(job)
     return Cost(*(_sum([spend for spend in all_spends if spend.accepted is kind]) for kind in (True, False)))
 
 
-def _sum(found: list[Spend]) -> float | None:
-    costs = [spend.cost for spend in found]
+def _sum(submissions: list[Spend]) -> float | None:
+    costs = [spend.cost for spend in submissions]
     known = [amount for amount in costs if amount is not None]
     return None if len(known) < len(costs) else round(sum(known), _DIGITS)
 
 
 def duplicates_text(possible_duplicates: int) -> str:
-    """Possible duplicates in words: the same wherever they are shown."""
+    """Describe possible duplicates, in the same words wherever they are shown."""
     noun = "submission" if possible_duplicates == 1 else "submissions"
     return f"{possible_duplicates:,} {noun} may be paid for twice"

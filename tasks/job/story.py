@@ -7,16 +7,16 @@ from tasks.job.record import DoneJob, FailedJob, Job
 
 
 def next_of_open(job: Job, step: NextStep) -> str:
-    """What an open job waits for."""
+    """Describe what an open job waits for."""
     match step.need:
         case "wait" if step.holder is not None:
-            until = f" until {_clock(step.until)}" if step.until else ""
+            expiry = f", at {_clock(step.until)}" if step.until else ""
             doing = job.lease.doing if job.lease else "working on it"
             if step.holder_alive:
                 return f"{step.holder} is {doing}"
             return (
-                f"held by {step.holder}, which was {doing} and may have stopped,{until}; then the next "
-                "pass takes it over"
+                f"{step.holder} was {doing} and may have stopped; once its lease has expired{expiry}, the next pass "
+                "takes the job over"
             )
         case "wait":
             return f"at the API; next poll after {_clock(step.until)}" if step.until else "at the API"
@@ -34,11 +34,11 @@ def next_of_open(job: Job, step: NextStep) -> str:
 
 
 def next_of_done(done: DoneJob, version_now: str | None) -> str:
-    """What becomes of a finished document.
+    """Describe what happens next to a finished document.
 
     Args:
         done: its record.
-        version_now: the ETag of the document as it is now; None where it is gone or cannot be looked at.
+        version_now: the current ETag of the document; None if it is gone or cannot be read.
     """
     if done.superseded:
         return "nothing: a newer version of the document was already published"
@@ -48,7 +48,12 @@ def next_of_done(done: DoneJob, version_now: str | None) -> str:
 
 
 def next_of_failed(failed: FailedJob, destination: str) -> str:
-    """What can be done about a document that was given up."""
+    """Describe what can be done about a document that was given up.
+
+    Args:
+        failed: its record.
+        destination: the address of the results, for the command to run.
+    """
     if failed.retry_helps:
         key = failed.job.document.key
         return f"nothing until it is put back with: bulk-ocr retry {destination} --key '{key}'"

@@ -1,4 +1,4 @@
-"""Every change of a job, as a pure function: from one record to the next, and what the change counts.
+"""Every transition of a job, as a pure function that returns the next record and the counts to add to the run's sums.
 
     claimed ─▶ reading ──posting─▶ posting ──sent─▶ at the API ──asked─▶ finished ──collecting─▶ collecting
                   │                  │  ▲                                                         │      │
@@ -6,8 +6,8 @@
                   ▼                                                          (then posting …)            ▼
                (deleted)         a lease that ended: taken_over               done, or failed ──put_back─▶ open
 
-The count and the record come out of the same call, so that a report and a record are computed from the same numbers.
-Nothing else changes a record's lease, requests, rounds or counts. `tasks.job.next_step` tells what a job needs next.
+One call returns both, so that reports and records always agree. Nothing else changes a record's lease, requests, rounds
+or counts. `tasks.job.next_step` decides which transition comes next.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,15 +40,15 @@ Stage = Literal["read", "submit", "recognise", "collect"]
 
 @dataclass(frozen=True)
 class Counts:
-    """What changes of jobs add to the sums of a run.
+    """What transitions add to the sums of a run.
 
     Attributes:
         requests: submissions that the API accepted.
         pages_sent: pages in them.
-        pages_lost: pages in submissions without an answer on record: it was lost, or the worker died. They may be
-            billed, and are not among `pages_sent`.
-        possible_duplicates: submissions that may be paid for, and were or will be made again: those without an answer
-            on record, those that the API forgot or never finished, and synchronous answers that may be incomplete.
+        pages_lost: pages in submissions without an answer on record, because it was lost or the worker died. They may
+            be billed, and are not included in `pages_sent`.
+        possible_duplicates: submissions that may be billed and were, or will be, repeated: those without an answer on
+            record, those that the API forgot or never finished, and synchronous answers that may be incomplete.
     """
 
     requests: int = 0
@@ -70,7 +70,7 @@ NOTHING = Counts()
 
 @dataclass(frozen=True)
 class Change:
-    """A job after a change, and what the change counts."""
+    """A job after a transition, and the counts to add."""
 
     job: Job
     counts: Counts = NOTHING
@@ -86,7 +86,7 @@ def lease(
     run: str | None = None,
     price_per_page: float | None = None,
 ) -> Lease:
-    """A lease from now on."""
+    """Create a lease that starts now and lasts `seconds`."""
     return Lease(
         owner=owner,
         since=now,
@@ -111,7 +111,7 @@ def claimed(
     flow_run: str | None,
     backfill: str | None = None,
 ) -> Job:
-    """A new job, owned by whoever manages to create its record."""
+    """Create a new job. It belongs to the worker that succeeds in creating its record."""
     return Job(
         id=identity,
         document=document,
@@ -127,27 +127,27 @@ def claimed(
 
 
 def read(job: Job, *, content: str, pages: int | None, estimate: int, note: str = "") -> Change:
-    """The document was read, and a round of sending begins.
+    """Record that the document was read, and start a round of sending.
 
     Args:
         job: the job.
         content: SHA-256 of the document's bytes.
-        pages: its page count, where it can be counted here.
-        estimate: the pages to reckon with where it cannot.
-        note: what is odd about the document, if it is sent all the same.
+        pages: its page count; None if only the API can count it.
+        estimate: the page count to assume in that case.
+        note: a warning about the document, if it is sent in spite of it.
     """
     count = {"estimate": estimate} if pages is None else {"pages": pages}
     return _changed(job, {"rounds": job.rounds + 1, "content": content, "note": note, **count})
 
 
 def text_found(job: Job, pages: Sequence[PageRange]) -> Change:
-    """Pages that hold their text lie in the ledger: they are covered, and are not sent."""
-    new = tuple(each for each in pages if each not in job.kept)
+    """Record that pages taken from the document's own text are in the ledger, and need not be sent."""
+    new = tuple(page_range for page_range in pages if page_range not in job.kept)
     return _changed(job, {"kept": (*job.kept, *new), "text_pages": tuple(pages)})
 
 
 def posting(job: Job, lease: Lease) -> Change:
-    """Pages are about to be posted: from here on, whoever takes the job over knows that they may be paid for."""
+    """Record that pages are about to be posted, so that a worker that takes the job over knows they may be billed."""
     return _changed(job, {"lease": lease})
 
 
@@ -162,22 +162,22 @@ def sent(
     total: int | None = None,
     posted: Lease | None = None,
 ) -> Change:
-    """A request was accepted; of a synchronous one, its pages lie in the ledger already.
+    """Record an accepted request. The pages of a synchronous request are in the ledger already.
 
-    One that is recorded after another worker has taken the job over was counted then, as pages that may be paid for:
-    these are the same, and are not counted a second time.
+    If another worker has taken the job over meanwhile, it counted these pages as possibly billed. They are then moved
+    from that count, so that they are not counted twice.
 
     Args:
         job: the job.
-        request: what was accepted.
-        pages: how many pages it holds, or is reckoned to hold.
-        owner: who sent it.
-        keep: the lease to go on with, where parts are left to send; None to let the job go.
+        request: the accepted request.
+        pages: its number of pages, or the estimate.
+        owner: the worker that sent it.
+        keep: the lease to continue with, if there are more parts to send; None to release the job.
         flow_run: the run that sent it.
-        total: the document's pages, where the answer told them.
+        total: the document's page count, if the answer contained it.
         posted: the lease under which it was sent.
     """
-    if request in job.requests:  # written before, though the answer to that write was lost
+    if request in job.requests:  # it was written before, but the response to that write was lost
         return Change(job, accepted(pages))
     late = is_no_longer_leased_to(job, owner)  # another worker sends the same pages
     found = counted_as_lost(job, posted) if late else None
@@ -207,35 +207,40 @@ def is_no_longer_leased_to(job: Job, owner: str) -> bool:
 
 
 def counted_as_lost(job: Job, posted: Lease | None) -> LostPages | None:
-    """What was counted when a job was taken over from whoever posted under a lease; None where that did not happen."""
+    """Return the pages that a takeover counted as lost for a lease; None if the job was not taken over from it.
+
+    Args:
+        job: the job.
+        posted: the lease under which the pages were posted.
+    """
     if posted is None or posted.run is None:
         return None
     return next((lost for lost in job.lost if (lost.at, lost.run) == (posted.since, posted.run)), None)
 
 
 def _found(job: Job, found: LostPages) -> dict[str, Any]:
-    """What changes when the answer came after all."""
+    """Return the changed fields when an answer arrives that was counted as lost."""
     index = job.lost.index(found)
     return {"pages_lost": max(0, job.pages_lost - found.pages), "lost": (*job.lost[:index], *job.lost[index + 1 :])}
 
 
 def accepted(pages: int, *, possible_duplicate: bool = False) -> Counts:
-    """What an accepted request counts.
+    """Return the counts of an accepted request.
 
     Args:
         pages: the pages in it.
-        possible_duplicate: whether its pages were, or will be, sent once more.
+        possible_duplicate: whether its pages were, or will be, sent again.
     """
     return Counts(requests=1, pages_sent=pages, possible_duplicates=int(possible_duplicate))
 
 
 def answer_lost(job: Job, pages: int) -> Change:
-    """Pages were posted whole, and no answer came: they may be paid for."""
+    """Record that pages were posted in full without an answer: they may be billed."""
     return _changed(job, _lost(job, job.lease, pages), Counts(pages_lost=pages, possible_duplicates=1))
 
 
 def proved_nothing(job: Job, pages: int) -> Change:
-    """A synchronous answer may be cut short without a word: its pages are paid for, and are sent again."""
+    """Record a synchronous answer that may be silently truncated: its pages are billed, and are sent again."""
     return _changed(
         job,
         {"possible_duplicates": job.possible_duplicates + 1, "pages_sent": job.pages_sent + pages},
@@ -244,13 +249,13 @@ def proved_nothing(job: Job, pages: int) -> Change:
 
 
 def taken_over(job: Job, lease: Lease, found: Sequence[PageRange] = ()) -> Change:
-    """A lease that has ended gives way to ours. What its holder was posting may be paid for.
+    """Replace an expired lease. Pages that its owner was posting may be billed.
 
     Args:
         job: the job.
-        lease: ours.
-        found: pages that lie in the ledger and that the record does not name: answered synchronously, by a worker that
-            was stopped before it could record them.
+        lease: the new lease.
+        found: pages in the ledger that are missing in the record: they were answered synchronously, and the worker died
+            before it could record them.
     """
     over = job.lease
     new = tuple(pages for pages in found if pages not in job.kept)
@@ -268,7 +273,7 @@ def taken_over(job: Job, lease: Lease, found: Sequence[PageRange] = ()) -> Chang
 
 
 def _lost(job: Job, posting: Lease | None, pages: int) -> dict[str, Any]:
-    """What changes when pages were posted under a lease, and no answer is known."""
+    """Return the changed fields when pages were posted under a lease and no answer is on record."""
     at = job.claimed_at if posting is None else posting.since
     run, price = (None, None) if posting is None else (posting.run, posting.price_per_page)
     return {
@@ -279,61 +284,76 @@ def _lost(job: Job, posting: Lease | None, pages: int) -> dict[str, Any]:
 
 
 def collecting(job: Job, lease: Lease) -> Change:
-    """The job's batches are about to be fetched, or the lease is renewed while they are."""
+    """Take or renew the lease under which the job's batches are fetched."""
     return _changed(job, {"lease": lease})
 
 
 def released(job: Job, *, round_counts: bool) -> Change:
-    """The job is let go by its owner, who knows that nothing is under way.
+    """Release the job. Its owner knows that no submission is in flight.
 
     Args:
         job: the job, as it was last written.
-        round_counts: whether anything was sent in this round; a round in which nothing could be sent is none.
+        round_counts: whether anything was sent in this round; if nothing could be sent, the round is not counted.
     """
     rounds = job.rounds if round_counts else max(0, job.rounds - 1)
     return _changed(job, {"lease": None, "rounds": rounds})
 
 
 def asked(job: Job, requests: Iterable[Request], pages_completed: int) -> Change:
-    """The API said how the requests stand."""
+    """Record the result of a poll.
+
+    Args:
+        job: the job.
+        requests: its requests with their new status.
+        pages_completed: the number of pages that the API has finished.
+    """
     completed = max(job.pages_completed, pages_completed)
     return _changed(job, {"requests": tuple(requests), "pages_completed": completed})
 
 
 def running(request: Request) -> Request:
-    """The API works on the request."""
+    """Mark a request as in progress at the API."""
     return _request(request, {"unknown_since": None})
 
 
 def finished(request: Request, note: str = "", completed_at: datetime | None = None) -> Request:
-    """The API has finished the request; the note is what it says of a failure, the time when that was."""
+    """Mark a request as finished at the API.
+
+    Args:
+        request: the request.
+        note: the API's reason, if it failed.
+        completed_at: when the API finished it, if reported.
+    """
     completed = completed_at or request.completed_at
     return _request(request, {"status": "finished", "note": note, "unknown_since": None, "completed_at": completed})
 
 
 def unknown(request: Request, since: datetime) -> Request:
-    """The API does not know the request. Open again if it was finished: else its pages would be paid for again."""
+    """Mark a request as unknown to the API.
+
+    A finished request is reopened: otherwise its pages would be sent, and paid for, again at once.
+    """
     return _request(request, {"status": "open", "unknown_since": since})
 
 
 def lost(request: Request, note: str) -> Request:
-    """The request is taken for lost: its pages are missing, and may be paid for."""
+    """Mark a request as lost: its pages are missing, and may be billed."""
     return _request(request, {"status": "lost", "note": note})
 
 
 def postponed(job: Job, until: datetime, unreadable_since: datetime | None = None) -> Change:
-    """The job waits for the API, and belongs to nobody meanwhile.
+    """Release the job until the next poll.
 
     Args:
         job: the job.
-        until: when to ask again.
-        unreadable_since: when downloads began to be no answers, if the last one was none; any other trouble ends that.
+        until: when to poll again.
+        unreadable_since: since when downloaded results have been unreadable; None if the last one was not.
     """
     return _changed(job, {"lease": None, "poll_after": until, "unreadable_since": unreadable_since})
 
 
 def resending(job: Job, lease: Lease) -> Change:
-    """Pages of lost requests are sent again: these requests may be paid for all the same."""
+    """Start sending the pages of lost requests again. The lost requests may be billed as well."""
     gone = [request for request in job.requests if request.status == "lost"]
     requests = tuple(
         _request(request, {"status": "resent"}) if request.status == "lost" else request for request in job.requests
@@ -347,14 +367,14 @@ def resending(job: Job, lease: Lease) -> Change:
 
 
 def counted(job: Job, total: int, lease: Lease, requests: Iterable[Request] = (), run: str | None = None) -> Change:
-    """The API counted a document that only it can count.
+    """Record the API's page count of a document that only the API can count.
 
     Args:
         job: the job.
-        total: its pages.
-        lease: ours, renewed.
-        requests: those that were sent for "all pages", and now have a range.
-        run: whose counts are asked for: by how many pages this run's submissions were reckoned too low.
+        total: the page count.
+        lease: the renewed lease.
+        requests: the requests that were sent for "all pages" and now get a page range.
+        run: the run whose sums the returned counts correct. The correction is negative if the estimate was too high.
     """
     pages = PageRange(first=1, last=total)
     whole = tuple(requests)
@@ -374,7 +394,7 @@ def counted(job: Job, total: int, lease: Lease, requests: Iterable[Request] = ()
 
 
 def kept(job: Job, ranges: Iterable[PageRange], lease: Lease) -> Change:
-    """Pages that were paid for lie in the ledger now."""
+    """Record that pages that were paid for are now in the ledger."""
     return _changed(job, {"kept": tuple(dict.fromkeys((*job.kept, *ranges))), "lease": lease})
 
 
@@ -390,18 +410,18 @@ def done(
     sources: PageSources | None = None,
     durations: Durations | None = None,
 ) -> DoneJob:
-    """The result is published.
+    """Create the record of a job whose result is published.
 
     Args:
         job: the job.
-        pages: its pages.
-        now: the time.
-        superseded: whether a newer version had been published already.
-        copied_from: the job whose result was copied, if it was.
+        pages: the number of pages in the result.
+        now: the current time.
+        superseded: whether a newer version was already published.
+        copied_from: the job whose result was copied, if any.
         flow_run: the run that published it.
-        measured: what the result holds.
+        measured: figures of the result.
         sources: where its pages came from.
-        durations: where the time went.
+        durations: how the time from claim to result divides.
     """
     return DoneJob(
         job=_changed(job, {"lease": None}).job,
@@ -420,7 +440,7 @@ def done(
 def failed(
     job: Job, stage: Stage, fault: DocumentFault, *, missing: Sequence[PageRange], now: datetime, flow_run: str | None
 ) -> FailedJob:
-    """The job is given up. Its requests stay on record, so that what they hold can still be fetched."""
+    """Create the record of a job that is given up. Its requests stay on record, so their results can be fetched."""
     return FailedJob(
         job=_changed(job, {"lease": None}).job,
         stage=stage,
@@ -434,10 +454,10 @@ def failed(
 
 
 def put_back(failed: FailedJob, nonce: str) -> Job:
-    """A failed job is opened again, with all that is known of its requests and pages."""
+    """Reopen a failed job for a retry. Its requests and pages stay on record."""
     requests = failed.job.requests
-    if failed.code == FailureCode.WRONG_ANSWER:  # asked again, the same requests would give the same answer
-        # `resending` counts them. Those that were answered are in the ledger, and are not sent again.
+    if failed.code == FailureCode.WRONG_ANSWER:  # polling the same requests would return the same answer
+        # `resending` counts them. Pages of answered requests are in the ledger, and are not sent again.
         requests = tuple(
             _request(request, {"status": "lost"}) if request.status in ("open", "finished") else request
             for request in requests
@@ -447,24 +467,24 @@ def put_back(failed: FailedJob, nonce: str) -> Job:
 
 
 def knows_as_much(one: Job, other: Job) -> bool:
-    """Whether a record of a job tells at least what another one does: of requests, pages and lives."""
+    """Return whether a record of a job contains at least the requests, pages and retries of another record of it."""
     requests = {request.id for request in other.requests}
     return (
         one.retries >= other.retries
         and requests <= {request.id for request in one.requests}
         and one.pages_sent >= other.pages_sent
-        # Pages whose answer came after all are not lost any more.
+        # Pages whose answer arrived late have moved from `pages_lost` to `pages_sent`.
         and one.pages_sent + one.pages_lost >= other.pages_sent + other.pages_lost
     )
 
 
 def closed(job: Job, owner: str, nonce: str) -> Job:
-    """The record is about to be deleted by whoever wrote the mark."""
+    """Mark the record as closed. The worker that wrote the mark deletes the record."""
     return _changed(job, {"closed": owner, "nonce": nonce}).job
 
 
 def _changed(job: Job, changes: Mapping[str, Any], counts: Counts = NOTHING) -> Change:
-    """A change with every field checked: a name that is none, or a value that does not fit, raises."""
+    """Return the changed job. Validation rejects unknown fields and wrong values."""
     return Change(Job.model_validate({**dict(job), "format": RECORD_FORMAT, **changes}), counts)
 
 

@@ -1,1 +1,1 @@
-"""Outputs made from a result and its document: searchable PDFs, exports, search."""
+"""Outputs derived from a result and its document: searchable PDFs, exports, search."""

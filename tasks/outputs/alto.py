@@ -1,4 +1,4 @@
-"""ALTO 4: the XML of libraries and archives for recognised pages."""
+"""Writes ALTO 4, the XML format of libraries and archives for recognised pages."""
 
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -23,12 +23,12 @@ _HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 def write_alto(pages: Iterable[PageLayout], out: IO[str], document: str) -> int:
-    """Write pages as ALTO 4.4, one `Page` each with one `TextBlock`, in pixels.
+    """Write pages as ALTO 4.4: a `Page` with one `TextBlock` for each, in pixels.
 
     Args:
-        pages: the pages, with a size and with their words in pixels.
-        out: where to.
-        document: the document's name, which becomes the `fileName`.
+        pages: the pages; each needs a size, and its words in pixels.
+        out: the output.
+        document: the document's name, for `fileName`.
 
     Returns:
         The number of pages.
@@ -66,10 +66,10 @@ def _string(page: int, line: int, number: int, word: PlacedWord) -> str:
 
 
 def _place(words: Iterable[PlacedWord]) -> str:
-    found = bounds(tuple(corner for word in words for corner in word.pixels))
-    if found is None:
+    box = bounds(tuple(corner for word in words for corner in word.pixels))
+    if box is None:
         return ""
-    left, top, right, bottom = found
+    left, top, right, bottom = box
     return f' HPOS="{left:g}" VPOS="{top:g}" WIDTH="{right - left:g}" HEIGHT="{bottom - top:g}"'
 
 

@@ -26,8 +26,8 @@ class ExportedFrom:
 
     Attributes:
         document: the document's name.
-        result: the result's address; the document's name where it is empty.
-        sizes: the sizes of its pages' pictures in pixels, for results that have none.
+        result: the result's address; if empty, the document's name is used.
+        sizes: the sizes of the pages' pictures in pixels, for results without sizes.
     """
 
     document: str
@@ -41,14 +41,14 @@ def export_result(result: Path | str, to: ExportFormat, out: IO[str], source: Ex
     Args:
         result: the result, of any answer shape.
         to: the format.
-        out: where to. Opened as UTF-8, and with `errors="replace"` if lone surrogates are not to stop it.
-        source: what it is of.
+        out: the output, opened as UTF-8; `errors="replace"` tolerates lone surrogates.
+        source: the names of document and result.
 
     Returns:
         The number of pages.
 
     Raises:
-        DocumentFault: the file is no result, or ends before it is whole; what was written until then is not whole.
+        DocumentFault: the file is not a result, or is truncated; the output is incomplete then.
         SetupFault: an address in S3 was given.
     """
     pages = 0
@@ -69,7 +69,7 @@ def export_result(result: Path | str, to: ExportFormat, out: IO[str], source: Ex
 
 
 def page_record(page: PageLayout, source: ExportedFrom) -> dict[str, object]:
-    """What the JSON lines say of a page: its text, and what a search engine or a loader wants to know beside it."""
+    """Return the record of a page in JSON lines: its text, and metadata for search engines and document loaders."""
     confidences = [word.confidence for word in page.words if word.confidence is not None]
     address = source.result or source.document
     mean = page.mean_confidence()

@@ -1,8 +1,8 @@
-"""A font without visible glyphs, for text that is there to be searched and copied and not to be seen.
+"""A font without visible glyphs, for text that can be searched and copied but not seen.
 
-A code stands for a character of a certain width, and is given out when it is first used; the font's ToUnicode map says
-which character it is. So any script works, each word is as wide as its box without any scaling, and a whole line is one
-piece of text, which no program that extracts it takes apart.
+A code represents a character with a certain width, and is assigned when it is first used. The font's ToUnicode map
+contains the character. Therefore any script works, each word is as wide as its box without scaling, and a whole line is
+one piece of text, which programs that extract text keep together.
 """
 
 import struct
@@ -13,36 +13,36 @@ import pikepdf
 from pikepdf import Array, Dictionary, Name
 
 NAME = "BulkOcrText"
-DESCENT = 0.2  # how far letters reach below the baseline, in sizes of the font
-WIDTHS = 20  # to the size of the font: how finely widths are told apart
+DESCENT = 0.2  # the depth of letters below the baseline, as a fraction of the font's size
+WIDTHS = 20  # the resolution of widths: steps in the font's size
 _UNITS = 1000
 _MOST_CODES = 0xFFFF
-_WIDEST = 0x7FFF  # what a TrueType font can say
-_IN_A_BLOCK = 100  # entries of a block of a CMap, as the specification bounds them
+_WIDEST = 0x7FFF  # the maximum in a TrueType font
+_IN_A_BLOCK = 100  # the maximum number of entries in a block of a CMap, by the specification
 
 Glyph = tuple[str, int]
-"""A character, and its width in twentieths of the font's size."""
+"""A character and its width in twentieths of the font's size."""
 
 
 class GlyphlessFont:
-    """A font of a document; one whose codes are used up is followed by another."""
+    """One of a document's fonts. If its codes are used up, another font is needed."""
 
     def __init__(self) -> None:
         self._codes: dict[Glyph, int] = {}
 
     def has_room(self, glyphs: Sequence[Glyph]) -> bool:
-        """Whether there are codes for these as well."""
+        """Return whether there are enough codes left for these glyphs."""
         return len(self._codes) + len(glyphs) <= _MOST_CODES or (
             len(self._codes) + len(set(glyphs) - self._codes.keys()) <= _MOST_CODES
         )
 
     def encode(self, glyphs: Sequence[Glyph]) -> str:
-        """The codes of glyphs, in hexadecimal. See that there is room for them before."""
+        """Return the codes of glyphs in hexadecimal. Check `has_room` first."""
         codes = self._codes
         return "".join(f"{codes.setdefault(glyph, len(codes) + 1):04x}" for glyph in glyphs)
 
     def write_to(self, pdf: pikepdf.Pdf, font: Dictionary) -> None:
-        """Complete the font's object, when all text of the document is encoded."""
+        """Fill in the font's object, once all text of the document is encoded."""
         ascent, descent = round((1 - DESCENT) * _UNITS), -round(DESCENT * _UNITS)
         glyphs = sorted({width for _, width in self._codes})
         numbers = {width: struct.pack(">H", number) for number, width in enumerate(glyphs, 1)}
@@ -66,7 +66,7 @@ class GlyphlessFont:
             FontDescriptor=pdf.make_indirect(descriptor),
             DW=_UNITS // 2,
             W=pdf.make_indirect(Array([1, Array([width * _UNITS // WIDTHS for _, width in self._codes])])),
-            # All characters of a width are one glyph.
+            # All characters of the same width share one glyph.
             CIDToGIDMap=pdf.make_stream(b"\0\0" + b"".join(numbers[width] for _, width in self._codes)),
         )
         font.Type, font.Subtype, font.BaseFont = Name.Font, Name.Type0, Name(f"/{NAME}")
@@ -77,7 +77,7 @@ class GlyphlessFont:
 
 
 def to_unicode(entries: Sequence[tuple[str, str]]) -> bytes:
-    """A CMap that tells the characters of codes, which are given in hexadecimal."""
+    """Return a ToUnicode CMap for pairs of code and character, both in hexadecimal."""
     return "\n".join(("\n".join(_CMAP_HEAD), *_blocks(entries), _CMAP_END)).encode("ascii")
 
 
@@ -104,13 +104,13 @@ def _blocks(entries: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def font_file(widths: Sequence[int]) -> bytes:
-    """A TrueType font of an empty glyph and one for each width, with the tables that PDFs need.
+    """Return a TrueType font with an empty glyph and one glyph for each width, with the tables that PDFs need.
 
-    A glyph is a line there and back. It encloses nothing, so nothing is painted; but it has an extent, which is what
-    readers highlight, and pdfium leaves out text without one.
+    A glyph is a line from one point to another and back. It encloses no area, so nothing is painted. Its extent is
+    needed: readers highlight it, and pdfium omits text without one.
 
     Args:
-        widths: in twentieths of the font's size.
+        widths: the widths, in twentieths of the font's size.
     """
     ascent, descent = round((1 - DESCENT) * _UNITS), -round(DESCENT * _UNITS)
     advances = [_UNITS, *(min(width * _UNITS // WIDTHS, _WIDEST) for width in widths)]
@@ -137,6 +137,6 @@ def font_file(widths: Sequence[int]) -> bytes:
 
 
 def _outline(width: int, descent: int, ascent: int) -> bytes:
-    """A contour of two points: there and back."""
+    """Return a contour with two points: a line and its way back."""
     outline = struct.pack(">5hHH2B4h", 1, 0, descent, width, ascent, 1, 0, 1, 1, 0, width, descent, ascent - descent)
     return outline + b"\0" * (-len(outline) % 4)

@@ -1,4 +1,4 @@
-"""hOCR: HTML with the position and confidence of each word."""
+"""Writes hOCR, HTML with the position and confidence of each word."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -26,15 +26,15 @@ def write_hocr(pages: Iterable[PageLayout], out: IO[str], document: str) -> int:
     """Write pages as hOCR 1.2, one `ocr_page` each.
 
     Args:
-        pages: the pages, with a size and with their words in pixels.
-        out: where to.
-        document: the document's name, which goes into the title and into the pages' `image`.
+        pages: the pages; each needs a size, and its words in pixels.
+        out: the output.
+        document: the document's name, for the title and the `image` property of the pages.
 
     Returns:
         The number of pages.
     """
     out.write(_HEAD.format(title=xml_text(document), version=version("bulk-ocr")))
-    # Readers split the properties at semicolons and the value at quotation marks, whatever is quoted.
+    # Readers split properties at semicolons and values at quotation marks, even if they are quoted.
     image = quote(document, safe="/:!$&'()*+,=@~ ") if any(sign in document for sign in ';"\\%') else document
     count = 0
     for page in pages:
@@ -51,7 +51,7 @@ def write_hocr(pages: Iterable[PageLayout], out: IO[str], document: str) -> int:
 
 def _line(page: int, line: int, words: tuple[PlacedWord, ...]) -> Iterator[str]:
     around = _bbox([corner for word in words for corner in word.pixels])
-    # A line has to have a place. Where no word of it has one, it is one of nowhere.
+    # hOCR requires a box for each line, so a line without any known position gets an empty one.
     yield f'<span class="ocr_line" id="line_{page}_{line}" title="{around or "bbox 0 0 0 0"}">'
     shown = []
     for number, word in enumerate(words, 1):
@@ -68,15 +68,15 @@ def _line(page: int, line: int, words: tuple[PlacedWord, ...]) -> Iterator[str]:
 
 
 def _bbox(corners: Iterable[tuple[float, float]]) -> str:
-    found = bounds(tuple(corners))
-    if found is None:
+    box = bounds(tuple(corners))
+    if box is None:
         return ""
-    left, top, right, bottom = (max(value, 0) for value in found)
+    left, top, right, bottom = (max(value, 0) for value in box)
     return f"bbox {math.floor(left)} {math.floor(top)} {math.ceil(right)} {math.ceil(bottom)}"
 
 
 def _angle(word: PlacedWord) -> float:
-    """Degrees, counter-clockwise, by which a word is turned; 0 for what is about upright."""
+    """Return the rotation of a word in degrees counter-clockwise; 0 if it is almost upright."""
     if len(word.pixels) != 4:
         return 0.0
     (x, y), (right_x, right_y) = word.pixels[:2]

@@ -10,12 +10,13 @@ _INVISIBLE = 3
 
 
 def take_off_invisible_text(pdf: Pdf, page: Page) -> bool:
-    """Leave out the invisible text of a page's own content, where all of its text is invisible.
+    """Remove the invisible text from a page's content, if all text of the page is invisible.
 
-    Nothing that is seen changes: what stands beside is kept as it is, and no visible text follows the invisible one.
+    The appearance of the page does not change: all other content is kept, and no visible text depends on the position
+    of the removed text.
 
     Returns:
-        Whether there was any.
+        Whether any text was removed.
     """
     try:
         instructions = list(pikepdf.parse_content_stream(page))

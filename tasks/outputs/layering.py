@@ -1,10 +1,10 @@
-"""A program for work on untrusted documents that may crash the process: `layering.py TASK MEGABYTES FILE …`.
+"""A program for tasks on untrusted documents, which may crash its process: `layering.py TASK MEGABYTES FILE …`.
 
 Run by `tasks.outputs.searchable_pdf`, through `tasks.documents.files.apart`.
 
 | task | arguments | prints |
 |---|---|---|
-| `pages` | FILE FORMAT FOLDER | the PDFs in FOLDER that hold its pictures as pages, one a line |
+| `pages` | FILE FORMAT FOLDER | the PDFs in FOLDER with its pictures as pages, one a line |
 | `layers` | RESULT TO REASON OWN BASE… | JSON: `pages`, `words`, `left`; OWN is JSON: `usable`, `invisible` pages |
 """
 

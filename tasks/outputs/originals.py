@@ -16,7 +16,7 @@ _SAVED_BEFORE = "the document of this result is unknown: name it with --document
 
 @dataclass(frozen=True)
 class Source:
-    """The version of a document that a result is of.
+    """The version of a document that a result was made from.
 
     Attributes:
         name: the document's address in S3, or its path on this machine.
@@ -28,18 +28,18 @@ class Source:
 
     @property
     def in_s3(self) -> bool:
-        """Whether the document lies in S3."""
+        """Whether the document is in S3."""
         return self.name.startswith(_SCHEME)
 
 
 @dataclass(frozen=True)
 class Original:
-    """A document's bytes, or why there are none.
+    """A document's file, or the reason why it is not available.
 
     Attributes:
-        file: a file with them; None if the recognised version is not available.
-        name: what to call the document.
-        reason: why there is no file; empty where there is one.
+        file: the file; None if the recognised version is not available.
+        name: the document's name for display.
+        reason: why there is no file; empty if there is one.
     """
 
     file: Path | None
@@ -48,28 +48,28 @@ class Original:
 
 
 def source_of_result(metadata: Mapping[str, str]) -> Source | None:
-    """Which document a published result is of, by the metadata of its object.
+    """Return the document of a published result, from the metadata of the result's object.
 
     Returns:
-        None where the metadata do not tell: the object is no result, or the document's address was too long for them
-        (its job's `done` record has it, see `source_of_document`).
+        The document; None if the metadata do not contain it: the object is not a result, or the document's address was
+        too long for metadata (the job's `done` record has it, see `source_of_document`).
     """
     name, version = metadata.get("source"), metadata.get("source-etag")
     return Source(unquote(name), version) if name and version else None
 
 
 def source_of_document(document: Document) -> Source:
-    """Which document a job is of."""
+    """Return the document of a job."""
     return Source(document.uri, document.etag)
 
 
 def find_original(source: Source | None, objects: ObjectStore | None, folder: Path) -> Original:
-    """Get the document that a result is of, in exactly the version that was recognised.
+    """Get the document of a result, in exactly the version that was recognised.
 
     Args:
-        source: which one; None where that is not known.
+        source: the document; None if it is not known.
         objects: the store, for documents in S3.
-        folder: where a document from S3 is put. A document on this machine stays where it is.
+        folder: the folder for a download from S3. A document on this machine is not copied.
 
     Raises:
         TransientFault: the store is unavailable at the moment.

@@ -1,4 +1,4 @@
-"""Where the words of a page are: in pixels, as shares of the page, and in lines, as far as the result tells."""
+"""The positions of words on a page: in pixels, as ratios of the page, and in lines, as far as the result has them."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,22 +7,22 @@ from itertools import groupby, pairwise, repeat
 
 from tasks.documents.results.words import Box, ResultPage, ResultWord, Size
 
-# No picture of a page is two pixels wide, and a ratio may be a little more than 1.
+# A ratio may slightly exceed 1, and no picture of a page is only two pixels wide.
 _LARGEST_RATIO = 2.0
-_SAME_LINE = 0.6  # of a word's height: how far the middle of the next one may be from its own
+_SAME_LINE = 0.6  # of a word's height: the maximum vertical distance between the centres of neighbours in a line
 _A4_AT_150_DPI: Size = (1240.0, 1754.0)
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedWord:
-    """A recognised word and where it is.
+    """A recognised word and its position.
 
     Attributes:
         text: the word.
-        confidence: from 0 to 1, where the result tells.
-        pixels: the corners in pixels of the recognised picture; empty where they are not known.
-        ratios: the corners as shares of the page's width and height; empty where they are not known.
-        line: its line's number on the page, from 1; None where the lines cannot be told.
+        confidence: from 0 to 1; None if the result has none.
+        pixels: the corners in pixels of the recognised picture; empty if unknown.
+        ratios: the corners as ratios of the page's width and height; empty if unknown.
+        line: the number of its line on the page, from 1; None if lines are unknown.
     """
 
     text: str
@@ -34,12 +34,12 @@ class PlacedWord:
 
 @dataclass(frozen=True, slots=True)
 class PageLayout:
-    """A page with its words in their places.
+    """A page and the positions of its words.
 
     Attributes:
-        number: the page's, from 1.
-        text: its text.
-        size: width and height of the recognised picture in pixels, where they are known.
+        number: the page number, from 1.
+        text: the page's text.
+        size: width and height of the recognised picture in pixels; None if unknown.
         words: the words, in the order of the result.
     """
 
@@ -49,46 +49,46 @@ class PageLayout:
     words: tuple[PlacedWord, ...]
 
     def lines(self) -> Iterator[tuple[PlacedWord, ...]]:
-        """The words in lines; a page whose lines cannot be told is one line."""
+        """Yield the words line by line; if lines are unknown, the page is one line."""
         for _, words in groupby(self.words, key=lambda word: word.line):
             yield tuple(words)
 
     def mean_confidence(self) -> float | None:
-        """The mean of its words' confidences; None where no word has one."""
+        """The mean confidence of the words; None if no word has one."""
         known = [word.confidence for word in self.words if word.confidence is not None]
         return math.fsum(known) / len(known) if known else None
 
 
 def place_words(page: ResultPage, size: Size | None = None) -> PageLayout:
-    """Find out where the words of a page are.
+    """Determine the positions of the words of a page.
 
     Args:
-        page: the page, as it was read from a result.
-        size: the size of its picture, where the result does not have it.
+        page: the page as read from a result.
+        size: the size of its picture in pixels, used if the result does not have it.
     """
-    known = page.size or size
+    page_size = page.size or size
     ratios = _are_ratios(page.words)
-    found = _lines_of_text(page) or _lines_of_boxes(page.words)
-    lines: Iterable[int | None] = found or repeat(None, len(page.words))
-    words = tuple(_placed(word, line, known, ratios=ratios) for word, line in zip(page.words, lines, strict=True))
-    return PageLayout(page.number, page.text, known, words)
+    numbers = _lines_of_text(page) or _lines_of_boxes(page.words)
+    lines: Iterable[int | None] = numbers or repeat(None, len(page.words))
+    words = tuple(_placed(word, line, page_size, ratios=ratios) for word, line in zip(page.words, lines, strict=True))
+    return PageLayout(page.number, page.text, page_size, words)
 
 
 def drawn_layout(page: ResultPage, size: Size | None = None) -> PageLayout:
-    """The same, with a size and pixels in any case: where nobody knows the size, that of A4 at 150 DPI."""
-    known = page.size or size
-    if known is None and _are_ratios(page.words):
-        known = _A4_AT_150_DPI
-    elif known is None:
-        # Nothing is known but the words: the page is as large as A4 at that resolution, or as they need.
+    """Like `place_words`, but always with a size and pixels: if the size is unknown, that of A4 at 150 DPI."""
+    page_size = page.size or size
+    if page_size is None and _are_ratios(page.words):
+        page_size = _A4_AT_150_DPI
+    elif page_size is None:
+        # Only the words are known: assume A4 at that resolution, or larger if the words need more room.
         corners = [corner for word in page.words for corner in word.box]
         width, height = (max((corner[axis] for corner in corners), default=0.0) for axis in (0, 1))
-        known = max(width, _A4_AT_150_DPI[0]), max(height, _A4_AT_150_DPI[1])
-    return place_words(page, known)
+        page_size = max(width, _A4_AT_150_DPI[0]), max(height, _A4_AT_150_DPI[1])
+    return place_words(page, page_size)
 
 
 def bounds(box: Box) -> tuple[float, float, float, float] | None:
-    """Left, top, right and bottom of a box; None when it has no corner."""
+    """Return left, top, right and bottom of a box; None if it has no corners."""
     if not box:
         return None
     across, down = [x for x, _ in box], [y for _, y in box]
@@ -96,7 +96,7 @@ def bounds(box: Box) -> tuple[float, float, float, float] | None:
 
 
 def _are_ratios(words: Sequence[ResultWord]) -> bool:
-    """Whether a page's boxes are in ratios: the forms of an answer tell it by names only in part."""
+    """Return whether a page's boxes are ratios. Member names show it only in some answer forms, so values decide."""
     return all(abs(value) <= _LARGEST_RATIO for word in words for corner in word.box for value in corner)
 
 
@@ -110,37 +110,37 @@ def _placed(word: ResultWord, line: int | None, size: Size | None, *, ratios: bo
 
 
 def _lines_of_text(page: ResultPage) -> list[int] | None:
-    """Each word's line by the line breaks of the page's text; None where it has none, or not all of the words."""
+    """Return each word's line from the line breaks of the page's text; None without breaks, or if a word is missing."""
     if "\n" not in page.text.strip():
         return None
-    found: list[int] = []
+    lines: list[int] = []
     at, line = 0, 1
     for word in page.words:
         text = word.text.strip()
         place = page.text.find(text, at)
         if place < 0:
             return None
-        if found and "\n" in page.text[at:place]:
+        if lines and "\n" in page.text[at:place]:
             line += 1
-        found.append(line)
+        lines.append(line)
         at = place + len(text)
-    return found
+    return lines
 
 
 def _lines_of_boxes(words: Sequence[ResultWord]) -> list[int] | None:
-    """Each word's line by where the words are; None where not all have a box of four corners."""
+    """Return each word's line from the words' positions; None if a word has no box with four corners."""
     if not words or any(len(word.box) != 4 for word in words):
         return None
     line = 1
-    found = [line]
+    lines = [line]
     for before, word in pairwise(words):
         line += not _goes_on(before.box, word.box)
-        found.append(line)
-    return found
+        lines.append(line)
+    return lines
 
 
 def _goes_on(before: Box, box: Box) -> bool:
-    """Whether a word stands in the line of the one before, in the direction in which that one is written."""
+    """Return whether a word continues the line of the previous word, in the writing direction of that word."""
     (x, y), (right_x, right_y), _, (left_x, left_y) = before
     length, height = math.hypot(right_x - x, right_y - y), math.hypot(left_x - x, left_y - y)
     if not length or not height:

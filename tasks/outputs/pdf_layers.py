@@ -17,9 +17,9 @@ from tasks.outputs.text_lines import text_lines
 
 NO_TEXT = OwnText()
 _DEEPEST = 100  # levels of a page tree
-_LETTER = (0.0, 0.0, 612.0, 792.0)  # what a page without a size is taken for
+_LETTER = (0.0, 0.0, 612.0, 792.0)  # the size assumed for a page without one
 _FONT = "BulkOcr"
-_RENDERED_DPI, _POINTS = 150, 72  # at which the API renders the pages of a PDF
+_RENDERED_DPI, _POINTS = 150, 72  # the resolution at which the API renders PDF pages; points an inch
 
 
 def add_text_layers(
@@ -27,20 +27,20 @@ def add_text_layers(
 ) -> tuple[int, int]:
     """Write a PDF with the words of a result as invisible text on its pages.
 
-    The layer lies under what is drawn, with a graphics state of its own, so neither can change the other.
-    Memory holds the compressed layers, a few KB a page.
+    The layer is below the page's content and has its own graphics state, so neither affects the other. The compressed
+    layers are kept in memory, a few KB a page.
 
     Args:
-        bases: the PDF, or several whose pages follow one another.
+        bases: the PDF, or several PDFs whose pages are concatenated.
         pages: the pages of the result.
         to: the file to write.
-        own: pages that hold text of their own. Those with usable text get no layer; invisible text gives way to ours.
+        own: the pages that contain text. Pages with usable text get no layer; invisible text is replaced.
 
     Returns:
-        How many pages there are, and how many words were put on them.
+        The number of pages, and the number of words added.
 
     Raises:
-        ValueError: the result has another number of pages.
+        ValueError: the result has a different number of pages.
         pikepdf.PdfError: a PDF cannot be read.
         OSError: the file cannot be written.
     """
@@ -66,7 +66,7 @@ def add_text_layers(
 @contextmanager
 def _opened(bases: Sequence[Path]) -> Iterator[Pdf]:
     with ExitStack() as stack:
-        # Mapped, not read: what is drawn stays in the files until it is written.
+        # Memory-mapped, so that page contents stay in the files until they are written.
         opened = [stack.enter_context(pikepdf.open(base, access_mode=pikepdf.AccessMode.mmap)) for base in bases]
         if len(opened) == 1:
             yield opened[0]
@@ -78,7 +78,7 @@ def _opened(bases: Sequence[Path]) -> Iterator[Pdf]:
 
 
 class _LayerWriter:
-    """Puts layers on pages, with the fonts among the pages' resources."""
+    """Adds layers to pages, and their fonts to the pages' resources."""
 
     def __init__(self, pdf: Pdf) -> None:
         self._pdf = pdf
@@ -87,19 +87,19 @@ class _LayerWriter:
         self._resources: dict[tuple[object, ...], Object] = {}
 
     def add(self, page: Page, result: ResultPage) -> int:
-        """Put the words of a page of the result on a page. Returns how many."""
+        """Add the words of a page of the result to a page of the PDF. Returns their number."""
         frame = frame_of(page)
         lines = text_lines(result, *frame.size, _rendered(page, frame))
         if not lines:
             return 0
         resources = _inherited(page.obj, "/Resources")
-        taken = resources.get("/Font") if isinstance(resources, Dictionary) else None
+        existing_fonts = resources.get("/Font") if isinstance(resources, Dictionary) else None
         names: dict[int, str] = {}
 
         def name(number: int) -> str:
             while number >= len(self._fonts):
                 self._fonts.append(self._pdf.make_indirect(Dictionary()))
-            return names.setdefault(number, _free_name(taken, number))
+            return names.setdefault(number, _free_name(existing_fonts, number))
 
         content = self._layer.content(lines, frame, name)
         stream = self._pdf.make_stream(zlib.compress(content, 6), Filter=Name.FlateDecode)
@@ -108,12 +108,12 @@ class _LayerWriter:
         return sum(len(line.words) for line in lines)
 
     def end(self) -> None:
-        """Complete the fonts."""
+        """Fill in the font objects."""
         for font, glyphs in zip(self._fonts, self._layer.fonts, strict=False):
             glyphs.write_to(self._pdf, font)
 
     def _with_fonts(self, resources: Object | None, names: dict[int, str]) -> Object:
-        """A page's resources and our fonts: a copy, since many pages may share these resources."""
+        """Return a copy of a page's resources with the fonts added: other pages may share the original."""
         shared = isinstance(resources, Dictionary) and resources.is_indirect
         key = (resources.objgen, *sorted(names.items())) if shared and resources is not None else None
         if key is not None and key in self._resources:
@@ -131,13 +131,13 @@ class _LayerWriter:
 
 def _free_name(taken: Object | None, number: int) -> str:
     name = f"{_FONT}{number}"
-    while isinstance(taken, Dictionary) and f"/{name}" in taken:  # a document that went through here before
+    while isinstance(taken, Dictionary) and f"/{name}" in taken:  # the document already has such a layer
         name += "x"
     return name
 
 
 def frame_of(page: Page) -> PageFrame:
-    """How a page is seen: its crop box within its media box, and its rotation."""
+    """Return the visible frame of a page: its crop box within its media box, and its rotation."""
     media = _box(_inherited(page.obj, "/MediaBox")) or _LETTER
     crop = _box(_inherited(page.obj, "/CropBox")) or media
     left, bottom = max(media[0], crop[0]), max(media[1], crop[1])
@@ -152,7 +152,7 @@ def frame_of(page: Page) -> PageFrame:
 
 
 def _rendered(page: Page, frame: PageFrame) -> Size:
-    """How many pixels the API makes of a page."""
+    """Return the size in pixels at which the API renders a page."""
     try:
         unit = float(page.obj.get("/UserUnit", 1)) or 1.0
     except (TypeError, ValueError):
@@ -174,7 +174,7 @@ def _box(value: Object | None) -> tuple[float, float, float, float] | None:
 
 
 def _inherited(node: Object, key: str) -> Object | None:
-    """An attribute of a page, from the page itself or from the tree above it."""
+    """Return an attribute of a page, from the page itself or inherited in the page tree."""
     for _ in range(_DEEPEST):
         value = node.get(key)
         if value is not None:

@@ -1,4 +1,4 @@
-"""Pictures as pages of a PDF, without a change of their pixels."""
+"""Writes pictures as pages of a PDF without changing their pixels."""
 
 import io
 import logging
@@ -15,21 +15,21 @@ from tasks.documents.files.formats import BY_NAME, HEIC, TIFF
 
 log = logging.getLogger(__name__)
 
-_MOST_PIXELS, _MOST_FRAMES = 64_000_000, 20  # in one of the files: memory holds one
+_MOST_PIXELS, _MOST_FRAMES = 64_000_000, 20  # in one of the PDFs, each of which is built in memory
 _A4_LENGTH = 842.0  # points
 _POINTS = 72
-_USUAL_DPI = range(50, 2401)  # what a scanner can have meant
-_LEAST_SIDE, _MOST_SIDE = 3.0, 14_400.0  # points: what readers of PDFs take
+_USUAL_DPI = range(50, 2401)  # plausible for a scanner
+_LEAST_SIDE, _MOST_SIDE = 3.0, 14_400.0  # points: the page sizes that PDF readers accept
 _SIMPLE = {"1", "L", "RGB", "CMYK"}
 
 
 def write_picture_pages(file: Path, format_name: str, folder: Path) -> list[Path]:
-    """Write the pictures in a file as pages, in several PDFs: JPEGs and fax pages as they are packed, others lossless.
+    """Write the pictures in a file as pages of several PDFs: JPEGs and fax pages as they are, others losslessly.
 
     Args:
-        file: the picture, or the pictures.
-        format_name: what the format is called.
-        folder: where the PDFs go.
+        file: the file with one or more pictures.
+        format_name: the name of its format.
+        folder: the folder for the PDFs.
 
     Returns:
         The PDFs, in order.
@@ -37,7 +37,7 @@ def write_picture_pages(file: Path, format_name: str, folder: Path) -> list[Path
     Raises:
         ValueError, OSError: a picture cannot be decoded.
     """
-    Image.MAX_IMAGE_PIXELS = None  # the limit on pixels was checked before it was sent
+    Image.MAX_IMAGE_PIXELS = None  # the number of pixels was checked before the document was sent
     files: list[Path] = []
     waiting: list[bytes] = []
     pixels = 0
@@ -71,14 +71,14 @@ def _pictures(file: Path, format_name: str, folder: Path) -> Iterator[tuple[byte
 
 
 def _packed(file: Path) -> tuple[bytes, int]:
-    """A picture as it is, where a PDF can hold it so; else as a PNG of the same pixels. And how many pixels it has."""
+    """Return a picture unchanged if a PDF can contain it, otherwise as a PNG, and its number of pixels."""
     body = file.read_bytes()
     with Image.open(io.BytesIO(body)) as image:
         pixels = image.width * image.height
         try:
             _convert([body])
             return body, pixels
-        except Exception as error:  # noqa: BLE001  # whatever the library makes of pictures that it does not take
+        except Exception as error:  # noqa: BLE001  # the library raises various errors for unsupported pictures
             log.debug("a picture is stored as PNG: %s", error)
             return _lossless(image), pixels
 
@@ -95,9 +95,9 @@ def _lossless(image: Image.Image) -> bytes:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """A picture without transparency and with 8 bits a channel, as a viewer shows it."""
+    """Return a picture without transparency and with 8 bits per channel, as a viewer would show it."""
     if image.mode.startswith(("I", "F")):
-        low, high = cast("tuple[float, float]", image.getextrema())  # of the one channel that these modes have
+        low, high = cast("tuple[float, float]", image.getextrema())  # these modes have one channel
         scale = 255 / (high - low) if high > low else 1.0
         return image.convert("F").point(lambda value: (value - low) * scale).convert("L")
     if "A" in image.getbands() or "transparency" in image.info:
@@ -121,7 +121,7 @@ def _convert(pictures: list[bytes]) -> bytes:
 
 
 def _layout(width: int, height: int, dpi: tuple[float, float]) -> tuple[float, float, float, float]:
-    """The size of a page and of the picture on it, in points: as large as it was scanned, where that is known."""
+    """Return the sizes of a page and of the picture on it in points: the scanned size, if its resolution is known."""
     known = all(round(value) in _USUAL_DPI for value in dpi) and dpi != _UNTOLD_DPI
     longest = max(width, height)
     across, down = dpi if known else (longest * _POINTS / _A4_LENGTH,) * 2

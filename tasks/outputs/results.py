@@ -1,7 +1,7 @@
-"""Finding published results: those of a document, of a folder, or of a whole destination in S3.
+"""Finds published results: those of a document, of a folder, or of a whole destination in S3.
 
-Listings are lazy, and a result from S3 is on disk only while it is being read, so memory and disk do not grow with the
-number of results.
+Listings are lazy, and a result from S3 is on disk only while it is being read, so memory and disk usage do not grow
+with the number of results.
 """
 
 import os
@@ -19,12 +19,12 @@ from tasks.scratch import scratch_folder
 from tasks.store.location import LEDGER_FOLDER, Location
 from tasks.store.object_store import Entry, ObjectStore
 
-# The last ".ocr" counts: a document may have one in its own name.
+# The last ".ocr" counts, because a document's own name may contain one.
 _RESULT = re.compile(r"(.*)\.ocr(?:\.[A-Za-z0-9._-]+)?\.json", re.DOTALL)
 _S3 = re.compile(r"s3://", re.IGNORECASE)
 
 Store = Callable[[], ObjectStore]
-"""Opens the store of a destination. Called for addresses in S3 only."""
+"""Opens the store of a destination. Only called for addresses in S3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class ResultFile:
     """One result.
 
     Attributes:
-        address: where it lies, as an S3 address or an absolute path.
-        version: changes whenever the result does: its ETag, or its file's time and size.
-        document: the name of the document, as seen from the place that was searched.
+        address: its S3 address or absolute path.
+        version: changes whenever the result changes: its ETag, or its file's time and size.
+        document: the name of the document, relative to the place that was searched.
     """
 
     address: str
@@ -43,7 +43,7 @@ class ResultFile:
 
 
 class Results(Protocol):
-    """Some results, in the order of their names."""
+    """Results found at a place, in the order of their names."""
 
     @property
     def place(self) -> str:
@@ -51,21 +51,21 @@ class Results(Protocol):
 
     @property
     def whole_place(self) -> bool:
-        """Whether a folder or a destination was named, and not a result or a document."""
+        """Whether the place is a folder or a destination, rather than a result or a document."""
 
     def files(self) -> Iterator[ResultFile]:
-        """The results, as lazily as they are taken.
+        """Yield the results, lazily.
 
         Raises:
             SetupFault, TransientFault: the place cannot be listed.
         """
 
     def fetch(self, result: ResultFile, folder: Path) -> Path:
-        """A file with the result.
+        """Return a local file with the result.
 
         Args:
-            result: which one.
-            folder: where a result from S3 is put.
+            result: the result.
+            folder: the folder for a download from S3.
 
         Raises:
             EndsDocument: it changed, vanished, or may not be read.
@@ -73,12 +73,12 @@ class Results(Protocol):
 
 
 def is_result_name(name: str) -> bool:
-    """Whether a key or a file name is one that results have, of any model and schema."""
+    """Return whether a key or file name is that of a result, of any model and schema."""
     return bool(_RESULT.fullmatch(name))
 
 
 def document_name(result: str) -> str:
-    """The document's name in that of its result: `b.pdf` of `b.pdf.ocr.json` and of `b.pdf.ocr.clova.json`."""
+    """Return the document's name from that of its result: `b.pdf` for `b.pdf.ocr.json` and `b.pdf.ocr.clova.json`."""
     match = _RESULT.fullmatch(result)
     return match[1] if match else result
 
@@ -87,16 +87,16 @@ def find_results(where: str, store: Store | None = None) -> Results:
     """Find results.
 
     Args:
-        where: a result; a document, by its name beside its result (`s3://bucket/ocr/a.pdf` for
+        where: a result; a document, by its name beside the result (`s3://bucket/ocr/a.pdf` for
             `s3://bucket/ocr/a.pdf.ocr.json`); a folder; or a destination in S3.
         store: opens the store, for addresses in S3.
 
     Returns:
-        The results, which may turn out to be none where a folder was named.
+        The results. For a folder, there may be none.
 
     Raises:
         SetupFault: there is no such place, or it is in S3 and no store was given.
-        TransientFault: the store cannot be asked now.
+        TransientFault: the store is unavailable at the moment.
     """
     if not _S3.match(where):
         return _local(Path(where))
@@ -117,7 +117,7 @@ def find_results(where: str, store: Store | None = None) -> Results:
 
 @dataclass(frozen=True)
 class _IsResult:
-    """Tells the results of one document, or one result, in a listing."""
+    """Selects the results of one document, or a single result, from a listing."""
 
     key: str
 
@@ -127,7 +127,7 @@ class _IsResult:
 
 @dataclass(frozen=True)
 class _ObjectResults:
-    """Results in S3: those of a document where they are given, and all of a destination otherwise."""
+    """Results in S3: the given ones of a document, or else all of a destination."""
 
     _objects: ObjectStore
     _location: Location
@@ -172,7 +172,7 @@ def _local(path: Path) -> Results:
 
 
 def _beside(document: Path) -> list[Path]:
-    """The results that lie beside a document, named after it."""
+    """Return the results beside a document that are named after it."""
     folder = document.resolve().parent
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     return [file for file in files if is_result_name(file.name) and document_name(file.name) == document.name]
@@ -180,7 +180,7 @@ def _beside(document: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class _FileResults:
-    """Results on this machine, one by one."""
+    """Individual results on this machine."""
 
     _paths: tuple[Path, ...]
 
@@ -202,7 +202,7 @@ class _FileResults:
 
 @dataclass(frozen=True)
 class _FolderResults:
-    """All results in a folder on this machine, and in the folders in it."""
+    """All results in a folder on this machine and its subfolders."""
 
     _folder: Path
 
@@ -239,24 +239,24 @@ def _result_file(path: Path, name: str) -> ResultFile:
 
 
 def storable(name: str) -> str:
-    """A name that a database can hold: bytes of a file's name that are no UTF-8 are escaped."""
+    """Return a file name that a database can store: bytes that are not valid UTF-8 are escaped."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def read_ahead(
     results: Results, threads: int = 8, wanted: Callable[[ResultFile], bool] = lambda _: True
 ) -> Iterator[tuple[ResultFile, Path | EndsDocument]]:
-    """Yield results with a local file of each, prefetching the next ones.
+    """Yield each result with a local file, and prefetch the next ones.
 
-    A file from S3 lives until the next one is asked for.
+    A file from S3 is deleted when the next result is requested.
 
     Args:
-        results: which ones.
-        threads: how many are fetched at once; twice as many are on disk at most.
-        wanted: tells whether a result is to be fetched at all; the others are left out.
+        results: the results.
+        threads: the number of concurrent downloads; at most twice as many files are on disk.
+        wanted: whether to fetch a result; others are skipped.
 
     Yields:
-        Each result, and its file, or why it cannot be read.
+        A result, and its file or the fault that prevents reading it.
 
     Raises:
         SetupFault, TransientFault: the store cannot be read.

@@ -12,19 +12,19 @@ from tasks.outputs.search_index import SearchIndex
 from tasks.outputs.search_terms import find_phrases, match_expression, parse_query
 
 _SNIPPET = 160  # characters, about two lines of a terminal
-_BEFORE = 50  # of them before the first hit
+_BEFORE = 50  # characters of the snippet before the first hit
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A page with what was looked for.
+    """A page that matches a query.
 
     Attributes:
-        document: its document's name.
+        document: the document's name.
         result: the address of the result.
-        page: the page's number, from 1.
-        snippet: a part of its text, in one line.
-        marks: where in the snippet the hits are: begin and end of each.
+        page: the page number, from 1.
+        snippet: a part of the page's text, in one line.
+        marks: the positions of the hits in the snippet: start and end of each.
     """
 
     document: str
@@ -34,7 +34,7 @@ class Hit:
     marks: tuple[tuple[int, int], ...]
 
     def marked(self, begin: str = "«", end: str = "»") -> str:
-        """The snippet with signs around each hit."""
+        """Return the snippet with `begin` and `end` around each hit."""
         pieces, at = [], 0
         for first, last in self.marks:
             pieces += [self.snippet[at:first], begin, self.snippet[first:last], end]
@@ -44,7 +44,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found: the best pages, and how many there are in all."""
+    """The result of a search: the best pages, and the total number of matches."""
 
     query: str
     results: int
@@ -53,12 +53,12 @@ class SearchResult:
 
 
 def search(index: SearchIndex, query: str, limit: int = 20) -> SearchResult:
-    """Look for words, phrases and beginnings of words; see `parse_query`.
+    """Search for words, phrases and prefixes of words; see `parse_query`.
 
     Args:
-        index: where.
-        query: what for.
-        limit: how many pages to give at most, the best ones.
+        index: the index to search.
+        query: the query.
+        limit: the maximum number of pages to return, the best ones.
 
     Raises:
         SetupFault: the index cannot be read.
@@ -76,7 +76,7 @@ def search(index: SearchIndex, query: str, limit: int = 20) -> SearchResult:
 
 
 def snippet_of(text: str, places: list[tuple[int, int]]) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """The part of a text around its first hits, in one line, and where the hits are in it."""
+    """Return the part of a text around its first hits in one line, and the positions of the hits in it."""
     first = places[0][0] if places else 0
     start = max(0, first - _BEFORE)
     if start:

@@ -1,7 +1,7 @@
-"""A full-text index of results: one SQLite file, brought up to date as results come, change and go.
+"""A full-text index of results in one SQLite file, updated as results are added, changed and removed.
 
-Plain SQL reads it: `results` has a row a result, `pages` a row a page with its text, and `page_terms` is the FTS5
-table over the terms of `tasks.outputs.search_terms`, with the pages' row ids.
+It can be read with plain SQL: `results` has a row for each result, `pages` a row with the text of each page, and
+`page_terms` is the FTS5 table of the terms from `tasks.outputs.search_terms`, with the row ids of `pages`.
 """
 
 import sqlite3
@@ -17,7 +17,7 @@ from tasks.faults import EndsDocument, SetupFault
 from tasks.outputs.results import ResultFile, Results, read_ahead, storable
 from tasks.outputs.search_terms import TERMS_VERSION, indexed_text
 
-_APPLICATION = 0x6F63_7269  # "ocri": tells an index from another SQLite database
+_APPLICATION = 0x6F63_7269  # "ocri": distinguishes an index from other SQLite databases
 _SCHEMA = """
 CREATE TABLE places (id INTEGER PRIMARY KEY, address TEXT UNIQUE NOT NULL, indexed_at TEXT);
 CREATE TABLE results (
@@ -32,9 +32,9 @@ CREATE VIRTUAL TABLE page_terms USING fts5 (
     terms, content = '', tokenize = "unicode61 remove_diacritics 0 categories 'L* N* M* Co'"
 );
 """
-_PATIENCE = 60.0  # seconds to wait for another process that writes
+_PATIENCE = 60.0  # seconds to wait for another process that is writing
 _CACHE_KB = 16_384
-_MOST_SKIPPED = 20  # named in the summary; all are counted
+_MOST_SKIPPED = 20  # named in the summary; all of them are counted
 
 
 @dataclass
@@ -43,12 +43,12 @@ class IndexChanges:
 
     Attributes:
         added: results that are new.
-        changed: results that were in it in another version.
-        removed: results that are gone from the place.
-        unchanged: results that were in it already.
-        pages: pages read now.
-        skipped: why results could not be read, by their addresses; the first ones.
-        skipped_count: how many could not be read. They are tried again next time.
+        changed: results of which it had another version.
+        removed: results that no longer exist.
+        unchanged: results that were already in it.
+        pages: pages read in this update.
+        skipped: the first results that could not be read, as address and reason.
+        skipped_count: the number of results that could not be read. The next update tries them again.
     """
 
     added: int = 0
@@ -60,7 +60,7 @@ class IndexChanges:
     skipped_count: int = 0
 
     def skip(self, result: ResultFile, why: EndsDocument) -> None:
-        """Note a result that could not be read."""
+        """Count a result that could not be read."""
         self.skipped_count += 1
         if len(self.skipped) < _MOST_SKIPPED:
             self.skipped[result.address] = str(why)
@@ -71,10 +71,10 @@ class SearchIndex:
 
     Args:
         file: the SQLite database.
-        create: make the file when it is not there, and wait for others that write to it; otherwise it is read only.
+        create: open the file for writing, create it if missing, and wait for other writers; otherwise it is read-only.
 
     Raises:
-        SetupFault: it is no index, of another version, or cannot be opened.
+        SetupFault: it is not an index, has another version, or cannot be opened.
     """
 
     def __init__(self, file: Path, *, create: bool = False) -> None:
@@ -94,24 +94,24 @@ class SearchIndex:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(sqlite3.Error):  # somebody else may be reading; then it stays as it is, and works as well
+        with suppress(sqlite3.Error):  # not possible while another process reads, and not required
             if self._writes:
-                self._database.execute("PRAGMA journal_mode = DELETE")  # one file again, for whoever copies it
+                self._database.execute("PRAGMA journal_mode = DELETE")  # a single file again, which can be copied
         self._database.close()
 
     def places(self) -> dict[str, str | None]:
-        """The places that were indexed, and when, in ISO 8601; None where that was never completed."""
+        """Return the indexed places, each with the time of its last complete update (ISO 8601), or None."""
         with _explained(self.file):
             return dict(self._database.execute("SELECT address, indexed_at FROM places ORDER BY address"))
 
     def counts(self) -> tuple[int, int]:
-        """How many results and pages it has."""
+        """Return the number of results and of pages."""
         with _explained(self.file):
             results, pages = self._database.execute("SELECT count(*), coalesce(sum(pages), 0) FROM results").fetchone()
             return int(results), int(pages)
 
     def matches(self, expression: str, limit: int) -> Iterator[tuple[str, str, int, str]]:
-        """The pages that an FTS5 expression matches, best first: document, result's address, page number, text."""
+        """Yield the pages that match an FTS5 expression, best first: document, result's address, page number, text."""
         with _explained(self.file):
             yield from self._database.execute(
                 "SELECT results.document, results.address, pages.number, pages.text FROM page_terms "
@@ -121,7 +121,7 @@ class SearchIndex:
             )
 
     def count_matches(self, expression: str) -> tuple[int, int]:
-        """How many results and pages an expression matches."""
+        """Return the number of results and of pages that match an FTS5 expression."""
         with _explained(self.file):
             results, pages = self._database.execute(
                 "SELECT count(DISTINCT pages.result), count(*) FROM page_terms "
@@ -133,17 +133,20 @@ class SearchIndex:
     def update(
         self, results: Results, watch: Callable[[IndexChanges], None] = lambda _: None, threads: int = 8
     ) -> IndexChanges:
-        """Bring the index up to date with a place: read what is new or changed, forget what is gone.
+        """Bring the index up to date with a place: read new and changed results, and remove deleted ones.
 
         Each result is its own transaction, so an interrupted update can resume.
 
         Args:
             results: the results of the place.
-            watch: told of every result.
-            threads: how many results are fetched at once.
+            watch: called after every result that was read.
+            threads: the number of concurrent downloads.
+
+        Returns:
+            What was changed.
 
         Raises:
-            SetupFault, TransientFault: the place cannot be listed, or the file not be written.
+            SetupFault, TransientFault: the place cannot be listed, or the file cannot be written.
         """
         changes = IndexChanges()
         with _explained(self.file):
@@ -154,10 +157,10 @@ class SearchIndex:
             def wanted(result: ResultFile) -> bool:
                 address = storable(result.address)
                 self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (address,))
-                known = self._database.execute(
+                indexed = self._database.execute(
                     "SELECT version FROM results WHERE place = ? AND address = ?", (place, address)
                 ).fetchone()
-                if known == (result.version,):
+                if indexed == (result.version,):
                     changes.unchanged += 1
                     return False
                 return True
@@ -171,7 +174,7 @@ class SearchIndex:
         return changes
 
     def _take(self, place: int, result: ResultFile, file: Path | EndsDocument, changes: IndexChanges) -> None:
-        """Put a result into the index, in place of its earlier version."""
+        """Add a result to the index, replacing an earlier version."""
         with self._transaction():
             before = self._database.execute(
                 "SELECT id FROM results WHERE place = ? AND address = ?", (place, storable(result.address))
@@ -201,7 +204,7 @@ class SearchIndex:
         ).lastrowid
         number = 0
         for number, page_text in enumerate(read_texts(file), 1):
-            text = page_text.replace("\0", " ")  # SQLite's functions take it for the end
+            text = page_text.replace("\0", " ")  # SQLite's functions treat it as the end of the text
             page_row = self._database.execute(
                 "INSERT INTO pages (result, number, text) VALUES (?, ?, ?)", (row, number, text)
             ).lastrowid
@@ -211,7 +214,7 @@ class SearchIndex:
         return number
 
     def _forget(self, result: int) -> None:
-        """Take a result out. FTS5 has to be given the terms again, since it does not keep them."""
+        """Remove a result. FTS5 does not store the terms, so they have to be supplied again."""
         for page, text in self._database.execute("SELECT id, text FROM pages WHERE result = ?", (result,)):
             if terms := indexed_text(text):
                 self._database.execute(

@@ -1,9 +1,9 @@
-"""Words for searching: how a page's text and what somebody looks for become the same terms.
+"""Turns pages and queries into the same search terms.
 
-SQLite's own tokenizers find no Korean or Chinese word of two letters: `unicode61` takes everything between two spaces
-for one word, and `trigram` wants three letters. So terms are made here. A run of letters of a script that is written
-without spaces, or (Korean) with endings grown onto its words, becomes every pair of neighbouring letters, and its last
-letter alone. Other words are folded: compatibility forms, case and accents do not matter.
+SQLite's own tokenizers cannot find Korean or Chinese words of two letters: `unicode61` treats everything between two
+spaces as one word, and `trigram` needs three letters. Therefore terms are made here. A run of letters in a script that
+is written without spaces, or in Korean, which attaches endings to words, is split into overlapping pairs of letters and
+the last letter alone. Other words are folded: compatibility forms, case and accents are ignored.
 """
 
 import re
@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 TERMS_VERSION = 1
-"""Goes up whenever terms are made differently: an index with others has to be made anew."""
+"""Increased whenever the terms change: an index with other terms has to be rebuilt."""
 
 _HAN_AND_KANA = (
     "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u303c\u3040-\u30ff\u3100-\u312f\u31a0-\u31bf"
@@ -23,7 +23,7 @@ _HAN_AND_KANA = (
 _HANGUL = "\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff"
 _THAI_LAO_KHMER_MYANMAR = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 _PAIRED = f"{_HAN_AND_KANA}{_HANGUL}{_THAI_LAO_KHMER_MYANMAR}"
-# A word, or a run of letters that is taken in pairs. White space between two Han or Kana letters is the layout's.
+# A word, or a run of letters that is split into pairs. White space between Han or Kana letters is only layout.
 _RUNS = re.compile(
     rf"(?P<pairs>[{_PAIRED}](?:[{_PAIRED}]|(?<=[{_HAN_AND_KANA}])\s+(?=[{_HAN_AND_KANA}]))*)"
     rf"|(?P<word>(?:(?![{_PAIRED}_])[\w\u0300-\u036f])+)"
@@ -32,7 +32,7 @@ _ACCENTED_SCRIPTS = re.compile(r"[^\x00-\x7f]")
 
 
 class Term(NamedTuple):
-    """A term, and where in the text it stands."""
+    """A term and its position in the text."""
 
     text: str
     start: int
@@ -41,12 +41,12 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True)
 class Phrase:
-    """Terms that have to stand one after the other.
+    """Consecutive terms to search for.
 
     Attributes:
-        terms: what they are.
-        prefix: whether the last may be the beginning of a longer one.
-        excluded: whether pages with this phrase are not wanted.
+        terms: the terms.
+        prefix: whether the last one may be the beginning of a longer term.
+        excluded: whether to exclude pages with this phrase.
     """
 
     terms: tuple[str, ...]
@@ -55,48 +55,48 @@ class Phrase:
 
 
 def terms_of(text: str) -> list[Term]:
-    """The terms of a page, in order, each with its place in that text."""
+    """Return the terms of a page in order, each with its position in the text."""
     folded, starts, ends = _folded(text)
-    found = []
+    terms = []
     for run in _RUNS.finditer(folded):
         if run["word"] is not None:
-            found.append(Term(run["word"], starts[run.start()], ends[run.end() - 1]))
+            terms.append(Term(run["word"], starts[run.start()], ends[run.end() - 1]))
             continue
         letters = [(letter, run.start() + n) for n, letter in enumerate(run[0]) if not letter.isspace()]
         for (first, start), (second, end) in pairwise(letters):
-            found.append(Term(first + second, starts[start], ends[end]))
+            terms.append(Term(first + second, starts[start], ends[end]))
         last, place = letters[-1]
-        found.append(Term(last, starts[place], ends[place]))
-    return found
+        terms.append(Term(last, starts[place], ends[place]))
+    return terms
 
 
 def indexed_text(text: str) -> str:
-    """A page's terms as one text, which `unicode61` takes apart again into just these."""
+    """Return a page's terms as one text, which `unicode61` splits into exactly these terms."""
     return " ".join(term.text for term in terms_of(text))
 
 
 def parse_query(query: str) -> list[Phrase]:
-    """What somebody looks for.
+    """Parse a query.
 
-    Words are looked for anywhere on a page; those in quotation marks as a phrase. A word that ends in an asterisk is
-    the beginning of one, a word or phrase behind a minus sign is not wanted. Nothing is a syntax error.
+    Words match anywhere on a page; words in quotation marks match as a phrase. A word that ends with an asterisk is a
+    prefix, and a word or phrase after a minus sign is excluded. There are no syntax errors.
 
     Args:
-        query: such as `"annual report" 2024 revenu* -draft 보고서`.
+        query: the query, such as `"annual report" 2024 revenu* -draft 보고서`.
 
     Returns:
-        The phrases; none when there is no letter and no digit in the query.
+        The phrases; none if the query has no letters or digits.
     """
-    found = []
+    phrases = []
     for minus, quoted, word in re.findall(r'(?<!\S)(-?)(?:["“„«]([^"”“»]*)["”“»]?|(\S+))', _spaced(query)):
         phrase = _phrase(quoted or word, excluded=bool(minus))
         if phrase.terms:
-            found.append(phrase)
-    return found
+            phrases.append(phrase)
+    return phrases
 
 
 def _spaced(query: str) -> str:
-    """A query with a space before each opening and behind each closing quotation mark."""
+    """Return a query with a space before each opening and after each closing quotation mark."""
     pieces = re.split(r'(-?["“„«][^"”“»]*["”“»]?)', query)
     return " ".join(piece for piece in pieces if piece)
 
@@ -105,7 +105,7 @@ def _phrase(words: str, *, excluded: bool) -> Phrase:
     prefix = words.rstrip().endswith("*")
     terms = [term.text for term in terms_of(words)]
     if terms and _is_pair(terms[-1]):
-        # The run may go on in the text: its last letter alone is then no term there, but the beginning of a pair.
+        # In the text, the run may be longer: the last letter is then not a term, but the beginning of a pair.
         if len(terms) > 1 and _is_pair(terms[-2]) and len(terms[-2]) == 2 and terms[-2][1] == terms[-1]:
             terms.pop()
         else:
@@ -118,7 +118,7 @@ def _is_pair(term: str) -> bool:
 
 
 def match_expression(phrases: Sequence[Phrase]) -> str | None:
-    """Phrases in FTS5's own query language; None when nothing is looked for, but only things not wanted."""
+    """Return phrases in FTS5's query language; None if all of them are excluded ones."""
     wanted = " AND ".join(_quoted(phrase) for phrase in phrases if not phrase.excluded)
     unwanted = " OR ".join(_quoted(phrase) for phrase in phrases if phrase.excluded)
     if not wanted:
@@ -131,7 +131,7 @@ def _quoted(phrase: Phrase) -> str:
 
 
 def find_phrases(phrases: Sequence[Phrase], text: str) -> list[tuple[int, int]]:
-    """Where in a text the phrases stand that are looked for: begin and end of each place, in order, apart."""
+    """Return the positions of the phrases in a text, except excluded ones: start and end, in order, not overlapping."""
     terms = terms_of(text)
     places = sorted(place for phrase in phrases if not phrase.excluded for place in _places_of(phrase, terms))
     merged: list[tuple[int, int]] = []
@@ -150,13 +150,13 @@ def _places_of(phrase: Phrase, terms: Sequence[Term]) -> Iterator[tuple[int, int
             continue
         end = terms[at + len(others)]
         if end.text == last or (phrase.prefix and end.text.startswith(last)):
-            # Of a pair that only begins with the letter that is looked for, that letter.
+            # If only the first letter of a pair matches, mark just that letter.
             length = 1 if _is_pair(end.text) and len(last) < len(end.text) else end.end - end.start
             yield terms[at].start, end.start + length
 
 
 def _folded(text: str) -> tuple[str, Sequence[int], Sequence[int]]:
-    """A text without case, accents and compatibility forms; where each letter of it begins and ends in the original."""
+    """Fold case, accents and compatibility forms. Also returns where each letter starts and ends in the original."""
     if text.isascii():
         return text.lower(), range(len(text)), range(1, len(text) + 1)
     letters: list[str] = []
@@ -171,7 +171,7 @@ def _folded(text: str) -> tuple[str, Sequence[int], Sequence[int]]:
 
 
 def _clusters(text: str) -> Iterator[tuple[int, str]]:
-    """The letters of a text, each with the marks and vowels that are composed with it, and its place."""
+    """Yield the letters of a text with their positions, each with the marks and vowels that are composed with it."""
     start = 0
     for at in range(1, len(text) + 1):
         if at == len(text) or not _joins(text[at]):
@@ -181,7 +181,7 @@ def _clusters(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _joins(letter: str) -> bool:
-    """Whether a letter is composed with the one before: a combining mark, or a vowel or final of a Korean syllable."""
+    """Return whether a letter is composed with the previous one: a combining mark, or a Korean vowel or final."""
     if letter < "\u0300":
         return False
     return unicodedata.combining(letter) != 0 or "\u1160" <= letter <= "\u11ff" or letter in "\uff9e\uff9f"
@@ -192,14 +192,14 @@ _LARGEST_CACHE = 100_000
 
 
 def _fold(cluster: str) -> str:
-    found = _plain.get(cluster)
-    if found is None:
+    plain = _plain.get(cluster)
+    if plain is None:
         composed = unicodedata.normalize("NFKC", cluster)
         folded = composed.casefold()
         if _ACCENTED_SCRIPTS.search(folded) and not re.match(rf"[{_PAIRED}]", folded):
             apart = unicodedata.normalize("NFD", folded)
             folded = "".join(letter for letter in apart if not "\u0300" <= letter <= "\u036f")
-        found = folded
+        plain = folded
         if len(_plain) < _LARGEST_CACHE:
-            _plain[cluster] = found
-    return found
+            _plain[cluster] = plain
+    return plain

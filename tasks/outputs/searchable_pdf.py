@@ -1,10 +1,10 @@
-"""A searchable PDF of a result: the document's own pages, with the recognised words as invisible text on them.
+"""Writes searchable PDFs: the document's own pages with the recognised words as invisible text.
 
     from pathlib import Path
     from tasks.outputs.searchable_pdf import write_searchable_pdf
     write_searchable_pdf(Path("scan.pdf.ocr.json"), Path("scan.pdf"), Path("scan.ocr.pdf"))
 
-qpdf writes the pages, in a process of its own: strangers' documents can end one.
+qpdf writes the pages in a separate process, because untrusted documents can crash it.
 """
 
 import json
@@ -30,19 +30,19 @@ from tasks.scratch import folder_fault, scratch_folder
 
 MEDIA_TYPE = PDF.media_type
 _SECONDS = 3600.0
-_MEGABYTES = 1024  # beyond the documents themselves
+_MEGABYTES = 1024  # in addition to the documents themselves
 _EVERYTHING = 1 << 62
 
 
 @dataclass(frozen=True)
 class SearchablePdf:
-    """What was written.
+    """The facts about a PDF that was written.
 
     Attributes:
-        pages: how many pages it has.
-        words: how many words were put on them.
-        left: how many pages hold their text already, and were left as they are.
-        text_only: why it shows no page of the document; empty where it does.
+        pages: the number of pages.
+        words: the number of words added.
+        left: the number of pages that already contain their text and were left unchanged.
+        text_only: why it does not show the document's pages; empty if it does.
     """
 
     pages: int
@@ -58,9 +58,9 @@ def write_searchable_pdf(
 
     Args:
         result: the result, in any form.
-        document: the document that it is of; None where it is not to be had, for pages with nothing but the text.
+        document: the document; None if it is not available, for pages with only the text.
         to: the file to write.
-        name: what the document is called, where its file is called otherwise.
+        name: the document's name, if it differs from that of its file.
         reason: why there is no document.
 
     Raises:
@@ -92,7 +92,7 @@ def require_library() -> None:
     """Check that pictures can be turned into PDF pages.
 
     Raises:
-        SetupFault: the library for that is missing.
+        SetupFault: the library is missing.
     """
     if find_spec("img2pdf") is None:
         raise SetupFault(
@@ -102,7 +102,7 @@ def require_library() -> None:
 
 
 def _pdf(document: Path, form: Format, folder: Path) -> tuple[list[Path], OwnText]:
-    """A PDF as it was sent: without encryption, and with the pages that were counted. And which have their text."""
+    """Return a PDF as it was sent (unencrypted, with the pages that were counted), and its pages that contain text."""
     inspected = inspect_as(document, form, InspectionLimits(_EVERYTHING, 1))
     whole = PageRange(first=1, last=inspected.estimate)
     bases = [part.file for part in divide(document, inspected, [whole], len(whole), _EVERYTHING, folder)]
@@ -116,13 +116,13 @@ def _pictures(document: Path, form: Format, folder: Path) -> list[Path]:
 
 
 def _run(task: str, file: Path, size: int, *arguments: str | Path) -> str:
-    """Do a task of `layering`.
+    """Run a task of `layering`.
 
     Args:
-        task: which.
-        file: what it reads.
-        size: how many bytes of documents it maps.
-        arguments: what else it takes.
+        task: the name of the task.
+        file: the file to read.
+        size: the total size in bytes of the documents that it maps.
+        arguments: the task's other arguments.
     """
     try:
         ended = run_program(layering.__file__, task, _MEGABYTES + (2 * size >> 20), _SECONDS, file, *arguments)
@@ -142,7 +142,7 @@ def _impossible(why: str) -> DocumentFault:
 
 
 def _move(written: Path, to: Path) -> None:
-    """Put a file in its place at once, also on another disk."""
+    """Move a file atomically to its destination, also if that is on another disk."""
     beside = to.with_name(f".{uuid.uuid4().hex}.part")
     try:
         shutil.copyfile(written, beside)

@@ -1,4 +1,4 @@
-"""Lines of text as invisible text of a PDF's page."""
+"""Encodes lines of text as invisible text on a PDF page."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -8,19 +8,19 @@ from tasks.outputs.glyphless_font import DESCENT, WIDTHS, Glyph, GlyphlessFont
 from tasks.outputs.text_lines import TextLine
 
 _STEEP = 0.5  # the sine of 30 degrees
-_THOUSAND = 1000  # what positions in a line are told in: thousandths of the font's size
+_THOUSAND = 1000  # positions in a line are in thousandths of the font's size
 
 
 @dataclass(frozen=True)
 class PageFrame:
-    """How a page of a PDF is seen.
+    """The visible frame of a PDF page.
 
     Attributes:
-        left: the edge of its crop box, in its own space.
-        bottom: the same.
-        right: the same.
-        top: the same.
-        rotation: by how many degrees it is turned clockwise when it is shown: 0, 90, 180 or 270.
+        left: the left edge of its crop box, in page space.
+        bottom: the bottom edge.
+        right: the right edge.
+        top: the top edge.
+        rotation: the clockwise rotation at which it is displayed, in degrees: 0, 90, 180 or 270.
     """
 
     left: float
@@ -31,12 +31,12 @@ class PageFrame:
 
     @property
     def size(self) -> tuple[float, float]:
-        """Width and height as it is seen, in units of its own space."""
+        """Width and height as displayed, in units of page space."""
         size = self.right - self.left, self.top - self.bottom
         return size if self.rotation % 180 == 0 else (size[1], size[0])
 
     def point(self, x: float, y: float) -> tuple[float, float]:
-        """A point of the page as it is seen, from its top left corner, in the page's own space."""
+        """Convert a point of the displayed page, relative to its top left corner, to page space."""
         match self.rotation % 360:
             case 90:
                 return self.left + y, self.bottom + x
@@ -48,7 +48,7 @@ class PageFrame:
                 return self.left + x, self.top - y
 
     def direction(self, angle: float) -> tuple[float, float]:
-        """A direction of the page as it is seen, clockwise from its upper edge, in the page's own space."""
+        """Convert a direction on the displayed page, clockwise from its upper edge, to page space."""
         turned = -angle + math.radians(self.rotation % 360)
         return math.cos(turned), math.sin(turned)
 
@@ -60,12 +60,12 @@ class TextLayer:
         self.fonts = [GlyphlessFont()]
 
     def content(self, lines: Iterable[TextLine], frame: PageFrame, name: Callable[[int], str]) -> bytes:
-        """The operators that put lines on a page, with a graphics state of their own.
+        """Return the operators that draw lines on a page, with a graphics state of their own.
 
         Args:
             lines: the lines.
-            frame: how the page is seen.
-            name: gives the name that a font, by its number, has among the page's resources.
+            frame: the visible frame of the page.
+            name: returns the resource name of a font, given its number.
         """
         parts = ["q BT 3 Tr"]  # neither filled nor stroked
         for line in lines:
@@ -85,7 +85,7 @@ class TextLayer:
         yield f"/{name(len(self.fonts) - 1)} {number(size)} Tf"
         yield f"{number(cos, 6)} {number(sin, 6)} {number(-sin, 6)} {number(cos, 6)} {number(x)} {number(y)} Tm"
         if abs(sin) > _STEEP:
-            # pdfium sorts what begins at the same height from left to right, such as whole lines that run downwards.
+            # pdfium sorts texts that start at the same height from left to right, even lines that run downwards.
             yield from (f"[{number(run.back)} <{font.encode(run.glyphs)}>] TJ" for run in runs)
         else:
             yield "[" + " ".join(f"{number(run.back)} <{font.encode(run.glyphs)}>" for run in runs) + "] TJ"
@@ -96,7 +96,7 @@ class _Run:
     """Glyphs in a row.
 
     Attributes:
-        back: by how much they begin before the end of what comes before, in thousandths of the font's size.
+        back: how far they start before the end of the previous glyphs, in thousandths of the font's size.
         glyphs: the glyphs.
     """
 
@@ -105,8 +105,8 @@ class _Run:
 
 
 def _runs(line: TextLine) -> list[_Run]:
-    """The words of a line and the spaces between them, each where it belongs, to a twentieth of the font's size."""
-    # As programs that extract text expect it: what is written from right to left stands as it is seen.
+    """Return the words and spaces of a line at their positions, to a twentieth of the font's size."""
+    # Text written from right to left is stored in visual order, as programs that extract text expect.
     leftward = line.words[0].leftward
     words = line.words[::-1] if leftward else line.words
     unit = line.height / WIDTHS
@@ -119,7 +119,7 @@ def _runs(line: TextLine) -> list[_Run]:
         spaced = False
         if following is not None:
             spaced = bool((following if leftward else word).after)
-            if not spaced:  # a gap would be taken for a space
+            if not spaced:  # a gap would be mistaken for a space
                 end = max(end, following.start)
         end_unit = max(round(end / unit), start + len(text))
         glyphs = _stretched(text, end_unit - start)
@@ -134,12 +134,12 @@ def _runs(line: TextLine) -> list[_Run]:
 
 
 def _stretched(text: str, width: int) -> list[Glyph]:
-    """The characters of a text, together as wide as that, in units."""
+    """Return the characters of a text as glyphs with the given total width, in units."""
     ends = [width * place // len(text) for place in range(len(text) + 1)]
     return [(character, ends[place + 1] - ends[place]) for place, character in enumerate(text)]
 
 
 def number(value: float, digits: int = 2) -> str:
-    """A number as content streams have it."""
+    """Format a number for a content stream."""
     text = f"{value:.{digits}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

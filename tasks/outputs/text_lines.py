@@ -1,9 +1,9 @@
-"""The words of a page as lines: what stands on one baseline, in reading order, with its place along that line.
+"""Groups the words of a page into lines: words on one baseline in reading order, each with its position on the line.
 
-Programs that extract text from a PDF tell words and lines by geometry. So words of one line share a baseline and a
-size here, whatever small differences their boxes have, and the space to the next word is part of the line.
+Programs that extract text from a PDF derive words and lines from geometry. Therefore the words of a line get the same
+baseline and size, even if their boxes differ slightly, and the space to the next word is part of the line.
 
-All coordinates are those of the page as it is seen, from its top left corner, y pointing down.
+All coordinates refer to the displayed page: the origin is its top left corner, and y points down.
 """
 
 import math
@@ -17,10 +17,10 @@ from tasks.documents.results.words import ResultPage, Size
 
 _RATIOS = 2.0  # coordinates beyond this are pixels
 _SAME_DIRECTION = math.radians(8)
-_STRAIGHT = math.radians(0.2)  # boxes with edges along the page's, whatever the text's slope
+_STRAIGHT = math.radians(0.2)  # below this angle, boxes are parallel to the page whatever the slope of the text
 _SLOPED = math.radians(0.4)
-_WIDE_GAP = 3.0  # in heights of a line: columns and cells of tables are lines of their own
-_LEAST = 0.01  # points: a box has some width and height
+_WIDE_GAP = 3.0  # in line heights: a wider gap separates columns or table cells, which are separate lines
+_LEAST = 0.01  # points: the minimum width and height of a box
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class LineWord:
     """A word on a line.
 
     Attributes:
-        text: without control characters.
-        start: where it begins, along the line, in points from the line's origin.
-        width: how long it is, in points.
-        after: what stands between it and the next word of the line: a space, or nothing.
+        text: the word, without control characters.
+        start: its start along the line, in points from the line's origin.
+        width: its width in points.
+        after: the text between it and the next word of the line: a space, or empty.
         leftward: whether it is written from right to left.
     """
 
@@ -47,10 +47,10 @@ class TextLine:
     """Words on one baseline.
 
     Attributes:
-        x: where the bottom of the line begins, in points from the page's left edge.
-        y: the same from its upper edge.
-        angle: the line's direction, in radians, clockwise from the page's upper edge.
-        height: of the words, in points.
+        x: the start of the line's bottom edge, in points from the page's left edge.
+        y: the start of the line's bottom edge, in points from the page's upper edge.
+        angle: the line's direction, in radians clockwise from the page's upper edge.
+        height: the height of the words in points.
         words: the words, in reading order.
     """
 
@@ -63,7 +63,7 @@ class TextLine:
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """A word and its box: the middle, the direction and the extent along it and across it."""
+    """A word and its box: centre, direction, and the extents along and across that direction."""
 
     text: str
     x: float
@@ -71,18 +71,18 @@ class _Placed:
     angle: float
     width: float
     height: float
-    separator: str  # before it: a space, a line break, nothing, or "?" where that is not known
+    separator: str  # before the word: a space, a line break, empty, or "?" if unknown
     leftward: bool
 
 
 def text_lines(page: ResultPage, width: float, height: float, pixels: Size | None = None) -> list[TextLine]:
-    """Put the words of a page into lines.
+    """Group the words of a page into lines.
 
     Args:
-        page: the page of a result. Words without a box are left out.
-        width: of the page as it is seen, in points.
-        height: the same.
-        pixels: the size of the picture that boxes in pixels are measured on, where the result does not tell.
+        page: the page of a result. Words without a box are omitted.
+        width: the width of the displayed page in points.
+        height: the height of the displayed page in points.
+        pixels: the size of the picture that boxes in pixels refer to, if the result does not have it.
     """
     lines: list[list[_Placed]] = []
     for word in _placed(page, width, height, pixels):
@@ -104,12 +104,12 @@ def _placed(page: ResultPage, width: float, height: float, pixels: Size | None) 
 
 
 def _scale(page: ResultPage, width: float, height: float, pixels: Size | None) -> tuple[float, float]:
-    """Points to a unit of the boxes, across and down."""
+    """Return the points per unit of the boxes, horizontally and vertically."""
     farthest = max((abs(value) for word in page.words for corner in word.box for value in corner), default=0)
     if farthest <= _RATIOS:
         return width, height
     size = page.size or pixels
-    if size is None:  # the words fill the page, as far as anybody knows
+    if size is None:  # assume that the words fill the page
         right = max(x for word in page.words for x, _ in word.box)
         bottom = max(y for word in page.words for _, y in word.box)
         size = right, bottom
@@ -117,7 +117,7 @@ def _scale(page: ResultPage, width: float, height: float, pixels: Size | None) -
 
 
 def clean(text: str) -> str:
-    """A text that can stand in a line: no control characters, and U+FFFD for half a character."""
+    """Make a text fit for a line: without control characters, and with U+FFFD for lone surrogates."""
     if text.isprintable():
         return text
     return "".join(
@@ -128,22 +128,22 @@ def clean(text: str) -> str:
 
 
 def _separators(text: str, words: Sequence[str]) -> list[str]:
-    """What stands before each word in the text of its page; "?" where the text does not tell."""
-    found, at = [], 0
+    """Return the separator before each word in the page's text; "?" if the word is not found there."""
+    separators, at = [], 0
     plain = clean(text.replace("\n", "\x0b")).replace("\x0b", " ") if "\x0b" not in text else clean(text)
     for word in words:
         place = plain.find(word, at) if word else -1
         if place < 0 or plain[at:place].strip():
-            found.append("?")
+            separators.append("?")
             continue
         between = text[at:place] if len(plain) == len(text) else plain[at:place]
-        found.append("\n" if "\n" in between else " " if between else "")
+        separators.append("\n" if "\n" in between else " " if between else "")
         at = place + len(word)
-    return found
+    return separators
 
 
 def _frame(corners: Sequence[tuple[float, float]], text: str) -> tuple[float, float, float, float, float]:
-    """The middle of a box, the direction of its text, its width along that and its height across."""
+    """Return the centre of a box, the direction of its text, and its extents along and across that direction."""
     xs, ys = [x for x, _ in corners], [y for _, y in corners]
     middle = ((min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2)
     width, height, angle = max(xs) - min(xs), max(ys) - min(ys), 0.0
@@ -151,7 +151,7 @@ def _frame(corners: Sequence[tuple[float, float]], text: str) -> tuple[float, fl
         (ax, ay), (bx, by), (cx, cy), (dx, dy) = corners
         along = ((bx - ax + cx - dx) / 2, (by - ay + cy - dy) / 2)
         across = ((dx - ax + cx - bx) / 2, (dy - ay + cy - by) / 2)
-        if along[0] * across[1] - along[1] * across[0] > 0:  # corners in the order of a reader, not mirrored
+        if along[0] * across[1] - along[1] * across[0] > 0:  # corners in reading order, not mirrored
             middle = (sum(xs) / 4, sum(ys) / 4)
             width, height, angle = math.hypot(*along), math.hypot(*across), math.atan2(along[1], along[0])
             angle = 0.0 if abs(angle) < _STRAIGHT else angle
@@ -161,7 +161,7 @@ def _frame(corners: Sequence[tuple[float, float]], text: str) -> tuple[float, fl
 
 
 def _is_vertical(text: str, width: float, height: float) -> bool:
-    """Whether characters stand one below the other: a box that is much too tall for so many side by side."""
+    """Return whether text is vertical: its box is much too tall for that many characters side by side."""
     letters = sum(not character.isspace() for character in text)
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
     if letters >= 2 and wide == letters:
@@ -180,7 +180,7 @@ def _is_leftward(text: str) -> bool:
 
 
 def _continues(line: Sequence[_Placed], word: _Placed) -> bool:
-    """Whether a word goes on with a line."""
+    """Return whether a word continues a line."""
     last = line[-1]
     if word.separator == "\n" or word.leftward != last.leftward:
         return False
@@ -193,7 +193,7 @@ def _continues(line: Sequence[_Placed], word: _Placed) -> bool:
     tall, low = max(word.height, last.height), min(word.height, last.height)
     along = -along if word.leftward else along
     gap = along - (word.width + last.width) / 2
-    # On a sloping page the next word stands higher or lower, the farther away the more.
+    # On a skewed page, the next word is higher or lower in proportion to its distance.
     drift = abs(along) * math.tan(_SAME_DIRECTION) if gap > 0 else 0.0
     return along > 0 and -tall < gap < _WIDE_GAP * tall and abs(across) < tall / 2 + min(drift, low / 4)
 
@@ -207,15 +207,15 @@ def _line(words: Sequence[_Placed]) -> TextLine:
     starts = [along - word.width / 2 for word, (along, _) in zip(words, places, strict=True)]
     first = min(starts)
     after = ["" if following.separator == "" else " " for following in words[1:]] + [""]
-    found = tuple(
+    line_words = tuple(
         LineWord(word.text, start - first, word.width, between, word.leftward)
         for word, start, between in zip(words, starts, after, strict=True)
     )
-    return TextLine(first * cos - bottom * sin, first * sin + bottom * cos, angle, height, found)
+    return TextLine(first * cos - bottom * sin, first * sin + bottom * cos, angle, height, line_words)
 
 
 def _slope(words: Sequence[_Placed]) -> float:
-    """The direction of a line: that of its boxes, or where these are straight, that of the row of their middles."""
+    """Return the direction of a line: that of its boxes or, if these are straight, that of their centres."""
     angle = math.atan2(
         sum(word.width * math.sin(word.angle) for word in words),
         sum(word.width * math.cos(word.angle) for word in words),

@@ -1,7 +1,7 @@
-"""Pages that show nothing but the text of a result, for a document that is not to be had or has no pages of its own.
+"""Writes pages that show only the text of a result, for documents that are unavailable or have no fixed pages.
 
-Latin words are in Helvetica, which every reader has. Words of other scripts, whose fonts readers do not all have, are
-invisible in a frame: they can be searched and copied like the others.
+Latin words are in Helvetica, which every reader has. Other scripts have no font that all readers share, so their words
+are invisible inside a frame: they can be searched and copied like the others.
 """
 
 import math
@@ -19,25 +19,25 @@ from tasks.outputs.text_layer import PageFrame, TextLayer, number
 from tasks.outputs.text_lines import LineWord, TextLine, text_lines
 
 _A4 = (595.0, 842.0)
-_NOTE = 8  # points, the size of the sentence that says why
+_NOTE = 8  # points, the font size of the sentence that gives the reason
 _MARGIN = 12
 _RENDERED_DPI, _POINTS = 150, 72
-_MOST_SIDE = 14_400.0  # points: what readers of PDFs take
+_MOST_SIDE = 14_400.0  # points: the largest page that PDF readers accept
 _LATIN, _OTHER = "Latin", "Other"
-# Of Helvetica, in thousandths of its size: near enough to stretch a word to its box.
+# Widths in Helvetica, in thousandths of its size: accurate enough to stretch a word to its box.
 _NARROW, _WIDE = frozenset("iljtfrI.,:;'|!()[]/\\ "), frozenset("mwMW@%")
 
 
 def write_text_pages(pages: Iterable[ResultPage], reason: str, to: Path) -> tuple[int, int]:
-    """Write a PDF of pages with the words of a result at their places.
+    """Write a PDF with the words of a result at their positions.
 
     Args:
         pages: the pages of the result.
-        reason: why there is no more; it stands at the top of each page.
+        reason: why the document's own pages are not shown; printed at the top of each page.
         to: the file to write.
 
     Returns:
-        How many pages there are, and how many words are on them.
+        The number of pages, and the number of words on them.
 
     Raises:
         OSError: the file cannot be written.
@@ -62,7 +62,7 @@ class _Writer:
         self._resources = pdf.make_indirect(Dictionary(Font=fonts))
 
     def add(self, result: ResultPage) -> int:
-        """Add a page. Returns how many words are on it."""
+        """Add a page. Returns its number of words."""
         width, height = _size(result)
         frame = PageFrame(0, 0, width, height)
         lines = text_lines(result, width, height)
@@ -74,7 +74,7 @@ class _Writer:
         return len(words)
 
     def end(self) -> None:
-        """Complete the font of the invisible text."""
+        """Fill in the font of the invisible text."""
         self._layer.fonts[0].write_to(self._pdf, self._hidden)
 
     def _word(self, line: TextLine, word: LineWord, frame: PageFrame) -> str:
@@ -95,7 +95,7 @@ class _Writer:
 
 
 def _size(result: ResultPage) -> tuple[float, float]:
-    """The size of a page in points: that of the recognised picture, or A4."""
+    """Return the size of a page in points: that of the recognised picture, or A4."""
     if result.size is None:
         return _A4
     width, height = (side * _POINTS / _RENDERED_DPI for side in result.size)
@@ -106,7 +106,7 @@ def _size(result: ResultPage) -> tuple[float, float]:
 def _note(note: str, width: float, height: float) -> str:
     codes = note.encode("cp1252", "replace").hex()
     place = f"1 0 0 1 {_MARGIN} {number(height - _MARGIN - _NOTE)} Tm"
-    # A sentence that is longer than the page is made narrower.
+    # A sentence that is wider than the page is condensed.
     scale = min(100.0, 100 * (width - 2 * _MARGIN) / (sum(map(_latin_width, note)) * _NOTE))
     return f"q 0.5 g BT /{_LATIN} {_NOTE} Tf {number(max(scale, 1))} Tz {place} <{codes}> Tj ET Q"
 
@@ -130,7 +130,7 @@ def _latin_width(character: str) -> float:
 
 
 def _in_latin(text: str) -> str | None:
-    """The codes of a text in Helvetica, in hexadecimal; None where it has not all of the characters."""
+    """Return the codes of a text in Helvetica, in hexadecimal; None if it lacks one of the characters."""
     try:
         return text.encode("cp1252").hex()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Streams all recognised words into a Parquet table, one row a word.
+"""Streams all recognised words into a Parquet table, one row for each word.
 
 write_words([("scan.pdf", "scan.pdf.ocr.json", Path("scan.pdf.ocr.json"))], Path("words.parquet"))
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 ROWS_A_FILE = 5_000_000
-"""Beyond so many rows, the table is a folder of several files."""
+"""The maximum number of rows in a file; a longer table is a folder with several files."""
 
 _ROWS_A_GROUP = 50_000
 _SIDES = ("left", "top", "right", "bottom")
@@ -35,14 +35,14 @@ _COLUMNS = (
 
 @dataclass
 class WrittenWords:
-    """What was written.
+    """The facts about a table that was written.
 
     Attributes:
         path: the file, or the folder of files.
-        results: how many results are in it.
-        words: how many rows it has.
-        files: how many files it is.
-        skipped: why results were left out, by their addresses.
+        results: the number of results in it.
+        words: the number of rows.
+        files: the number of files.
+        skipped: the results that were left out, as address and reason.
     """
 
     path: Path
@@ -57,15 +57,18 @@ def write_words(
 ) -> WrittenWords:
     """Write the words of results as Parquet.
 
-    The columns: `document`, `result`, `page` and `word` (from 1), `line` (from 1, null where lines cannot be told),
-    `text`, `confidence`; the word's bounds as shares of the page (`left`, `top`, `right`, `bottom`) and in pixels
-    (`left_px`, …), null where they are not known; `page_width_px` and `page_height_px`.
+    The columns are `document`, `result`, `page` and `word` (from 1), `line` (from 1, null if unknown), `text`,
+    `confidence`; the word's bounds as ratios of the page (`left`, `top`, `right`, `bottom`) and in pixels (`left_px`,
+    …), null if unknown; `page_width_px` and `page_height_px`.
 
     Args:
-        results: each with a file of it, or why it cannot be read; as `read_ahead` gives them.
-        to: the file. Beyond `rows_a_file` rows a folder of that name, which readers of Parquet take like a file.
-            What is there is replaced when everything is written.
-        rows_a_file: how many rows a file has at most.
+        results: results with their files, or the faults that prevent reading them, as yielded by `read_ahead`.
+        to: the file. Beyond `rows_a_file` rows, it is a folder of that name, which Parquet readers treat like a file.
+            An existing file or folder is replaced once everything is written.
+        rows_a_file: the maximum number of rows in a file.
+
+    Returns:
+        The facts about the table.
 
     Raises:
         SetupFault: pyarrow is not installed, or the file cannot be written.
@@ -77,7 +80,7 @@ def write_words(
             try:
                 if isinstance(file, EndsDocument):
                     raise file
-                for _ in read_texts(file):  # whole, or not at all: a row cannot be taken back
+                for _ in read_texts(file):  # check the whole result first: rows that are written cannot be removed
                     pass
                 for page in read_pages(file):
                     files.add(result, place_words(page))
@@ -90,7 +93,7 @@ def write_words(
 
 
 class _Files:
-    """The files of a table, one after the other."""
+    """Writes the files of a table one after the other."""
 
     def __init__(self, room: Path, rows_a_file: int) -> None:
         self._arrow, self._parquet = _parquet()
@@ -155,7 +158,7 @@ def _parquet() -> tuple[Any, Any]:
 
 @contextmanager
 def _replaced(to: Path) -> Iterator[Path]:
-    """A folder for the files, which take the place of what is there when all are written."""
+    """Provide a folder for the files, which replace an existing table once all of them are written."""
     room = to.with_name(f".{to.name}-{uuid.uuid4().hex}")
     try:
         if to.is_dir() and any(file.suffix != ".parquet" for file in to.iterdir()):

@@ -46,7 +46,9 @@ def bring_text_into_step(context: RunContext, key: str, *, missing_too: bool) ->
 
 
 def bring_pdf_into_step(context: RunContext, key: str, *, missing_too: bool) -> bool:
-    """Rewrite the searchable PDF beside a result likewise. If the document is gone, the PDF shows only its text.
+    """Rewrite the searchable PDF beside a result if it belongs to another version of the document.
+
+    If the document is gone, the PDF shows only its text.
 
     Args:
         context: the run's context.

@@ -38,7 +38,7 @@ class Census:
         self._listing += 1
 
     def put(self, job_id: str, partition: str, state: DocumentState, *, known: bool) -> None:
-        """Note a document that the listing found.
+        """Add a document that the listing found.
 
         Args:
             job_id: its job.
@@ -64,7 +64,7 @@ class Census:
         return changed.rowcount > 0
 
     def note_known(self, job_ids: Iterable[str]) -> None:
-        """Note that the records of these jobs have been read."""
+        """Mark the records of these jobs as read."""
         self._database.executemany("UPDATE documents SET known = 1 WHERE id = ?", ((job_id,) for job_id in job_ids))
 
     def unknown(self, state: DocumentState, most: int) -> list[tuple[str, str]]:

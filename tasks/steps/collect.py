@@ -3,7 +3,7 @@
 import json
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -231,12 +231,13 @@ class _Collector:
         if more > 0:
             self._correct_budget(unknown, more)
         self._held.write(change)
-        if more < 0:
+        if more <= 0:
             self._correct_budget(unknown, more)
 
-    def _correct_budget(self, requests: Iterable[Request], pages: int) -> None:
+    def _correct_budget(self, requests: Sequence[Request], pages: int) -> None:
         for request in requests:
-            self._context.correct_budget(request, pages, self._job.backfill)
+            counted = self._job.id if request is requests[-1] else None
+            self._context.correct_budget(request, pages, self._job.backfill, counted)
 
     def _coverage(self) -> Coverage | None:
         """What the batches cover; None while nobody knows how many pages there are."""

@@ -27,7 +27,7 @@ _DEEPEST = 5  # maximum depth of the search for folders at which a listing can b
 _LOOKS_AT_ONCE = 32  # concurrent look-ups of named documents: each is a call, which mostly waits
 
 Refused = Callable[[str, ObjectRefused], None]
-"""Gets the key of a document that may not be looked at, and why."""
+"""Receives the key of a document that may not be read, and the reason."""
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -119,7 +119,7 @@ def discover(
             continue
         state = known.look(identity)
         if known.done_before(identity, document.last_modified):
-            # The record as it was before the result is looked up: a newer one may be another run's.
+            # Read before the result is looked up: a newer record may be another run's.
             record_entry = context.ledger.entry("done", identity)
             if record_entry is not None and _restored(context, document, identity):
                 state = None if look_only or context.ledger.forget_done(identity, record_entry.etag) else state

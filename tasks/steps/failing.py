@@ -1,12 +1,13 @@
 """Giving up a job: records the stage, the reason, and the missing pages."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from tasks.context import RunContext
 from tasks.faults import DocumentFault, Superseded, TransientFault
 from tasks.job import transitions
 from tasks.job.outcome import Outcome
-from tasks.job.record import PageRange
+from tasks.job.record import Job, PageRange
 from tasks.job.transitions import Stage
 from tasks.steps.held_job import HeldJob
 
@@ -31,4 +32,13 @@ def fail(
         return job.outcome("skipped")
     except TransientFault as passing:
         return job.outcome("later", f"{fault}; that could not be recorded: {passing}")
+    if failed.job.pages is None:
+        _await_no_counts(context, failed.job)
     return job.outcome("failed", str(fault))
+
+
+def _await_no_counts(context: RunContext, job: Job) -> None:
+    """Let ceilings no longer leave room for what the API might count: it counts nothing more of this job."""
+    for request in job.requests:
+        with suppress(TransientFault):  # found out at a ceiling, from the record
+            context.correct_budget(request, 0, job.backfill, counted=job.id)

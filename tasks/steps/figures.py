@@ -7,18 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Literal, TypeVar
 
-from tasks.backfills.figures import Counted, DoneFigures, EarlierFigures, FailedFigures, Figures, OpenFigures, figures
+from tasks.backfills.done import DoneDocuments, DoneFigures
+from tasks.backfills.figures import Counted, EarlierFigures, FailedFigures, Figures, OpenFigures, figures
 from tasks.backfills.published import Published
 from tasks.backfills.record import Backfill
-from tasks.budget.meter import Charged, read_charged
+from tasks.budget.charged import Charged, read_charged
 from tasks.context import RunContext
 from tasks.faults import RecordUnreadable
 from tasks.job.record import Document, DoneJob, Job
 from tasks.options import Options, RunSettings
 from tasks.scratch import process_folder
-from tasks.steps.census import Census, DocumentState
+from tasks.steps.census import Census
 from tasks.steps.discover import discover
 from tasks.store.aside import AsideNotes
 from tasks.store.ledger import Held, RecordEntry
@@ -26,7 +27,6 @@ from tasks.tally import KnownJobs
 
 _READERS = 8
 _MOST_READ = 5000  # records per reading; the rest follow with the next one
-_MOST_KEPT = 200_000
 _MOST_OPEN = 500
 _LISTING_REST = 19  # pause after a listing, as a multiple of its duration: listings take a twentieth of the time
 _WRITTEN_SECONDS = 90.0  # between the end of a document and its record, with clocks that differ by half a minute
@@ -71,12 +71,12 @@ class FiguresReader:
         self._context = context
         self._name = name
         self._published = published
-        self._done: dict[str, tuple[float | None, DoneFigures]] = {}
         self._failed: dict[str, tuple[float, FailedFigures]] = {}
         self._open: dict[str, tuple[str, Job]] = {}  # by job: the version of its record, and the record
         self._earlier: dict[str, EarlierFigures] = {}  # by record
         self._folder = tempfile.TemporaryDirectory(dir=process_folder())
         self._census = Census(Path(self._folder.name))
+        self._done = DoneDocuments(Path(self._folder.name))
         self._listed_at: datetime | None = None
         self._list_at = 0.0  # by the monotonic clock
         self._reading = threading.Lock()
@@ -115,9 +115,12 @@ class FiguresReader:
         else:
             self._look(open_now)
         self._take_published()
-        for state, read in (("done", self._read_done), ("failed", self._read_failed)):
-            unread = census.unknown(cast(DocumentState, state), _MOST_READ)
-            census.note_known(job_id for job_id, _ in self._several(unread, read))
+        for job_id, done in self._several(census.unknown("done", _MOST_READ), self._read_done):
+            if isinstance(done, DoneFigures):
+                self._done.put(job_id, done)
+            census.note_known([job_id])
+        for job_id, _ in self._several(census.unknown("failed", _MOST_READ), self._read_failed):
+            census.note_known([job_id])
         for key, job in context.ledger.earlier(self._earlier):
             self._earlier[key] = EarlierFigures(self._partition(job.document), *self._spent(job))
         opened = self._read_open(open_now)
@@ -128,7 +131,7 @@ class FiguresReader:
             backfill,
             context.clock.now(),
             Counted(census.counted()),
-            [done_figures for _, done_figures in self._done.values()],
+            self._done.summary(),
             opened,
             [failed_figures for _, failed_figures in self._failed.values()],
             list(self._earlier.values()),
@@ -142,35 +145,35 @@ class FiguresReader:
         """Delete the temporary files."""
         with self._reading:
             self._census.close()
+            self._done.close()
             self._folder.cleanup()
 
     def _list(self) -> None:
         """List source and ledger, and note the state of every document."""
         context, census = self._context, self._census
-        done: dict[str, tuple[float | None, DoneFigures]] = {}
         failed: dict[str, tuple[float, FailedFigures]] = {}
         now = context.clock.now()
         with tempfile.TemporaryDirectory(dir=process_folder()) as folder, KnownJobs(Path(folder)) as known:
             known.load(context.ledger)
             aside = set(AsideNotes(context.objects, context.destination).ids())
             census.begin()
+            self._done.begin()
             for discovered in discover(context, known, look_only=True):
                 job_id, state = (
                     discovered.job_id,
                     discovered.state or ("aside" if discovered.job_id in aside else "new"),
                 )
                 written, is_known = known.written(job_id), False
-                if state == "done" and (have := self._done.get(job_id)) is not None:
-                    is_known = _is_of(have, written)
-                    if is_known:
-                        done[job_id] = written, have[1]
+                if state == "done":
+                    is_known = self._done.confirm(job_id, written, _WRITTEN_SECONDS)
                 elif state == "failed" and (given_up := self._failed.get(job_id)) is not None:
                     is_known = given_up[0] == written
                     if is_known:
                         failed[job_id] = given_up
                 census.put(job_id, self._partition(discovered.document), state, known=is_known)
             census.end()
-        self._done, self._failed = done, failed
+        self._done.end()
+        self._failed = failed
         self._listed_at = now
 
     def _look(self, open_now: Mapping[str, RecordEntry]) -> None:
@@ -198,12 +201,12 @@ class FiguresReader:
         """Note what this process has published since the last reading."""
         for record in self._published.take() if self._published is not None else ():
             partition = self._partition(record.job.document)
-            if self._census.change(record.job.id, "done", known=True) and len(self._done) < _MOST_KEPT:
+            if self._census.change(record.job.id, "done", known=True):
                 self._failed.pop(record.job.id, None)
-                self._done[record.job.id] = None, self._figures_of(record, partition)
+                self._done.put(record.job.id, self._figures_of(record, partition))
 
     def _forget(self, job_id: str) -> None:
-        self._done.pop(job_id, None)
+        self._done.forget(job_id)
         self._failed.pop(job_id, None)
 
     def serving(self, backfill: Backfill) -> list[str]:
@@ -228,16 +231,12 @@ class FiguresReader:
                 if value is not None:
                     yield job_id, value
 
-    def _read_done(self, job_id: str, partition: str) -> bool | None:
+    def _read_done(self, job_id: str, partition: str) -> DoneFigures | Literal["unreadable"] | None:
         try:
             record = self._context.ledger.done(job_id)
         except RecordUnreadable:
-            return True  # by this version of the program, now and later
-        if record is None:
-            return None
-        if len(self._done) < _MOST_KEPT:
-            self._done[job_id] = None, self._figures_of(record, partition)
-        return True
+            return "unreadable"  # by this version of the program, now and later
+        return None if record is None else self._figures_of(record, partition)
 
     def _figures_of(self, record: DoneJob, partition: str) -> DoneFigures:
         return DoneFigures(
@@ -301,9 +300,3 @@ class FiguresReader:
         if job.backfill != self._name:
             return 0, 0
         return job.pages_sent + job.pages_lost, job.possible_duplicates
-
-
-def _is_of(have: tuple[float | None, DoneFigures], written: float) -> bool:
-    """Whether figures come from the record written at that time; for some, only the time of completion is known."""
-    known, finished_at = have[0], have[1].finished_at.timestamp()
-    return known == written if known is not None else abs(written - finished_at) < _WRITTEN_SECONDS

@@ -30,6 +30,7 @@ class HeldJob:
     def __init__(self, context: RunContext, held: Held) -> None:
         self._context = context
         self._rounds_before = held.job.rounds
+        self._uncounted_before = held.job.pages is None
         self.written = held
         self.job = held.job
         self.counts: Counts = NOTHING
@@ -92,7 +93,13 @@ class HeldJob:
             pages_sent=outcome.pages_sent + self.counts.pages_sent,
             requests=outcome.requests + self.counts.requests,
             possible_duplicates=outcome.possible_duplicates + self.counts.possible_duplicates,
+            counted=outcome.counted or self._counted,
         )
+
+    @property
+    def _counted(self) -> bool:
+        """Whether the page count became known in this step."""
+        return self._uncounted_before and self.job.pages is not None
 
     def outcome(
         self,
@@ -100,6 +107,8 @@ class HeldJob:
         message: str = "",
         *,
         budget_used_up: bool = False,
+        meter: str = "",
+        counts_awaited: bool = False,
         not_sending: bool = False,
         moved: bool = False,
     ) -> Outcome:
@@ -115,6 +124,9 @@ class HeldJob:
             possible_duplicates=self.counts.possible_duplicates,
             message=message,
             budget_used_up=budget_used_up,
+            meter=meter,
+            counts_awaited=counts_awaited,
+            counted=self._counted,
             not_sending=not_sending,
             moved=moved,
         )

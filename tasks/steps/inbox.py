@@ -48,16 +48,16 @@ class Batch:
         return list(dict.fromkeys(address for _, addresses in self.announced for address in addresses))
 
     def add(self, discovered: Found) -> None:
-        """Note that a document exists and is selected."""
+        """Add a document that exists and is selected."""
         self._found[discovered.document.bucket, discovered.document.key] = discovered
 
     def refuse(self, key: str, fault: ObjectRefused) -> None:
-        """Note that a document may not be read: its message stays in the queue, without affecting the others."""
+        """Add a document that may not be read: its message stays in the queue, without affecting the others."""
         log.warning("%s; its message is left in the queue", fault)
         self._refused.add(key)
 
     def heed(self, outcome: Outcome) -> None:
-        """Note the outcome of a submitted document."""
+        """Add the outcome of a submitted document."""
         self._outcomes[outcome.name] = outcome
 
     def settled(self, address: Address, context: RunContext) -> bool:
@@ -86,9 +86,8 @@ class Inbox:
     def __init__(self, context: RunContext, queue: Queue) -> None:
         self._context = context
         self._queue = queue
-        self._met: set[str] = (
-            set()
-        )  # messages that were left: logged once; if only these arrive, the queue has nothing new
+        # Messages that were left. Each is logged once, and if only these arrive, the queue has nothing new.
+        self._met: set[str] = set()
         self.settled = 0
 
     @property
@@ -133,7 +132,7 @@ class Inbox:
             if bucket != source.bucket or not is_in_source(self._context, key):
                 log.log(
                     level,
-                    "message %s is left in the queue: it tells of %s in bucket %s, outside of %s. Each place needs a "
+                    "message %s is left in the queue: it announces %s in bucket %s, outside of %s. Each place needs a "
                     "queue of its own; correct the notification's prefix, or this queue's URL",
                     message.id, ascii(key), ascii(bucket), source,
                 )  # fmt: skip

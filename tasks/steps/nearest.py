@@ -65,7 +65,7 @@ def why_nothing(context: RunContext) -> str:
         return f"there is no document at {source}: only folders, and files that this program has written"
     doubts = "".join(f"; {doubt}" for doubt in selection.doubts())
     return (
-        f"none of the documents at {source} is meant by {_described(selection)}: there are {_listed(keys)}{doubts}"
+        f"no document at {source} matches {_described(selection)}: there are {_listed(keys)}{doubts}"
         f"{_question(_nearest_include(selection.include, keys))}"
     )
 

@@ -10,6 +10,7 @@ import shutil
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -85,14 +86,18 @@ class Posting:
         job: the job, leased to us.
         reservation: the pages it may send.
         folder: where answers are stored.
+        reserved_at: when the reservation was made.
     """
 
-    def __init__(self, context: RunContext, job: HeldJob, reservation: Spending, folder: Path) -> None:
+    def __init__(
+        self, context: RunContext, job: HeldJob, reservation: Spending, folder: Path, *, reserved_at: datetime
+    ) -> None:
         self._context = context
         self._job = job
         self._reservation = reservation
         self._folder = folder
         self._received: int | None = None  # pages of a synchronous answer
+        self._reserved_at = reserved_at
         self._posted_at = context.clock.now()
 
     def post(self, part: PartToPost, mode: Mode) -> None:
@@ -194,10 +199,14 @@ class Posting:
     def _request(self, request_id: str, pages: PageRange | None, note: str | None = None) -> Request:
         context, now = self._context, self._context.clock.now()
         answered = note is not None
+        submitted = self._posted_at if answered else now
+        # The wait for the rate limit may have lasted over midnight.
+        overnight = self._reserved_at.astimezone(UTC).date() != submitted.astimezone(UTC).date()
         return Request(
             id=request_id,
             pages=pages,
-            submitted_at=self._posted_at if answered else now,
+            submitted_at=submitted,
+            reserved_at=self._reserved_at if overnight else None,
             run=context.run,
             status="answered" if answered else "open",
             note=note or "",

@@ -21,6 +21,7 @@ from tasks.faults import (
     AnswerLost,
     Cancelled,
     CeilingReached,
+    CountsAwaited,
     CredentialsRefused,
     DocumentChanged,
     DocumentFault,
@@ -150,13 +151,23 @@ class _Round:
                     f"it has {count:,} pages, more than --max-pages-per-document {page_limit:,}: raise the limit "
                     "or exclude the document",
                 )
+            excess = self._excess(count) if inspected.pages is None and job.job.pages is None else 0
+            now = context.clock.now()
             try:
                 reservation = context.budget.reserve(
-                    job.job.id, count, job.job.pages_sent + job.job.pages_lost, job.job.backfill
+                    job.job.id,
+                    count,
+                    job.job.pages_sent + job.job.pages_lost,
+                    job.job.backfill,
+                    excess=excess,
+                    at=now,
                 )
             except CeilingReached as reached:
                 job.release()
-                return job.outcome("later", str(reached), budget_used_up=True)
+                awaited = isinstance(reached, CountsAwaited)
+                return job.outcome(
+                    "later", str(reached), budget_used_up=True, meter=reached.meter, counts_awaited=awaited
+                )
             job.stage(
                 transitions.read(
                     job.job,
@@ -169,8 +180,19 @@ class _Round:
             if text_pages:
                 job.stage(transitions.text_found(job.job, text_pages))
             with reservation:
-                self._send_all(document, inspected, wanted, folder, Posting(context, job, reservation, folder))
+                posting = Posting(context, job, reservation, folder, reserved_at=now)
+                try:
+                    self._send_all(document, inspected, wanted, folder, posting)
+                finally:
+                    if job.job.pages is not None:  # a synchronous answer tells at once
+                        reservation.counted()
         return job.outcome("open")
+
+    def _excess(self, estimate: int) -> int:
+        """Return by how many pages the API's count of an uncounted document can exceed the estimate at most."""
+        limits, sync = self._context.options.limits, self._context.options.mode == "sync"
+        # A synchronous answer that may be incomplete is paid for, and then the document is sent as a job.
+        return max(0, limits.pages - estimate) + (max(0, limits.sync_pages - estimate) if sync else 0)
 
     def _all_text(self, inspected: Inspected, content: str, text_pages: Sequence[PageRange]) -> Outcome:
         """Release a job that has nothing to send; the collect step publishes it."""

@@ -340,7 +340,7 @@ class Ledger:
         state: State = "done" if isinstance(record, DoneJob) else "failed"
         key = f"{self._folder}earlier/{entry.id}/{entry.etag.strip(chr(34))}.json"
         self._objects.put(self._bucket, key, _bytes(record), {}, JSON)
-        kept = list(self._kept_entries(entry.id))  # as of now: whoever begins anew may keep pages of the same names
+        kept = list(self._kept_entries(entry.id))  # listed now: a new job may store pages with the same names
         if not self._objects.remove(self._bucket, self._key(state, entry.id), entry.etag):
             return False
         for pages, etag in kept:
@@ -348,7 +348,7 @@ class Ledger:
         return True
 
     def earlier(self, known: Container[str] = ()) -> Iterator[tuple[str, Job]]:
-        """Yield the earlier records of documents that were done again, each as its key and its job.
+        """Yield the earlier records of redone documents, each as its key and its job.
 
         Args:
             known: keys to leave out: these records never change.
@@ -359,8 +359,18 @@ class Ledger:
                 with suppress(ValidationError):  # written by another version of this program
                     yield entry.key, _Earlier.model_validate_json(stored.body).job
 
+    def opened_since(self, moment: datetime) -> Iterator[str]:
+        """Yield the jobs of documents that were marked to be done again since a moment, by the store's clock."""
+        for entry in self._objects.list(self._bucket, f"{self._folder}earlier/"):
+            if entry.last_modified >= moment:
+                yield entry.key.rpartition("/")[0].rpartition("/")[2]
+
+    def was_redone(self, job_id: str) -> bool:
+        """Tell whether a document was ever marked to be done again."""
+        return any(True for _ in self._objects.list(self._bucket, f"{self._folder}earlier/{job_id}/"))
+
     def earlier_record(self, job_id: str, etag: str) -> DoneJob | FailedJob | None:
-        """Read a record as it was before its document was done again; None if there is none.
+        """Read a record as it was before its document was redone; None if there is none.
 
         Args:
             job_id: the job.

@@ -24,7 +24,7 @@ def read_lists_fast(client: Any) -> None:  # Any: the endpoint of a client is no
         endpoint = client._endpoint
         endpoint._response_parser_factory = _Parsers(endpoint._response_parser_factory)
     except AttributeError:  # not the pinned botocore: it parses them itself
-        log.warning("this version of botocore reads listings by itself only: they take ten times as long")
+        log.warning("this version of botocore cannot use the fast parser: listings take ten times as long")
 
 
 class _Parsers:

@@ -177,7 +177,7 @@ class Objects:
                 stored = self.get(bucket, key)
                 if stored is not None and stored.body == body:
                     return stored.etag
-                # S3 also answers 409 to a write that only met another call: while nobody was first, it is made again.
+                # S3 also answers 409 to a write that merely met another call. If no other writer was first, repeat it.
                 # Ceph answers most lost If-Match races with 500: a different version shows that the race was lost.
                 if stored is not None and stored.etag != etag:
                     return None
@@ -240,7 +240,7 @@ class Objects:
         """Delete exactly the version with this ETag, never one that has replaced it.
 
         If the answer to a DELETE was lost, the object is checked before the DELETE is repeated: it may have succeeded,
-        and another worker may have written the object anew. On a store that honours `If-Match`, no other version can
+        and another worker may have written the object again. On a store that honours `If-Match`, no other version can
         be deleted. On one that ignores it, a version written between the check and the DELETE can be.
 
         Args:

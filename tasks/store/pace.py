@@ -85,7 +85,7 @@ def keep_pace(client: Any, pace: Pace) -> None:  # Any: clients of different ser
     try:
         client._endpoint.http_session._pool_classes_by_scheme.update(pools)
     except AttributeError:  # not the pinned botocore: calls have its timeouts only
-        log.warning("this version of botocore lets no lowest speed be set: an answer that drips can hold a worker")
+        log.warning("this version of botocore does not support a minimum speed: a slow answer can block a worker")
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -134,13 +134,12 @@ class _Meter:
             speed = self._bytes / (now - self._window)
             if speed < pace.lowest_bytes_per_second:
                 raise TooSlow(
-                    f"{speed:.0f} bytes a second came through, and less than {pace.lowest_bytes_per_second:.0f} is "
-                    "given up"
+                    f"it transferred only {speed:.0f} bytes a second; the minimum is {pace.lowest_bytes_per_second:.0f}"
                 )
             self._window, self._bytes = now, 0
         longest = pace.longest_seconds + self._length / pace.longest_bytes_per_second
         if now - self._began > longest:
-            raise TooSlow(f"it was not done after {longest:.0f} s")
+            raise TooSlow(f"it did not finish within {longest:.0f} s")
 
 
 class _PacedReader(io.RawIOBase):

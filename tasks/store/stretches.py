@@ -74,16 +74,16 @@ class Stretch:
             self._last = entry.key
         if not self.in_order and (self.after or self.until is not None):
             raise TransientFault(
-                f"could not {self.attempt} to its end: the store lists keys in their order at first, and "
-                f"{self._last!r} out of it. That is a fault of the store, or of what stands between"
+                f"could not {self.attempt} to its end: the store listed keys in order at first, and then "
+                f"{self._last!r} out of order. This is a fault of the store, or of a proxy in between"
             )
 
     def _continue_at(self, token: str) -> None:
         if not token or hash(token) in self._tokens:
             raise TransientFault(
-                f"could not {self.attempt} to its end: the store says that there is more, and "
-                f"{'goes round in a circle' if token else 'not how to go on'}. That is a fault of the store, or of "
-                "what stands between; objects beyond that place are unseen"
+                f"could not {self.attempt} to its end: the store reports that there are more objects, but "
+                f"{'repeats a continuation token' if token else 'sends no continuation token'}. This is a fault of "
+                "the store, or of a proxy in between; the remaining objects were not seen"
             )
         self._tokens.add(hash(token))
         self._token = token

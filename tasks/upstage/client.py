@@ -278,7 +278,7 @@ class UpstageClient:
             response.status_code,
             answer,
             response.headers,
-            self._clock.now(),
+            self._throttle.server_time.heard(response.headers),
             submitting=submission,
             sent_whole=sent >= encoder.len,
             jobs_accepted=upload.model in self._takes_jobs,
@@ -363,7 +363,8 @@ class UpstageClient:
             return answer
         if response.status_code == 404:
             raise RequestUnknown("the API does not know the request (404)")
-        fault = fault_of(response.status_code, answer, response.headers, self._clock.now(), submitting=None)
+        server_time = self._throttle.server_time.heard(response.headers)
+        fault = fault_of(response.status_code, answer, response.headers, server_time, submitting=None)
         raise self._noted(response, fault, submitting=False)
 
     def _prove_api(self, response: requests.Response, call: Call) -> None:

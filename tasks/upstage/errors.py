@@ -83,7 +83,7 @@ def fault_of(
         status: the HTTP status.
         body: the answer's body.
         headers: the answer's headers, case-insensitive.
-        now: the current time, for headers with absolute times.
+        now: the server's time, for headers with absolute times.
         submitting: the mode of the submission; None for any other call.
         sent_whole: whether the document was fully sent before the answer arrived. If it was, any 5xx status except 503
             may follow work that was accepted and billed.

@@ -13,7 +13,7 @@ from tasks.clock import Clock
 
 _BELOW = 0.98  # share of the reported limit: clocks and windows do not agree to the last call
 _DOWN = 0.1  # decrease after a refusal whose wait was honoured; halving once more costs a tenth of the limit
-_REFUSED = 0.005  # target share of refused calls for a single process; n processes see n times as many
+_REFUSED = 0.003  # target share of refused calls for a single process; n processes see n times as many
 _EVENT_SECONDS = 1.0  # refusals this close together count once: their calls were in flight together
 _SLOW_START = 0.05  # increase per call until a limit is reported or a call refused
 _LOWEST = 0.02  # of the limit

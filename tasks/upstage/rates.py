@@ -9,12 +9,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import parsedate_to_datetime
+
+from tasks.upstage.server_time import http_date
 
 _HEADER = re.compile(r"x-(?:upstage-)?ratelimit-(limit|remaining|reset|retry-after)(?:-([a-z]+))?", re.IGNORECASE)
 _UNIX_TIME = 1e8  # a larger number is a point in time (1973 or later), a smaller one a span (three years at most)
 _UNIX_MILLISECONDS = 1e11
-_MOST_SKEW = 300.0  # seconds; a Date header further off is more likely the server's error than this machine's
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,15 @@ def allowances(headers: Mapping[str, str], now: datetime) -> dict[str, Allowance
 
     Args:
         headers: the answer's headers.
-        now: the current time, for headers with absolute times.
+        now: the server's time (`ServerTime`), for headers with absolute times.
     """
-    reference = _reference(headers, now)
     fields_by_kind: dict[str, dict[str, float | None]] = {}
     for name, value in headers.items():
         match = _HEADER.fullmatch(name)
         if match is None:
             continue
         field_name, kind = match[1].lower().replace("-", "_"), (match[2] or "requests").lower()
-        read = _number(value) if field_name in ("limit", "remaining") else _seconds(value, reference)
+        read = _number(value) if field_name in ("limit", "remaining") else _seconds(value, now)
         fields_by_kind.setdefault(kind, {})[field_name] = read
     return {kind: Allowance(**fields) for kind, fields in fields_by_kind.items()}
 
@@ -58,12 +57,12 @@ def wait_asked(headers: Mapping[str, str], now: datetime) -> float | None:
 
     Args:
         headers: the refusal's headers, case-insensitive.
-        now: the current time, for headers with absolute times.
+        now: the server's time (`ServerTime`), for headers with absolute times.
 
     Returns:
         The seconds; 0 if the given time has passed; None if there is no such header, or none that can be parsed.
     """
-    retry_after = _seconds(headers.get("Retry-After", ""), _reference(headers, now))
+    retry_after = _seconds(headers.get("Retry-After", ""), now)
     if retry_after is not None:
         return retry_after
     known = allowances(headers, now).values()
@@ -74,19 +73,13 @@ def wait_asked(headers: Mapping[str, str], now: datetime) -> float | None:
     return max(waits or used_up, default=None)
 
 
-def _reference(headers: Mapping[str, str], now: datetime) -> datetime:
-    """Return the time that absolute times in the headers refer to: the server's, if reported and plausible."""
-    server_time = _date(headers.get("Date", ""))
-    return server_time if server_time is not None and abs((server_time - now).total_seconds()) <= _MOST_SKEW else now
-
-
 def _seconds(value: str, now: datetime) -> float | None:
     number = _number(value)
     if number is not None:
         if number > _UNIX_TIME:
             number = (number / 1000 if number > _UNIX_MILLISECONDS else number) - now.timestamp()
         return max(0.0, number)
-    moment = _date(value)
+    moment = http_date(value)
     return None if moment is None else max(0.0, (moment - now).total_seconds())
 
 
@@ -96,11 +89,3 @@ def _number(value: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
-
-
-def _date(value: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, TypeError):
-        return None
-    return moment if moment.tzinfo is not None else None

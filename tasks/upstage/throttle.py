@@ -14,6 +14,7 @@ from typing import Literal
 from tasks.clock import Clock
 from tasks.upstage.learning import LearnedRate
 from tasks.upstage.rates import Allowance, allowances
+from tasks.upstage.server_time import ServerTime
 
 Rate = float | Literal["auto"]
 
@@ -160,6 +161,9 @@ class Throttle:
         requests_per_second: API calls: uploads and status calls, not downloads.
         pages_per_minute: pages in uploads.
         clock: the clock to wait by.
+
+    Attributes:
+        server_time: estimates the server's time, by which limits are reported.
     """
 
     def __init__(self, requests_per_second: Rate, pages_per_minute: Rate, clock: Clock) -> None:
@@ -172,6 +176,7 @@ class Throttle:
         pages = None if minute is None else minute / 60
         self._pages = _Limit(pages, START_PAGES / 60, minute or 0.0, _PAGES_BURST_SECONDS, clock)
         self._clock = clock
+        self.server_time = ServerTime(clock)
         self._reported: dict[str, Allowance] = {}
         self._waited, self._adding = 0.0, threading.Lock()
         self._minutes: dict[str, float] = {}  # by kind: when a window longer than a second was last seen
@@ -221,7 +226,7 @@ class Throttle:
             wait: the seconds that it asks to wait, if it does.
             submitting: whether a submission was refused.
         """
-        pages = allowances(headers, self._clock.now()).get("pages")
+        pages = allowances(headers, self.server_time.heard(headers)).get("pages")
         if submitting and self._pages.learned is not None and pages is not None and _is_used_up(pages):
             self._pages.refused()
             if wait:
@@ -233,7 +238,7 @@ class Throttle:
 
     def heed(self, headers: Mapping[str, str]) -> None:
         """Learn from the headers of any answer of the API. If a window is used up, pause until its end."""
-        reported = allowances(headers, self._clock.now())
+        reported = allowances(headers, self.server_time.heard(headers))
         if not reported:
             return
         self._reported = self._reported | reported

@@ -233,8 +233,7 @@ def writing(to: Path) -> Iterator[IO[bytes]]:
         raise
     except OSError as error:
         raise SetupFault(
-            f"cannot write to {to.parent} ({error.strerror}): free some space there, or set another temporary folder "
-            "files (TMPDIR)"
+            f"cannot write to {to.parent} ({error.strerror}): free some space there, or set TMPDIR to another folder"
         ) from error
 
 

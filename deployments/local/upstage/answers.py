@@ -1,4 +1,4 @@
-"""Puts requests and pages into the API's JSON."""
+"""Formats requests and pages as the API's JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deployments.local.upstage.store import AnswerSchema, Batch, OcrRequest, pla
 
 
 def expired(request: OcrRequest, settings: Settings) -> bool:
-    """Say whether a request is so old that the API has forgotten it."""
+    """Return whether a request is so old that the API has forgotten it."""
     return request.completed is not None and time.time() > request.completed + settings.limits.result_seconds
 
 
@@ -23,17 +23,17 @@ _IMAGES = frozenset({Format.PNG, Format.JPEG, Format.BMP, Format.TIFF, Format.HE
 
 
 def shown_id(request_id: str) -> str | int:
-    """A request's id as it stands in answers: a number, when it is one."""
+    """Return a request's id as it appears in answers: as a number if it is numeric."""
     return int(request_id) if request_id.isdecimal() else request_id
 
 
 def _model(asked: str, settings: Settings) -> str:
-    """The model that really works when the alias was asked for."""
+    """Return the model that is used, which may be requested by an alias."""
     return settings.model_snapshot if asked == "ocr" else asked
 
 
 def request_list(requests: Iterable[OcrRequest], settings: Settings) -> Json:
-    """All asynchronous requests, newest first."""
+    """Return all asynchronous requests, newest first."""
     known = [r for r in requests if r.mode == "async" and not expired(r, settings)]
     fields = ("status", "model", "requested_at", "completed_at")
     return {
@@ -45,12 +45,12 @@ def request_list(requests: Iterable[OcrRequest], settings: Settings) -> Json:
 
 
 def status(request: OcrRequest, settings: Settings, sign: Callable[[int], str]) -> Json:
-    """The answer to a status call.
+    """Return the answer to a status call.
 
     Args:
-        request: what is asked about.
-        settings: how it is to look.
-        sign: makes a fresh download URL for a batch.
+        request: the request.
+        settings: the format of the answer.
+        sign: creates a fresh download URL for a batch.
 
     Returns:
         The JSON.
@@ -108,13 +108,13 @@ def _batches(request: OcrRequest, batches: list[Batch], settings: Settings, sign
 
 
 def body(request: OcrRequest, pages: list[Page], first_page: int, settings: Settings) -> Json:
-    """The result of a sync request or of one batch.
+    """Return the result of a sync request or of one batch.
 
     Args:
-        request: what was asked for: which model, which schema.
+        request: the request, with model and schema.
         pages: the pages.
-        first_page: where the first of them stands in the document, from 1.
-        settings: which face, and how pages are numbered.
+        first_page: the number of the first of them in the document, from 1.
+        settings: the face, and how pages are numbered.
 
     Returns:
         The JSON.
@@ -132,7 +132,7 @@ def body(request: OcrRequest, pages: list[Page], first_page: int, settings: Sett
 
 
 def _documented(pages: list[Page], start: int, model: str) -> Json:
-    """The newer shape: coordinates are ratios."""
+    """Return the newer shape: coordinates are ratios."""
     words = count()
     return {
         "api": "2.0",
@@ -162,7 +162,7 @@ def _documented(pages: list[Page], start: int, model: str) -> Json:
 
 
 def _recorded(pages: list[Page], start: int, first_number: int, model: str, *, drawn: bool) -> Json:
-    """The older shape: coordinates are pixels, words count over the whole answer, keys are in alphabetical order."""
+    """Return the older shape: pixel coordinates, words numbered over the whole answer, keys in alphabetical order."""
     sizes = [_recorded_size(page, first_number + place, drawn=drawn) for place, page in enumerate(pages)]
     words = count()
     listed = [
@@ -203,13 +203,13 @@ def _recorded(pages: list[Page], start: int, first_number: int, model: str, *, d
 
 
 def _recorded_size(page: Page, number: int, *, drawn: bool) -> tuple[int, int]:
-    """Width and height. Of A4 pages that were not images, 1240 or 1242 and 1755 are recorded, where 1240 and 1754
-    follow from 150 DPI."""
+    """Return width and height. A4 pages that are not images were recorded as 1240 or 1242 by 1755 pixels, although 150
+    DPI gives 1240 by 1754."""
     return (page.width + number % 2 * 2, page.height + 1) if drawn else (page.width, page.height)
 
 
 def _recorded_text(page: Page) -> str:
-    """A space ends each line but the last."""
+    """Return the text of a page, in which each line except the last ends with a space."""
     return " \n".join(page.text.splitlines())
 
 

@@ -39,9 +39,9 @@ class Api:
     Args:
         store: where requests are kept.
         live: the settings.
-        jobs: what works on requests.
-        signer: what makes download URLs.
-        rates: what counts against the account's rates.
+        jobs: processes requests.
+        signer: creates download URLs.
+        rates: counts calls and pages against the account's rates.
     """
 
     def __init__(self, store: Store, live: LiveSettings, jobs: Jobs, signer: Signer, rates: Rates) -> None:
@@ -51,7 +51,7 @@ class Api:
         self._signer = signer
         self._rates = rates
         self._numbers = count(int(time.time() * 1000))
-        self._first: tuple[Settings | None, str] = None, ""  # id given out under settings that repeat it
+        self._first: tuple[Settings | None, str] = None, ""  # the id to repeat, under settings that require it
         self._fresh: set[str] = set()  # accepted by this process
         self._polls: Counter[str] = Counter()
 
@@ -71,15 +71,15 @@ class Api:
             except ApiError as error:
                 answer = error_answer(error, self._live.now.nested_errors)
             except ClientDisconnect:
-                return Response(status_code=400)  # nobody reads it
+                return Response(status_code=400)  # the caller is gone
             answer.headers.update(self._rates.headers())
             return answer
 
         return endpoint
 
     async def _answer(self, call: _Endpoint, request: Request) -> Response:
-        given = request.headers.get("authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {self._live.now.api_key}".encode()):
+        authorization = request.headers.get("authorization", "")
+        if not hmac.compare_digest(authorization.encode(), f"Bearer {self._live.now.api_key}".encode()):
             raise ApiError(401, "API key is invalid, please check the API key and try again.")
         self._rates.take_request()
         return await call(request)
@@ -123,7 +123,7 @@ class Api:
         return JSONResponse(answers.status(known, settings, sign))
 
     async def _accept(self, request: Request, mode: Literal["async", "sync"]) -> OcrRequest:
-        """Take a form in, check it, and bill it."""
+        """Receive a form, check it, and bill it."""
         numbered = self._live.now.request_ids == "number"
         request_id = str(next(self._numbers)) if numbered else str(uuid.uuid4())
         path = self._store.upload_path(request_id)
@@ -189,7 +189,7 @@ def _schema(upload: Upload) -> AnswerSchema | None:
 
 
 def _look_over(path: Path) -> tuple[Format, int, int]:
-    """Return format, pages, and pixels of the largest page."""
+    """Return the format, the number of pages, and the pixels of the largest page."""
     try:
         form = sniff(path)
         if form is None:

@@ -1,4 +1,4 @@
-"""Puts the stand-in together."""
+"""Assembles the stand-in."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from deployments.local.upstage.store import Store
 
 
 def create_app(folder: Path, settings: Settings, recogniser: Recogniser) -> Starlette:
-    """Make the application.
+    """Create the application.
 
     Args:
-        folder: where it keeps its state.
-        settings: how it behaves at first.
-        recogniser: what reads the pages.
+        folder: the folder for its state.
+        settings: the initial settings.
+        recogniser: reads the pages.
 
     Returns:
-        The application; fault rules that break connections need `BreakableProtocol` under it, and the server
-        calls its `state.going_down()` before it waits for open calls to end.
+        The application. Fault rules that break connections require `BreakableProtocol`, and the server must call
+        `state.going_down()` before it waits for open calls to end.
     """
     store = Store(folder)
     live = LiveSettings(settings)

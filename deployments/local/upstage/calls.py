@@ -1,4 +1,4 @@
-"""Counts the calls that came in, so that a test can say what a client did."""
+"""Counts the calls received, so that tests can check what a client did."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TEMPLATES = [
 
 
 def is_control(path: str) -> bool:
-    """Say whether a path belongs to the control plane, which is neither counted nor faulted."""
+    """Return whether a path belongs to the control plane, which is neither counted nor subject to faults."""
     return path == CONTROL or path.startswith(CONTROL + "/")
 
 
@@ -31,7 +31,7 @@ def _template(path: str) -> str:
 
 
 class Calls:
-    """The counts. Used by the event loop's thread alone.
+    """The counts. Used only by the event loop's thread.
 
     Attributes:
         begun_anew: how often the counts were cleared.
@@ -43,18 +43,18 @@ class Calls:
         self.begun_anew = 0
 
     def note(self, method: str, path: str, outcome: str, leaked: bool) -> None:
-        """Count a call: `outcome` is the status code, or `reset` when the caller got no answer."""
+        """Count a call: `outcome` is the status code, or `reset` if the caller got no answer."""
         self._answers[f"{method} {_template(path)}", outcome] += 1
         self._leaked += leaked
 
     def clear(self) -> None:
-        """Start again from nothing."""
+        """Reset all counts to zero."""
         self._answers.clear()
         self._leaked = 0
         self.begun_anew += 1
 
     def report(self) -> dict[str, object]:
-        """All counts, in total and call by call."""
+        """Return all counts, in total and by call."""
         calls: Counter[str] = Counter()
         statuses: Counter[str] = Counter()
         by_call: dict[str, dict[str, int]] = {}
@@ -71,7 +71,7 @@ class Calls:
 
 
 class CallCounter:
-    """Middleware around everything else, so that answers made by fault rules count too."""
+    """The outermost middleware, so that answers from fault rules are counted as well."""
 
     def __init__(self, app: ASGIApp, calls: Calls) -> None:
         self._app = app
@@ -97,7 +97,7 @@ class CallCounter:
 
     def _note(self, scope: Scope, outcome: str, counts: int) -> None:
         if counts != self._calls.begun_anew:
-            return  # it came before the counts were cleared, and was answered late
+            return  # received before the counts were cleared, and answered late
         carries_key = any(name == b"authorization" for name, _ in scope["headers"])
         leaked = carries_key and scope["path"].startswith(STORAGE + "/")
         self._calls.note(scope["method"], scope["path"], outcome, leaked)

@@ -1,4 +1,4 @@
-"""Opens the two containers that office documents come in, within bounds."""
+"""Opens the two container formats of office documents, with limits."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import olefile
 from deployments.local.upstage.errors import CorruptedDocumentError
 
 UNPACKED_BYTES = 128 * 1024 * 1024
-"""What a document may unpack to; far more than 50 MB of honest text and pictures do."""
+"""The maximum unpacked size; real documents of 50 MB unpack to far less."""
 
 _MEMBERS = 10_000
 
 
 @contextmanager
 def damage_in(what: str) -> Iterator[None]:
-    """Report whatever goes wrong in the `with` block as damage to the document.
+    """Report any error in the `with` block as damage to the document.
 
     Args:
         what: what is being read, for the message.
 
     Raises:
-        CorruptedDocumentError: something went wrong.
+        CorruptedDocumentError: there was an error.
     """
     try:
         yield
@@ -38,9 +38,9 @@ def damage_in(what: str) -> Iterator[None]:
 
 @contextmanager
 def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip archive that promises to unpack to no more than `UNPACKED_BYTES`.
+    """Open a zip archive that claims to unpack to at most `UNPACKED_BYTES`.
 
-    Nothing more can come out: zipfile reads no member beyond the size that it promises.
+    It cannot exceed that: zipfile reads no member beyond its claimed size.
 
     Raises:
         CorruptedDocumentError: it cannot be opened, or unpacks to too much.

@@ -1,4 +1,4 @@
-"""The control plane: how tests steer the stand-in and look into it. Not part of the API; needs no key."""
+"""The control plane: tests use it to control and inspect the stand-in. It is not part of the API and needs no key."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def control_plane(store: Store, live: LiveSettings, jobs: Jobs, calls: Calls, fa
         return JSONResponse({"status": "ok"})
 
     async def bill(request: Request) -> Response:
-        asked = request.query_params
-        return JSONResponse(store.bill(int(asked.get("since", 0)), asked.getlist("sha256")))
+        query = request.query_params
+        return JSONResponse(store.bill(int(query.get("since", 0)), query.getlist("sha256")))
 
     async def count(request: Request) -> Response:
         if request.method == "DELETE":
@@ -54,6 +54,14 @@ def control_plane(store: Store, live: LiveSettings, jobs: Jobs, calls: Calls, fa
                 return _invalid(error)
         return JSONResponse(FAULTS.dump_python(faults.rules, mode="json"))
 
+    async def reset(request: Request) -> Response:
+        del request
+        faults.rules = []
+        live.restore()
+        jobs.wake()
+        calls.clear()
+        return Response(status_code=204)
+
     return Mount(
         CONTROL,
         routes=[
@@ -63,6 +71,7 @@ def control_plane(store: Store, live: LiveSettings, jobs: Jobs, calls: Calls, fa
             Route("/settings", settings, methods=["GET", "PATCH"]),
             Route("/settings/schema", settings_schema, methods=["GET"]),
             Route("/faults", fault_rules, methods=["GET", "POST"]),
+            Route("/reset", reset, methods=["POST"]),
         ],
     )
 

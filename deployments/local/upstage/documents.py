@@ -1,4 +1,4 @@
-"""Opens documents: how many pages, how large, and what is on them."""
+"""Opens documents: page counts, sizes and contents."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from deployments.local.upstage.formats import Format
 from deployments.local.upstage.office import OFFICE, open_office
 from deployments.local.upstage.pages import DPI, LineOfWords, Pages, Size
 
-# PDFium may be entered by one thread at a time, whatever the document.
+# Only one thread at a time may use PDFium, even for different documents.
 _pdfium = threading.Lock()
 
-# The limit on pixels is the API's own, and is checked with its own error.
+# The API's own limit on pixels is checked separately, with the API's error.
 Image.MAX_IMAGE_PIXELS = None
 
 pillow_heif.register_heif_opener()
@@ -39,7 +39,7 @@ def open_pages(path: Path, form: Format) -> Iterator[Pages]:
         form: its format.
 
     Yields:
-        Its pages, usable within the `with` block only.
+        Its pages, usable only within the `with` block.
 
     Raises:
         CorruptedDocumentError: it cannot be opened.
@@ -58,14 +58,14 @@ def open_pages(path: Path, form: Format) -> Iterator[Pages]:
 
 
 def inspect(path: Path, form: Format) -> tuple[int, int]:
-    """Look a document over, as the API does before it accepts it.
+    """Inspect a document, as the API does before it accepts it.
 
     Args:
         path: the file.
         form: its format.
 
     Returns:
-        How many pages it has, and how many pixels the largest of them.
+        The number of pages, and the pixels of the largest page.
 
     Raises:
         CorruptedDocumentError: it cannot be opened, a page is missing, or it is an image that cannot be read.
@@ -83,7 +83,7 @@ def _open_pdf(path: Path) -> Iterator[Any]:
         with _pdfium:
             pdf = pypdfium2.PdfDocument(path)
             if pdf.get_formtype():
-                pdf.init_forms()  # without this what was typed into a form is not drawn
+                pdf.init_forms()  # otherwise, the contents of form fields are not drawn
     except pypdfium2.PdfiumError as error:
         raise CorruptedDocumentError("the PDF cannot be opened") from error
     try:
@@ -117,7 +117,7 @@ class _PdfPages:
         with _pdfium, self._page(index) as page:
             bitmap = page.render(scale=scale)
             try:
-                picture: Image.Image = bitmap.to_pil().convert("RGB")  # a copy in any case
+                picture: Image.Image = bitmap.to_pil().convert("RGB")  # always a copy
             finally:
                 bitmap.close()
         return picture
@@ -163,8 +163,8 @@ def _words(page: Any, text_page: Any, width: int, height: int) -> list[LineOfWor
 
 
 def _to_pixels(page: Any, width: int, height: int) -> Callable[[float, float], tuple[int, int]]:
-    """Return what maps a point of the page, which may be turned or cropped, into its picture."""
-    finer = 1000  # PDFium answers in whole pixels
+    """Return a function that maps a point of the page, which may be rotated or cropped, to its picture."""
+    finer = 1000  # PDFium returns whole pixels
 
     def ask(x: float, y: float) -> tuple[float, float]:
         across, down = ctypes.c_int(), ctypes.c_int()
@@ -205,12 +205,12 @@ class _ImagePages:
     def picture(self, index: int, longest_side: int) -> Image.Image:
         with self._lock, damage_in(f"page {index + 1}"):
             if self._count > 1:
-                # The open file remembers where its frames are; a fresh one would search from the start.
+                # The open file knows the offsets of its frames; a new one would search from the start.
                 self._image.seek(index)
                 return _flat(self._image.copy(), longest_side)
             with _open_image(self._path, self._form) as image:
                 if self._form is Format.HEIC:
-                    image.load()  # else a thumbnail in the file would stand for it
+                    image.load()  # otherwise, an embedded thumbnail would be used
                 image.draft("RGB", (longest_side, longest_side))
                 return _flat(image, longest_side)
 

@@ -1,4 +1,4 @@
-"""Errors as the API words them."""
+"""Errors in the API's words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from starlette.responses import JSONResponse
 
-# Type and code beside a message, as recorded; what is not recorded is told by the status alone.
+# Type and code that were recorded with a message; other errors have only the status.
 _KINDS = {
     400: ("invalid_request_error", "invalid_request_body"),
     401: ("invalid_request_error", "invalid_api_key"),
@@ -17,7 +17,7 @@ _KINDS = {
 
 
 class ApiError(Exception):
-    """An answer of the API that is not the one the caller hoped for."""
+    """An error answer of the API."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -48,17 +48,17 @@ def no_async(status: int) -> ApiError:
     """Return the error for an asynchronous submit that the account may not make.
 
     Args:
-        status: 400, 404 or 405, which say it in their own words.
+        status: 400, 404 or 405, which have different messages.
     """
     messages = {404: "not found", 405: "method not allowed"}
     return ApiError(status, messages[status]) if status in messages else invalid_model()
 
 
 def error_answer(error: ApiError, nested: Collection[int]) -> JSONResponse:
-    """Put an error into one of the API's two bodies.
+    """Format an error as one of the API's two bodies.
 
     Args:
-        error: what to say.
+        error: the error.
         nested: the status codes that use `{"error": {...}}`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Makes chosen calls go wrong in the ways that networks and servers do."""
+"""Injects faults of networks and servers into selected calls."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _pattern(text: str) -> str:
 
 
 class Fault(BaseModel):
-    """Which calls go wrong, how often, and how."""
+    """A rule: which calls fail, how often, and how."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,33 +38,33 @@ class Fault(BaseModel):
         "status", "status_after", "reset_before", "reset_after", "delay", "cut", "drip", "garbage", "sign_in", "instead"
     ] = Field(
         description=(
-            "status: answer with `status`, `headers` and `body`, handling nothing. "
-            "status_after: handle the call (a submit is accepted and billed), then answer so all the same. "
-            "reset_before: break the connection, handling nothing. "
+            "status: answer with `status`, `headers` and `body` without handling the call. "
+            "status_after: handle the call (a submit is accepted and billed), then give that answer. "
+            "reset_before: break the connection without handling the call. "
             "reset_after: handle the call (a submit is accepted and billed), then break the connection. "
             "delay: wait for `seconds`, then handle the call. "
             "cut: handle the call, send the headers and half of the body, then hang up. "
             "drip: handle the call, then send a byte of the body every `seconds`, until the caller hangs up. "
-            "garbage: answer 200 with a body that is no JSON, handling nothing. "
-            "sign_in: answer 200 with a network's sign-in page, handling nothing. "
-            "instead: handle the call as if it had come for the path `target`."
+            "garbage: answer 200 with a body that is not JSON, without handling the call. "
+            "sign_in: answer 200 with a network's sign-in page, without handling the call. "
+            "instead: handle the call as if it were for the path `target`."
         )
     )
     method: str | None = Field(default=None, description="Only calls with this method; null takes any.")
     path: Annotated[str, AfterValidator(_pattern)] = Field(
         default="", description="A regular expression, searched in the path (without the query)."
     )
-    times: int = Field(default=1, ge=FOR_EVER, description="How many calls go wrong; -1 for ever.")
-    skip: int = Field(default=0, ge=0, description="How many matching calls pass before.")
+    times: int = Field(default=1, ge=FOR_EVER, description="The number of calls that fail; -1 for all.")
+    skip: int = Field(default=0, ge=0, description="The number of matching calls to let pass first.")
     status: int = Field(default=500, ge=200, le=599, description="For status and status_after.")
     headers: dict[str, str] = Field(default_factory=dict, description="For status and status_after.")
-    body: object = Field(default="", description="For the same: text as it is, anything else as JSON.")
+    body: object = Field(default="", description="For status and status_after: text as it is, anything else as JSON.")
     seconds: float = Field(default=0, ge=0, description="For delay and drip.")
-    target: str = Field(default="", description="For instead: a path, such as another request's.")
-    hits: int = Field(default=0, ge=0, description="How many calls went wrong so far; counted by the server.")
+    target: str = Field(default="", description="For instead: a path, such as that of another request.")
+    hits: int = Field(default=0, ge=0, description="The number of calls that have failed so far; set by the server.")
 
     def claims(self, method: str, path: str) -> bool:
-        """Say whether this call is to go wrong, and count it."""
+        """Return whether this call should fail, and count it."""
         if self.method not in (None, method) or not re.search(self.path, path):
             return False
         if self.skip:
@@ -82,18 +82,18 @@ FAULTS = TypeAdapter(list[Fault])
 
 
 class FaultBook:
-    """The rules in force; of several that fit, the first counts. Used by the event loop's thread alone."""
+    """The active rules; the first that matches applies. Used only by the event loop's thread."""
 
     def __init__(self) -> None:
         self.rules: list[Fault] = []
         self._closing = asyncio.Event()
 
     def let_go(self) -> None:
-        """End all delays, as the server is going down."""
+        """End all delays, because the server is shutting down."""
         self._closing.set()
 
     async def delay(self, seconds: float) -> bool:
-        """Wait; say whether the server is still there afterwards."""
+        """Wait. Returns whether the server is still running afterwards."""
         try:
             await asyncio.wait_for(self._closing.wait(), seconds)
         except TimeoutError:
@@ -101,19 +101,19 @@ class FaultBook:
         return False
 
     def take(self, method: str, path: str) -> Fault | None:
-        """The rule that this call falls under."""
+        """Return the rule that applies to this call, and count it."""
         return next((rule for rule in self.rules if rule.claims(method, path)), None)
 
 
 class FaultMiddleware:
-    """Tries the rules before anything else looks at a call."""
+    """Applies the rules before anything else handles a call."""
 
     def __init__(self, app: ASGIApp, book: FaultBook) -> None:
         self._app = app
         self._book = book
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a call, or not."""
+        """Handle a call according to the rules."""
         rule = None
         if scope["type"] == "http" and not is_control(scope["path"]):
             rule = self._book.take(scope["method"], scope["path"])
@@ -147,7 +147,7 @@ class FaultMiddleware:
                 await self._drip(scope, receive, send, rule.seconds)
 
     async def _handled(self, scope: Scope, receive: Receive) -> tuple[Message, bytes]:
-        """Let the application answer, but keep the answer back."""
+        """Let the application handle the call, but hold back its answer."""
         start: Message = {}
         body = b""
 

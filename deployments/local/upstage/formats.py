@@ -1,4 +1,4 @@
-"""Tells what a document is, by its content."""
+"""Detects a document's format from its content."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deployments.local.upstage.errors import CorruptedDocumentError
 
 
 class Format(StrEnum):
-    """The formats that the stand-in reads."""
+    """The formats that the stand-in can read."""
 
     PDF = "pdf"
     PNG = "png"
@@ -38,9 +38,9 @@ _ZIP_MAGIC = b"PK\x03\x04"
 _OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 _HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
-_HEIF_BRANDS = {b"mif1", b"msf1"}  # what is in them may be AVIF or JPEG as well
+_HEIF_BRANDS = {b"mif1", b"msf1"}  # these may also contain AVIF or JPEG
 
-# The folder of the main part, and the part's type, which macros and templates do not have.
+# The folder of the main part, and its type, which differs in documents with macros and in templates.
 _OFFICE = [
     ("word/", b"wordprocessingml.document.main+xml", Format.DOCX),
     ("ppt/", b"presentationml.presentation.main+xml", Format.PPTX),
@@ -67,16 +67,16 @@ _SUFFIXES = {
 
 
 def sniff(path: Path) -> Format | None:
-    """Tell a document's format by its content.
+    """Detect a document's format from its content.
 
     Args:
         path: the file.
 
     Returns:
-        The format; None when it is not one of those read here.
+        The format; None if it is not supported.
 
     Raises:
-        CorruptedDocumentError: it is a container that cannot be looked into, or that holds an encrypted document.
+        CorruptedDocumentError: it is a damaged container, or contains an encrypted document.
     """
     with path.open("rb") as file:
         start = file.read(1024)
@@ -92,7 +92,7 @@ def sniff(path: Path) -> Format | None:
 
 
 def contradicts(file_name: str, form: Format) -> bool:
-    """Say whether a file name promises another format than the content has."""
+    """Return whether a file name suggests a different format than the content."""
     return _SUFFIXES.get(PurePath(file_name).suffix.lower(), form) is not form
 
 
@@ -109,7 +109,7 @@ def _in_zip(path: Path) -> Format | None:
         names = archive.namelist()
         if "mimetype" in names and archive.read("mimetype").strip() == b"application/hwp+zip":
             return Format.HWPX
-        if _CONTENT_TYPES not in names:  # then a damaged document of ours, or a foreign format
+        if _CONTENT_TYPES not in names:  # a damaged document, or an unsupported format
             return next((form for folder, _, form in _OFFICE if any(name.startswith(folder) for name in names)), None)
         types = archive.read(_CONTENT_TYPES)
         return next((form for _, main_type, form in _OFFICE if main_type in types), None)

@@ -1,4 +1,4 @@
-"""Reads the text of HWP 5 documents: compound files whose streams hold records."""
+"""Reads the text of HWP 5 documents, which are compound files with streams of records."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _COMPRESSED, _ENCRYPTED = 1, 2
 _PARA_HEADER, _PARA_TEXT = 66, 67
 _BREAK_AT, _PAGE_BREAK = 11, 4
 
-# Of the control characters these stand alone; each other one is the first of eight units that belong together.
+# These control characters are single units; every other one is the first of a group of eight.
 _SINGLE = {0, 10, 13, *range(24, 32)}
 _SHOWN = {9: " ", 10: "\n", 30: " ", 31: " "}
 
 
 def hwp_texts(path: Path) -> list[str]:
-    """Read a document's text between page breaks; each section begins a page.
+    """Read a document's text, divided at page breaks. Each section begins a new page.
 
     Args:
         path: the file.
 
     Returns:
-        The texts; that of the preview when there is none in the body.
+        The texts; the text of the preview if the body has none.
 
     Raises:
         CorruptedDocumentError: it is encrypted or damaged.
@@ -52,8 +52,8 @@ def hwp_texts(path: Path) -> list[str]:
 
 def _sections(container: Any) -> list[str]:
     names = ("/".join(entry) for entry in container.listdir())
-    found = (re.fullmatch(r"BodyText/Section(\d+)", name) for name in names)
-    return [name for _, name in sorted((int(match[1]), match[0]) for match in found if match)]
+    matches = (re.fullmatch(r"BodyText/Section(\d+)", name) for name in names)
+    return [name for _, name in sorted((int(match[1]), match[0]) for match in matches if match)]
 
 
 def _inflated(data: bytes, most: int) -> bytes:
@@ -67,7 +67,7 @@ def _inflated(data: bytes, most: int) -> bytes:
 
 
 def _paragraphs(data: bytes) -> Iterator[str]:
-    """Yield one text a paragraph, with a form feed before it when it begins a page."""
+    """Yield the text of each paragraph, with a form feed before it if it begins a page."""
     text: str | None = None
     first = True
     for tag, content in _records(data):

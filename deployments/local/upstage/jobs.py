@@ -1,4 +1,4 @@
-"""The work behind asynchronous requests, done page by page in one thread."""
+"""Processes asynchronous requests page by page in one thread."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _logger = logging.getLogger(__name__)
 
 
 class Jobs:
-    """Works on requests as they come, ten pages at a time, so that a long one does not block the rest.
+    """Processes requests in order, ten pages at a time, so that a long one does not block the others.
 
     Args:
-        store: where requests and results are.
+        store: the requests and results.
         live: the settings.
-        recogniser: what reads the pages.
+        recogniser: reads the pages.
     """
 
     def __init__(self, store: Store, live: LiveSettings, recogniser: Recogniser) -> None:
@@ -33,13 +33,13 @@ class Jobs:
         self._recogniser = recogniser
         self._queued: deque[tuple[float, str]] = deque()
         self._running: list[tuple[float, str]] = []
-        self._pages: dict[str, list[Page]] = {}  # of the batch each request is at
+        self._pages: dict[str, list[Page]] = {}  # of each request's current batch
         self._wake = threading.Condition()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recognition", daemon=True)
 
     def start(self) -> None:
-        """Go to work, first of all on what an earlier process left."""
+        """Start, first with the requests that an earlier process left unfinished."""
         for request in self._store.unfinished():
             if request.status == "submitted":
                 self._queued.append((request.accepted, request.id))
@@ -51,17 +51,17 @@ class Jobs:
         self._thread.start()
 
     def let_go(self) -> None:
-        """Begin nothing new, and answer the sync requests that are still waiting."""
+        """Start nothing new, and answer the waiting sync requests."""
         self._stopped.set()
         self.wake()
 
     def stop(self) -> None:
-        """Stop after the page at hand."""
+        """Stop after the current page."""
         self.let_go()
         self._thread.join(timeout=30)
 
     def wake(self) -> None:
-        """Look again at what is due; to be called when the settings changed."""
+        """Recompute what is due. Call it after the settings have changed."""
         with self._wake:
             self._wake.notify_all()
 
@@ -107,7 +107,7 @@ class Jobs:
                 self._end(request_id, f"internal error: {type(error).__name__}")
 
     def _next(self) -> str | None:
-        """Wait for the request that is due first; None when it is time to stop."""
+        """Wait for the request that is due first. Returns None when it is time to stop."""
         with self._wake:
             while not self._stopped.is_set():
                 soonest = self._running[0][0] if self._running else float("inf")
@@ -160,7 +160,7 @@ class Jobs:
             mine.batches = plan_batches(mine.pages, self._live.now.limits.batch_pages, timestamp())
 
     def _work(self, request: OcrRequest, batch: Batch, pause: float) -> bool:
-        """Do one page of a batch, or all of them when they may come at once; say whether it is finished."""
+        """Recognise one page of a batch, or all if there is no pause between them. Returns whether it is finished."""
         if batch.status == "scheduled":
             self._set(request.id, batch.id, "started")
         done = self._pages.setdefault(request.id, [])

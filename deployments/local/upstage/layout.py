@@ -1,4 +1,4 @@
-"""Sets text on pages of paper, for documents that have none of their own."""
+"""Lays out text on pages, for documents without fixed pages."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from PIL import Image, ImageDraw, ImageFont
 from deployments.local.upstage.pages import DPI, LineOfWords, Size
 
 LINES = 45
-"""Lines of a page."""
+"""The number of lines on a page."""
 
 _WIDTH, _HEIGHT = round(8.27 * DPI), round(11.69 * DPI)  # A4
 _MARGIN = 90
 _PITCH = 35
 _FONT_SIZE = 24
-_SPACE = 10  # wider than the font has it: recognition loses narrow ones
-_LONGEST_PIECE = 40  # letters of a word that is wider than the page; so many fit, however wide they are
+_SPACE = 10  # wider than the font's space: recognition loses narrow ones
+_LONGEST_PIECE = 40  # letters of a piece of a word that is wider than the page; that many always fit
 
 _Line = list[tuple[str, int, int]]  # words, with left and right
 
 
 class TextPages:
-    """The pages that texts fill, in one size of type.
+    """The pages filled by texts, in one font size.
 
-    Letters that the font lacks, Korean ones above all, are drawn as boxes, but stand in the text layer.
+    Letters that the font lacks, mainly Korean ones, are drawn as boxes, but are in the text layer.
 
     Args:
-        texts: each begins a new page, and goes on over as many as it fills.
-        endless: put all of a text on one page, which becomes taller for it.
+        texts: each one begins on a new page and fills as many as it needs.
+        endless: put each text on a single page, as tall as needed.
     """
 
     def __init__(self, texts: Iterable[str], *, endless: bool = False) -> None:
@@ -45,11 +45,11 @@ class TextPages:
         return len(self._pages)
 
     def size(self, index: int) -> Size:
-        """Width and height of a page in pixels."""
+        """Return width and height of a page in pixels."""
         return _WIDTH, max(_HEIGHT, len(self._pages[index]) * _PITCH + 2 * _MARGIN)
 
     def picture(self, index: int, longest_side: int) -> Image.Image:
-        """A page as an RGB picture with sides no longer than this."""
+        """Return a page as an RGB picture whose sides are at most this long."""
         image = Image.new("L", self.size(index), 255)
         pen = ImageDraw.Draw(image)
         for row, line in enumerate(self._pages[index]):
@@ -59,7 +59,7 @@ class TextPages:
         return image.convert("RGB")
 
     def text_layer(self, index: int) -> list[LineOfWords]:
-        """The words of a page, line by line, with left, top, right and bottom in pixels."""
+        """Return the words of a page, line by line, with left, top, right and bottom in pixels."""
         lines: list[LineOfWords] = []
         for row, line in enumerate(self._pages[index]):
             top = _MARGIN + row * _PITCH

@@ -1,6 +1,6 @@
-"""Reads the text of office documents; the pages that it fills are a guess, as good as nobody's but Word's own.
+"""Reads the text of office documents. Their page counts are a guess: only Word itself knows its pages.
 
-Pictures, headers, footers and notes are left out.
+Pictures, headers, footers and notes are omitted.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from deployments.local.upstage.formats import Format
 from deployments.local.upstage.hwp import hwp_texts
 from deployments.local.upstage.layout import TextPages
 
-# The libraries for Office are imported where they are used: most runs never need them.
+# The libraries for Office documents are imported where they are used, because most runs never need them.
 
-# Word's older form of what is said before, text that was moved away, and what is not text.
+# Word's older duplicate of the preceding content, text that was moved away, and content that is not text.
 _NOT_TEXT = {"Fallback", "moveFrom", "pPr", "rPr"}
 
 
@@ -44,7 +44,7 @@ def open_office(path: Path, form: Format) -> TextPages:
 
 
 def _docx_texts(path: Path) -> list[str]:
-    """Between page breaks, which is all that a document says about its pages."""
+    """Return the texts between page breaks, the only information about pages in a DOCX."""
     import docx
 
     with open_zip(path), path.open("rb") as file:
@@ -53,7 +53,7 @@ def _docx_texts(path: Path) -> list[str]:
 
 
 def _pptx_texts(path: Path) -> list[str]:
-    """One a slide."""
+    """Return the text of each slide."""
     import pptx
 
     with open_zip(path), path.open("rb") as file:
@@ -73,27 +73,27 @@ def _shape_texts(shapes: Any) -> Iterator[str]:
 
 
 def _xlsx_texts(path: Path) -> list[str]:
-    """One a sheet; rows without content are left out."""
+    """Return the text of each sheet, without empty rows."""
     import openpyxl
 
     with open_zip(path), path.open("rb") as file:
         book = openpyxl.load_workbook(file, read_only=True, data_only=True)
         texts = []
         for sheet in book.worksheets:
-            sheet.reset_dimensions()  # else each row is filled up to the width that the file claims
+            sheet.reset_dimensions()  # otherwise, each row is padded to the width that the file claims
             rows = ([str(value) for value in row if value is not None] for row in sheet.iter_rows(values_only=True))
             texts.append("\n".join(" ".join(" ".join(row).split()) for row in rows if row))
         return texts
 
 
 def _hwpx_texts(path: Path) -> list[str]:
-    """Between page breaks; each section begins a page."""
+    """Return the texts between page breaks; each section begins a new page."""
     with open_zip(path) as archive:
         manifest = "META-INF/manifest.xml"
         if manifest in archive.namelist() and b"encryption-data" in archive.read(manifest):
             raise CorruptedDocumentError("the document is encrypted")
-        found = (re.fullmatch(r"Contents/section(\d+)\.xml", name) for name in archive.namelist())
-        sections = sorted((int(match[1]), match[0]) for match in found if match)
+        matches = (re.fullmatch(r"Contents/section(\d+)\.xml", name) for name in archive.namelist())
+        sections = sorted((int(match[1]), match[0]) for match in matches if match)
         roots = (ElementTree.fromstring(archive.read(name)) for _, name in sections)
         return [text for root in roots for text in "\n".join(_lines(root)).split("\f")]
 
@@ -108,11 +108,11 @@ OFFICE: dict[Format, Callable[[Path], list[str]]] = {
 
 
 def _lines(parent: Any) -> Iterator[str]:
-    """Yield the paragraphs below an element of WordprocessingML or OWPML, which name their elements alike.
+    """Yield the paragraphs below an element of WordprocessingML or OWPML, which use the same element names.
 
-    A row of a table is one line. A form feed stands where a page begins.
+    A table row is one line. A form feed marks the beginning of a page.
     """
-    filled = False  # whether the page has something on it
+    filled = False  # whether there is anything on the page
     for text, breaks_before in _paragraphs(parent):
         yield "\f" + text if breaks_before and filled else text
         filled = True

@@ -1,4 +1,4 @@
-"""What an open document is to the recognisers, whatever its format."""
+"""The interface of an open document for the recognisers, independent of its format."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Pages(Protocol):
     def __len__(self) -> int: ...
 
     def size(self, index: int) -> Size:
-        """Width and height of a page in pixels; of what is no image, at 150 DPI."""
+        """Return width and height of a page in pixels; at 150 DPI if it is not an image."""
 
     def picture(self, index: int, longest_side: int) -> Image.Image:
-        """A page as an RGB picture with sides no longer than this."""
+        """Return a page as an RGB picture whose sides are at most this long."""
 
     def text_layer(self, index: int) -> list[LineOfWords]:
-        """The words that a page holds as text, with left, top, right and bottom in pixels."""
+        """Return the words in a page's text layer, with left, top, right and bottom in pixels."""

@@ -1,4 +1,4 @@
-"""The account's rates: told in the headers of every answer, and kept when the settings say so."""
+"""The account's rates: reported in the headers of every answer, and enforced if the settings require it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAME = "X-Upstage-RateLimit"
 
 
 class _Window:
-    """What was used of a limit in the span of time that is going on."""
+    """The usage of a limit in the current window of time."""
 
     def __init__(self, seconds: int) -> None:
         self._seconds = seconds
@@ -32,12 +32,12 @@ class _Window:
 
     @property
     def ends(self) -> int:
-        """When the next begins, as a UNIX time."""
+        """When the next window begins, as a UNIX time."""
         return (int(time.time() / self._seconds) + 1) * self._seconds
 
 
 class Rates:
-    """Counts requests by the second and pages by the minute. Used by the event loop's thread alone."""
+    """Counts requests per second and pages per minute. Used only by the event loop's thread."""
 
     def __init__(self, live: LiveSettings) -> None:
         self._live = live
@@ -47,17 +47,17 @@ class Rates:
         """Count a call.
 
         Raises:
-            ApiError: there were too many in this second (429).
+            ApiError: too many calls in this second (429).
         """
         if self._live.now.keep_rates and self._requests.used() >= self._live.now.requests_per_second:
             raise self._refusal("Requests", self._requests)
         self._requests.use(1)
 
     def take_pages(self, pages: int) -> None:
-        """Count the pages of a document. One that has more than a minute's is taken when it is the first.
+        """Count the pages of a document. A document above the limit is accepted if it is the first in its minute.
 
         Raises:
-            ApiError: there were too many in this minute (429).
+            ApiError: too many pages in this minute (429).
         """
         used = self._pages.used()
         if self._live.now.keep_rates and used and used + pages > self._live.now.pages_per_minute:
@@ -65,14 +65,14 @@ class Rates:
         self._pages.use(pages)
 
     def headers(self) -> dict[str, str]:
-        """What every answer tells, in the vendor's names; moments are UNIX times."""
+        """Return the headers of every answer, with the vendor's names and UNIX times."""
         settings = self._live.now
-        told = {
+        limits = {
             "Requests": (settings.requests_per_second, self._requests),
             "Pages": (settings.pages_per_minute, self._pages),
         }
         headers: dict[str, str] = {}
-        for kind, (limit, window) in told.items():
+        for kind, (limit, window) in limits.items():
             headers[f"{_NAME}-Limit-{kind}"] = str(limit)
             headers[f"{_NAME}-Remaining-{kind}"] = str(max(0, limit - window.used()))
             headers[f"{_NAME}-Reset-{kind}"] = str(window.ends)

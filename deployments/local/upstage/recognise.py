@@ -1,4 +1,4 @@
-"""Turns a page into words: by optical recognition, or fast and predictably for tests."""
+"""Turns a page into words: by optical character recognition, or quickly and predictably for tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Point = tuple[int, int]
 
 
 class Word(BaseModel):
-    """A word, how sure the recogniser is of it, and its corners in pixels, clockwise from the top left."""
+    """A word with its confidence and its corners in pixels, clockwise from the top left."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,21 +40,21 @@ class Page(BaseModel):
 
 
 class Recogniser(Protocol):
-    """Something that reads pages; called by several threads."""
+    """Reads pages. Called by several threads."""
 
     def page(self, pages: Pages, index: int) -> Page:
         """Recognise one page, counted from 0."""
 
 
 class OcrRecogniser:
-    """Optical recognition with the models that lie in the rapidocr package.
+    """Optical character recognition with the models in the rapidocr package.
 
     Args:
-        threads: how many cores one page may use.
+        threads: the number of cores for one page.
     """
 
-    # Lines are brought to one height before they are read, so more pixels cost time in finding them and gain
-    # nothing: 10-point print on A4 is still read without a mistake at this size.
+    # Lines are scaled to one height before they are read, so more pixels only take more time to find them: 10-point
+    # print on A4 is read without mistakes at this size.
     LONGEST_SIDE = 1240
     FIND_LINES_AT = 960
 
@@ -64,7 +64,7 @@ class OcrRecogniser:
         self._lock = threading.Lock()
 
     def page(self, pages: Pages, index: int) -> Page:
-        """Recognise one page. One of an office document is read as it was written: no font here draws every script."""
+        """Recognise one page. Office documents are read from their text: no font here has every script."""
         if isinstance(pages, TextPages):
             return TextRecogniser().page(pages, index)
         width, height = pages.size(index)
@@ -87,16 +87,16 @@ class OcrRecogniser:
         if self._engine is None:
             self._engine = _engine(self._threads)
         try:
-            found = self._engine(picture, return_word_box=True)
+            output = self._engine(picture, return_word_box=True)
         except IndexError:
-            # rapidocr 3.10 trips over a line in which it finds no word boxes; the lines themselves are good.
-            found = self._engine(picture, return_word_box=False)
-        if found.txts is None or found.boxes is None:
+            # rapidocr 3.10 fails if a line has no word boxes; the lines themselves are good.
+            output = self._engine(picture, return_word_box=False)
+        if output.txts is None or output.boxes is None:
             return [], []
-        words = [word for line in found.word_results if isinstance(line, tuple) for word in line]
+        words = [word for line in output.word_results if isinstance(line, tuple) for word in line]
         if not words or any(len(word) != 3 or word[2] is None for word in words):
-            words = list(zip(found.txts, found.scores, found.boxes, strict=True))
-        return list(found.txts), [(text, float(score), corners) for text, score, corners in words if text.strip()]
+            words = list(zip(output.txts, output.scores, output.boxes, strict=True))
+        return list(output.txts), [(text, float(score), corners) for text, score, corners in words if text.strip()]
 
 
 def _engine(threads: int) -> Any:
@@ -107,19 +107,19 @@ def _engine(threads: int) -> Any:
         params={
             "Global.log_level": "error",
             "Global.use_cls": False,
-            # Named outright: a model that is missing is then an error, not a download.
+            # Explicit paths: a missing model is then an error instead of a download.
             "Det.model_path": str(models / "PP-OCRv6_det_small.onnx"),
             "Rec.model_path": str(models / "PP-OCRv6_rec_small.onnx"),
             "Det.limit_side_len": OcrRecogniser.FIND_LINES_AT,
             "Det.limit_type": "max",
-            # Lines of a batch are padded to the longest; one by one is a quarter faster, and what is read in
-            # a line does not depend on its neighbours.
+            # Lines in a batch are padded to the longest. One by one is a quarter faster, and the result of a line does
+            # not depend on its neighbours.
             "Rec.rec_batch_num": 1,
             "EngineConfig.onnxruntime.intra_op_num_threads": threads,
             "EngineConfig.onnxruntime.inter_op_num_threads": 1,
         }
     )
-    # A page without text is worth no warning on the terminal.
+    # A page without text must not cause a warning on the terminal.
     logging.getLogger("RapidOCR").setLevel(logging.ERROR)
     return engine
 
@@ -130,16 +130,15 @@ def _scaled(corners: Any, across: float, down: float) -> tuple[Point, Point, Poi
 
 
 class TextRecogniser:
-    """No recognition: the text of a PDF or an office document, and for pictures words made of a hash over their pixels.
+    """Uses the text of PDFs and office documents; for pictures, it makes up words from a hash of the pixels.
 
-    The same page gives the same words wherever it stands, alone or in a longer document. A page of one single
-    colour has no words.
+    A page always has the same words, whether alone or in a longer document. A page of a single colour has no words.
     """
 
     LONGEST_SIDE = 248
 
     def page(self, pages: Pages, index: int) -> Page:
-        """Make up one page."""
+        """Return the words of one page."""
         width, height = pages.size(index)
         lines = pages.text_layer(index)
         if not lines:

@@ -1,6 +1,6 @@
-"""Puts pages into the shapes of CLOVA OCR and Google Vision, as their makers document them.
+"""Formats pages like CLOVA OCR and Google Vision, as documented by those services.
 
-How the API itself fills them in is a guess: no answer of it in either shape is published.
+How the API itself fills in these forms is a guess, because no sample is published.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ Json = dict[str, object]
 
 
 def mean(values: Iterable[float]) -> float:
-    """Return the mean, and 0 of nothing."""
-    known = list(values)
-    return round(fmean(known), 4) if known else 0.0
+    """Return the mean; 0 without values."""
+    numbers = list(values)
+    return round(fmean(numbers), 4) if numbers else 0.0
 
 
 def clova(request: OcrRequest, pages: Sequence[Page], first_index: int) -> Json:
-    """An answer in the shape of CLOVA OCR, version 2.
+    """Return an answer in the form of CLOVA OCR, version 2.
 
     Args:
-        request: what is answered.
+        request: the request.
         pages: the pages.
         first_index: the `pageIndex` of the first of them.
 
@@ -37,7 +37,7 @@ def clova(request: OcrRequest, pages: Sequence[Page], first_index: int) -> Json:
     return {
         "version": "V2",
         "requestId": request.id,
-        "timestamp": round(request.accepted * 1000),  # of the answer, really; but each download is to be the same
+        "timestamp": round(request.accepted * 1000),  # not that of the answer, so that all downloads are identical
         "images": [_image(request, page, first_index + index) for index, page in enumerate(pages)],
     }
 
@@ -66,12 +66,12 @@ def _image(request: OcrRequest, page: Page, index: int) -> Json:
 
 
 def google(pages: Sequence[Page], first_number: int, form: Literal["responses", "document"]) -> Json:
-    """An answer in the shape of Google Vision's document text detection.
+    """Return an answer in the form of Google Vision's document text detection.
 
     Args:
         pages: the pages.
         first_number: the `pageNumber` of the first of them.
-        form: one response a page in a list, or one for all of them.
+        form: a list with one response for each page, or one response for all pages.
 
     Returns:
         The JSON.
@@ -80,7 +80,7 @@ def google(pages: Sequence[Page], first_number: int, form: Literal["responses", 
         return _annotations(pages)
     return {
         "responses": [
-            # Google leaves out what it did not find.
+            # Google omits empty members.
             {**(_annotations([page]) if page.words else {}), "context": {"pageNumber": first_number + index}}
             for index, page in enumerate(pages)
         ]
@@ -125,9 +125,9 @@ def _around(words: Sequence[Word]) -> Json:
 
 
 def lines_of(page: Page) -> list[list[Word]]:
-    """Divide the words of a page among the lines of its text.
+    """Assign the words of a page to the lines of its text.
 
-    Letters are counted, as recognition may divide a line otherwise than by its spaces.
+    Letters are counted, because recognition may not divide a line at its spaces.
     """
     lengths = (len("".join(line.split())) for line in page.text.splitlines())
     ends = list(accumulate(length for length in lengths if length))

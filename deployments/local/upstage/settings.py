@@ -1,4 +1,4 @@
-"""Everything about the stand-in that can be set, at the start or while it runs."""
+"""The settings of the stand-in, which can be changed at the start and while it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FOR_EVER = -1
 
 
 class Limits(BaseModel):
-    """What a request may hold."""
+    """Limits of a request."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,7 +26,7 @@ class Limits(BaseModel):
     batch_pages: int = Field(default=10, ge=1, description="Pages of a batch.")
     sync_seconds: float = Field(default=300, ge=0, description="Time a sync request may take before it answers 504.")
     file_name_bytes: int = Field(
-        default=900, ge=1, description="A file name of more bytes leaves the request hanging in started."
+        default=900, ge=1, description="A longer file name, in bytes, leaves the request hanging in started."
     )
     result_seconds: float = Field(
         default=30 * 86400, ge=0, description="Life of a finished request; then it answers 404."
@@ -34,42 +34,42 @@ class Limits(BaseModel):
 
 
 class RequestRule(BaseModel):
-    """Picks requests for a mishap; each is used up after `times` requests."""
+    """Selects requests for a fault. The rule is used up after `times` requests."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sha256: str | None = Field(default=None, description="Only documents with this SHA-256; null takes any.")
-    times: int = Field(default=1, ge=FOR_EVER, description="How often the rule applies; -1 for ever.")
+    times: int = Field(default=1, ge=FOR_EVER, description="How often the rule applies; -1 for always.")
 
     def applies(self, sha256: str, batch: int | None) -> bool:
-        """Say whether the rule is meant for this document (and batch, where the rule names one)."""
+        """Return whether the rule applies to this document (and batch, if the rule names one)."""
         del batch
         return self.sha256 in (None, sha256)
 
 
 class BatchRule(RequestRule):
-    """Picks batches for a mishap; each is used up after `times` batches."""
+    """Selects batches for a fault. The rule is used up after `times` batches."""
 
     batch: int | None = Field(default=None, ge=0, description="Only the batch with this index, from 0; null takes any.")
 
     def applies(self, sha256: str, batch: int | None) -> bool:
-        """Say whether the rule is meant for this batch of this document."""
+        """Return whether the rule applies to this batch of this document."""
         return super().applies(sha256, batch) and self.batch in (None, batch)
 
 
 class Settings(BaseModel):
-    """How the stand-in behaves. Not kept over a restart: then the flags of the command line count again."""
+    """The behaviour of the stand-in. Changes do not survive a restart, which uses the command line's flags again."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    api_key: str = Field(min_length=1, description="The key that `Authorization: Bearer` has to carry.")
+    api_key: str = Field(min_length=1, description="The key required in `Authorization: Bearer`.")
     limits: Limits = Limits()
 
     seconds_per_page: float = Field(
-        default=0, ge=0, description="Time a page takes at least; requests run side by side."
+        default=0, ge=0, description="Minimum time a page takes; requests run concurrently."
     )
     queue_seconds: float = Field(
-        default=0, ge=0, description="Time a request stays submitted; also moves waiting ones."
+        default=0, ge=0, description="Time a request stays submitted; also applies to waiting ones."
     )
     url_seconds: float = Field(
         default=900, ge=0, description="Life of a download_url, from the status call that minted it."
@@ -84,9 +84,9 @@ class Settings(BaseModel):
         description="Answer bodies: as the source documents have them (newer shape, ratios), or as recorded from the "
         "live API (older shape, pixels).",
     )
-    model_snapshot: str = Field(default="ocr-250904", description="The model that works when the alias is asked for.")
+    model_snapshot: str = Field(default="ocr-250904", description="The model used if the alias is requested.")
     other_models: list[str] = Field(
-        default_factory=list, description="Models that are taken besides those whose name begins with ocr."
+        default_factory=list, description="Models that are accepted besides those whose name begins with ocr."
     )
     extra_fields: Literal["refuse", "ignore"] = Field(
         default="refuse", description="Form fields of other models, such as Document Parse's: 400, or ignored."
@@ -98,7 +98,7 @@ class Settings(BaseModel):
     )
     over_page_limit: Literal["refuse", "first"] = Field(
         default="refuse",
-        description="A document with too many pages: 413, or only the first ones are recognised and nothing is said.",
+        description="A document with too many pages: 413, or only the first ones are recognised, silently.",
     )
     page_ids: Literal["restart", "document", "one"] = Field(
         default="restart",
@@ -107,7 +107,7 @@ class Settings(BaseModel):
     )
     google_form: Literal["responses", "document"] = Field(
         default="responses",
-        description="schema=google: responses has one answer a page in a list, document one for all pages.",
+        description="schema=google: `responses` has a list with one answer a page, `document` one for all pages.",
     )
     nested_errors: list[int] = Field(
         default_factory=lambda: [400, 401, 403, 413, 429],
@@ -118,20 +118,20 @@ class Settings(BaseModel):
     )
     unfinished_batches: Literal["list", "null", "empty", "missing"] = Field(
         default="null",
-        description="What stands under batches before the work starts; list shows them all as scheduled.",
+        description="The value of batches before the work starts; list shows all of them as scheduled.",
     )
 
-    requests_per_second: int = Field(default=1000, ge=1, description="Told in the headers of every answer.")
-    pages_per_minute: int = Field(default=1_000_000, ge=1, description="Told in the headers of every answer.")
-    keep_rates: bool = Field(default=False, description="What is over these two rates answers 429.")
+    requests_per_second: int = Field(default=1000, ge=1, description="Reported in the headers of every answer.")
+    pages_per_minute: int = Field(default=1_000_000, ge=1, description="Reported in the headers of every answer.")
+    keep_rates: bool = Field(default=False, description="Whether calls above these two rates answer 429.")
     retry_after: Literal["none", "seconds", "date", "unix"] = Field(
-        default="none", description="How such a 429 says Retry-After, beside the vendor's own header."
+        default="none", description="The format of Retry-After in a 429, besides the vendor's own header."
     )
 
     credit_pages: int | None = Field(
         default=None,
         ge=0,
-        description="Pages that may be billed over all requests; beyond, submitting answers 403.",
+        description="Pages that may be billed for all requests; beyond that, submitting answers 403.",
     )
     refuse_async: bool = Field(default=False, description="Asynchronous submits are refused for this model.")
     refuse_async_status: Literal[400, 404, 405] = Field(
@@ -155,10 +155,10 @@ class Settings(BaseModel):
     )
     duplicate_batches: list[BatchRule] = Field(
         default_factory=list,
-        description="These batches stand twice: as failed (even index) or retrying (odd), and as completed.",
+        description="These batches are listed twice: as failed (even index) or retrying (odd), and as completed.",
     )
     drop_batches: list[BatchRule] = Field(
-        default_factory=list, description="These batches vanish from the list when they are finished."
+        default_factory=list, description="These batches disappear from the list when they are finished."
     )
     short_batches: list[BatchRule] = Field(
         default_factory=list, description="The downloads of these batches lack their last page."
@@ -171,24 +171,24 @@ RuleList = Literal[
 
 
 class LiveSettings:
-    """The settings in force, which may be replaced at any moment by another thread."""
+    """The current settings, which another thread may replace at any time."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._first = self._settings = settings
         self._used: Counter[tuple[str, int]] = Counter()
         self._lock = threading.Lock()
 
     @property
     def now(self) -> Settings:
-        """The settings as they are at this moment."""
+        """The current settings."""
         return self._settings
 
     def patch(self, changes: Mapping[str, object]) -> Settings:
         """Change some settings.
 
         Args:
-            changes: settings by name; `limits` may hold some of the limits only. A rule list that is given
-                starts afresh.
+            changes: settings by name; `limits` may contain only some of the limits. The counters of a rule list that is
+                given start again.
 
         Returns:
             All settings after the change.
@@ -206,13 +206,19 @@ class LiveSettings:
                 del self._used[key]
             return self._settings
 
+    def restore(self) -> None:
+        """Put the first settings back in force; all rule lists start afresh."""
+        with self._lock:
+            self._settings = self._first
+            self._used.clear()
+
     def take(self, name: RuleList, sha256: str, batch: int | None = None) -> bool:
         """Use up one turn of the first rule in the list that applies.
 
         Args:
-            name: which list of rules.
+            name: the list of rules.
             sha256: the document's hash.
-            batch: the batch's index, for lists that are about batches.
+            batch: the batch's index, for lists of batch rules.
 
         Returns:
             Whether any rule applied.

@@ -1,4 +1,4 @@
-"""The storage host that results are downloaded from: signed URLs, and no key."""
+"""The storage host for downloading results: signed URLs without the API key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deployments.local.upstage.store import Store
 
 
 class Signer:
-    """Makes and checks download URLs; what they say cannot be changed without the key.
+    """Creates and checks signed download URLs, which cannot be changed without the key.
 
     Args:
         key: the secret.
@@ -29,14 +29,14 @@ class Signer:
         self._key = key
 
     def path(self, request_id: str, batch: int, seconds: float) -> str:
-        """Mint the path and query of a URL that lives for so many seconds; no two are the same."""
+        """Return the path and query of a URL that is valid for some seconds; no two are equal."""
         path = f"{STORAGE}/{request_id}/{batch}"
         expires, nonce = f"{time.time() + seconds:.3f}", secrets.token_hex(8)
         query = {"X-Expires": expires, "X-Nonce": nonce, "X-Signature": self._sign(path, expires, nonce)}
         return f"{path}?{urlencode(query)}"
 
     def problem(self, request: Request) -> tuple[str, str] | None:
-        """Say what is wrong with a URL, as code and message, or None."""
+        """Return the problem with a URL as code and message; None if it is valid."""
         query = request.query_params
         expires, nonce = query.get("X-Expires", ""), query.get("X-Nonce", "")
         good = self._sign(request.url.path, expires, nonce)
@@ -53,7 +53,7 @@ class Signer:
 def storage_routes(store: Store, live: LiveSettings, signer: Signer) -> list[Route]:
     """Return the routes of the storage host."""
 
-    # A plain function, so that Starlette runs it in a thread: shaping a large result would block all others.
+    # A plain function, so that Starlette runs it in a thread: formatting a large result would block all other calls.
     def download(request: Request) -> Response:
         if "authorization" in request.headers:
             return _xml(400, "InvalidArgument", "Only one auth mechanism allowed")

@@ -1,4 +1,4 @@
-"""What the stand-in remembers, kept in a folder so that a restart forgets nothing."""
+"""The stand-in's state, in a folder that survives restarts."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _PAGES = TypeAdapter(list[Page])
 
 
 class AnswerSchema(StrEnum):
-    """The shapes of others that an answer can be asked for in."""
+    """The forms of other services in which an answer can be requested."""
 
     CLOVA = "clova"
     GOOGLE = "google"
 
 
 class Batch(BaseModel):
-    """Up to ten pages of a request; pages count from 1 over the document."""
+    """Up to ten pages of a request; pages are numbered from 1 over the document."""
 
     id: int
     start_page: int
@@ -48,7 +48,7 @@ class Batch(BaseModel):
 
 
 def plan_batches(pages: int, batch_pages: int, at: str) -> list[Batch]:
-    """Return the batches that a request of so many pages is divided into, as of the moment `at`."""
+    """Return the batches of a request with this many pages, created at the time `at`."""
     return [
         Batch(
             id=number,
@@ -62,7 +62,7 @@ def plan_batches(pages: int, batch_pages: int, at: str) -> list[Batch]:
 
 
 class OcrRequest(BaseModel):
-    """A request that was accepted, and thereby billed."""
+    """A request that was accepted, and therefore billed."""
 
     id: str
     mode: Literal["async", "sync"]
@@ -92,40 +92,40 @@ class OcrRequest(BaseModel):
 class Store:
     """Requests, their documents and their results, in one folder.
 
-    Nothing is flushed to the disk: the stand-in has to live through its own death, not through the machine's.
+    Nothing is flushed to disk: the data has to survive a crash of the stand-in, but not of the machine.
 
     Args:
-        folder: where to keep them; made when missing.
+        folder: the folder; created if missing.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.RLock()
-        shutil.rmtree(folder / "uploads", ignore_errors=True)  # what an earlier process never accepted
+        shutil.rmtree(folder / "uploads", ignore_errors=True)  # uploads that an earlier process did not accept
         for name in ("uploads", "documents", "requests", "results"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         texts = (path.read_bytes() for path in (folder / "requests").glob("*.json"))
-        found = sorted((OcrRequest.model_validate_json(text) for text in texts), key=lambda r: r.accepted)
-        self._requests = {request.id: request for request in found}
-        self._billed = sum(request.pages for request in found)
+        stored = sorted((OcrRequest.model_validate_json(text) for text in texts), key=lambda r: r.accepted)
+        self._requests = {request.id: request for request in stored}
+        self._billed = sum(request.pages for request in stored)
 
     def upload_path(self, request_id: str) -> Path:
-        """Where a document goes while it is being sent."""
+        """Return the path of a document while it is being uploaded."""
         return self._folder / "uploads" / request_id
 
     def document_path(self, request_id: str) -> Path:
-        """Where the document of an accepted request lies."""
+        """Return the path of an accepted request's document."""
         return self._folder / "documents" / request_id
 
     def accept(self, request: OcrRequest, credit_pages: int | None) -> None:
-        """Take a request on, with the document that was uploaded for it, and bill it.
+        """Accept a request with its uploaded document, and bill it.
 
         Args:
             request: the request.
             credit_pages: pages that may be billed in total.
 
         Raises:
-            ApiError: the credit does not suffice (403); nothing is kept or billed then.
+            ApiError: the credit is not sufficient (403); nothing is stored or billed then.
         """
         with self._lock:
             if credit_pages is not None and self._billed + request.pages > credit_pages:
@@ -136,30 +136,30 @@ class Store:
             self._billed += request.pages
 
     def get(self, request_id: str) -> OcrRequest | None:
-        """A copy of a request as it stands now."""
+        """Return a copy of a request; None if it is unknown."""
         with self._lock:
             request = self._requests.get(request_id)
             return request.model_copy(deep=True) if request else None
 
     def summaries(self) -> list[OcrRequest]:
-        """Copies of all requests without their batches, oldest first."""
+        """Return copies of all requests without their batches, oldest first."""
         with self._lock:
             return [request.model_copy(update={"batches": None}) for request in self._requests.values()]
 
     def unfinished(self) -> list[OcrRequest]:
-        """The asynchronous requests that are still to be worked on, oldest first."""
+        """Return the unfinished asynchronous requests, oldest first."""
         return [r for r in self.summaries() if r.mode == "async" and not r.finished]
 
     @contextmanager
     def change(self, request_id: str, *, keep: bool = True) -> Iterator[OcrRequest]:
-        """Change a request, alone.
+        """Change a request while no other thread can.
 
         Args:
-            request_id: which.
-            keep: write the change to the folder; False for what a restart works out again.
+            request_id: the request.
+            keep: whether to write the change to the folder; False for changes that a restart derives again.
 
         Yields:
-            The request itself, to be changed within the `with` block.
+            The request itself, to be changed in the `with` block.
         """
         with self._lock:
             request = self._requests[request_id]
@@ -168,24 +168,24 @@ class Store:
                 self._write(request)
 
     def write_result(self, request_id: str, batch: int, pages: list[Page]) -> None:
-        """Keep the pages of a batch."""
+        """Store the pages of a batch."""
         path = self._result_path(request_id, batch)
         path.parent.mkdir(exist_ok=True)
         _replace(path, _PAGES.dump_json(pages))
 
     def read_result(self, request_id: str, batch: int) -> list[Page] | None:
-        """The pages of a batch, if it has any yet."""
+        """Return the pages of a batch; None if it has none yet."""
         try:
             return _PAGES.validate_json(self._result_path(request_id, batch).read_bytes())
         except FileNotFoundError:
             return None
 
     def bill(self, since: int = 0, sha256: Collection[str] = ()) -> dict[str, object]:
-        """What was billed: how many requests and pages in all, and each of them, oldest first.
+        """Return the billed requests, oldest first, and the total numbers of requests and pages.
 
         Args:
-            since: leave out so many of the oldest.
-            sha256: leave out all but those of these documents, unless it is empty.
+            since: the number of oldest requests to omit.
+            sha256: hashes of documents; if given, only their requests are listed.
         """
         with self._lock:
             documents = [
@@ -203,7 +203,7 @@ class Store:
             return {"requests": len(self._requests), "pages": self._billed, "documents": documents}
 
     def secret(self, fresh: bytes) -> bytes:
-        """The key that URLs are signed with; `fresh` becomes it in a new folder."""
+        """Return the key for signing URLs; in a new folder, `fresh` is stored as the key."""
         path = self._folder / "signing-key"
         if not path.exists():
             _replace(path, fresh)

@@ -1,4 +1,4 @@
-"""Lets a handler break the connection that its caller waits on, which no ASGI server offers by itself."""
+"""Lets a handler break its caller's connection, which ASGI servers do not offer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class BreakableProtocol(H11Protocol):
     """uvicorn's HTTP protocol, which also hands its connection to the application."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Put the connection where `reset` and `hang_up` find it."""
+        """Store the connection for `reset` and `hang_up`."""
         super().connection_made(transport)
         app: ASGIApp = self.app
 
@@ -28,7 +28,7 @@ class BreakableProtocol(H11Protocol):
 
 
 async def reset(scope: Scope, receive: Receive) -> None:
-    """Abort the connection at once, so that the caller sees a reset; nothing of an answer reaches it.
+    """Abort the connection at once: the caller sees a reset, and no part of an answer.
 
     Args:
         scope: the request's scope.
@@ -36,14 +36,14 @@ async def reset(scope: Scope, receive: Receive) -> None:
     """
     transport: asyncio.Transport = scope["extensions"][_EXTENSION]
     connection = transport.get_extra_info("socket")
-    # Without lingering the kernel sends RST instead of an orderly end.
+    # With a linger time of zero, the kernel sends RST instead of closing the connection in order.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
     await _until_gone(receive)
 
 
 async def hang_up(scope: Scope, receive: Receive) -> None:
-    """Close the connection after what was already sent has gone out.
+    """Close the connection after everything already written has been sent.
 
     Args:
         scope: the request's scope.
@@ -55,6 +55,6 @@ async def hang_up(scope: Scope, receive: Receive) -> None:
 
 
 async def _until_gone(receive: Receive) -> None:
-    # uvicorn takes a handler that returns without an answer for broken, unless it knows the caller is gone.
+    # uvicorn reports an error if a handler returns without an answer, unless it knows that the caller is gone.
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -15,12 +15,12 @@ from starlette.requests import Request
 from deployments.local.upstage.errors import ApiError
 
 _FIELD_BYTES = 1024
-_HEADER_BYTES = 65536  # a file name may be far longer than the API likes, and is to be judged, not refused here
+_HEADER_BYTES = 65536  # file names far beyond the API's limit must reach the check for that limit
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A form as it was sent; the document is at `path`, whole unless `size` is over the limit."""
+    """A form as it was sent; the document is at `path`, complete unless `size` exceeds the limit."""
 
     fields: dict[str, str]
     file_name: str
@@ -30,7 +30,7 @@ class Upload:
 
 
 class _Form:
-    """Collects what the parser finds."""
+    """Collects the fields that the parser reports."""
 
     def __init__(self, target: BinaryIO, max_bytes: int, others: Literal["refuse", "ignore"]) -> None:
         self.fields: dict[str, str] = {}
@@ -109,20 +109,20 @@ async def read_form(
 ) -> Upload:
     """Read the form of a request to its end.
 
-    What is beyond `max_bytes` is read and thrown away: a client that is still sending would see a broken
+    Bytes beyond `max_bytes` are read and discarded: otherwise, a client that is still sending would see a broken
     connection instead of the answer.
 
     Args:
-        request: the request, whose body is not read yet.
-        target: where the document goes.
-        max_bytes: how much of the document is written.
+        request: the request, whose body has not been read yet.
+        target: the file for the document.
+        max_bytes: the maximum number of bytes of the document to write.
         others: what to do with fields of other names.
 
     Returns:
         The form.
 
     Raises:
-        ApiError: the form is not one that the API takes (400).
+        ApiError: the API does not accept the form (400).
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     boundary = options.get(b"boundary")

@@ -25,13 +25,13 @@ def work_on(task: str, name: str, file: Path, *arguments: str | int | Path) -> s
     """Run a task of `extract` that writes a file.
 
     Args:
-        task: which.
+        task: the name of the task.
         name: the name of the format, for messages.
         file: the document.
         arguments: the task's other arguments.
 
     Returns:
-        What it prints.
+        The output of the program.
 
     Raises:
         DocumentFault: the document is encrypted or damaged.
@@ -61,7 +61,7 @@ def look_at(task: str, file: Path, *arguments: str | int | Path) -> str:
         arguments: the task's other arguments.
 
     Returns:
-        What it prints.
+        The output of the program.
 
     Raises:
         NoAnswer: pdfium crashed or exceeded its limits.

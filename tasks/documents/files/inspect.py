@@ -80,21 +80,21 @@ def inspect_document(file: Path, name: str, limits: InspectionLimits) -> Inspect
 
 
 def inspect_partly(content: BinaryIO, limits: InspectionLimits) -> Inspected | None:
-    """Count the pages of a document of which only what tells them is read.
+    """Count the pages of a document without reading it completely.
 
     Args:
-        content: the document, read anywhere.
-        limits: what a page may hold, and what is refused.
+        content: the document, readable at any position.
+        limits: limits on pages, and documents to refuse.
 
     Returns:
-        What `inspect_document` would say; None where that takes the whole document, or would be a fault.
+        The same facts as `inspect_document`; None if that needs the whole document or raises a fault.
     """
     try:
         start = content.read(16)
         content.seek(0)
         if start.startswith(b"%PDF-"):
-            found = count_without_doubt(content)
-            return None if found is None else replace(_inspected_pdf(found, 0, limits), partly=True)
+            pdf = count_without_doubt(content)
+            return None if pdf is None else replace(_inspected_pdf(pdf, 0, limits), partly=True)
         if start.startswith(_TIFF_STARTS):
             pages, note = _frames_of(content, limits)
             return Inspected(TIFF, pages, pages, note, partly=True)

@@ -74,17 +74,17 @@ def count_pages(file: Path) -> PdfPages:
 
 
 def count_without_doubt(content: BinaryIO) -> PdfPages | None:
-    """Count the pages of a PDF that is read only where they are described.
+    """Count the pages of a PDF by reading only the parts that describe them.
 
     Returns:
-        None where there is anything to doubt (damage, a password, a page tree that disagrees, a form or portfolio):
-        then it takes the whole document to tell.
+        The pages; None if the count is in doubt (damage, a password, a page tree that disagrees, a form or a
+        portfolio), so that the whole document has to be read.
     """
     try:
-        found, repaired = _by_qpdf(content)
+        pdf, repaired = _by_qpdf(content)
     except (Unreadable, DocumentFault):
         return None
-    return None if repaired or found.disputed or found.pages == 0 else found
+    return None if repaired or pdf.disputed or pdf.pages == 0 else pdf
 
 
 def _where_qpdf_cannot(file: Path, unreadable: Unreadable) -> PdfPages:

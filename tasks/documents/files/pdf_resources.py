@@ -66,7 +66,7 @@ def keep_used(pdf: Pdf, pages: Sequence[Page]) -> bool:
     try:
         for scope in search.over(pages):
             _prune(scope)
-    except Exception as error:  # noqa: BLE001  # whatever is odd about its objects: what is not taken away does no harm
+    except Exception as error:  # noqa: BLE001  # whatever is odd about its objects: unused resources do no harm
         log.debug("unused resources stay in a part: %s", error)
         return search.repaired
     finally:

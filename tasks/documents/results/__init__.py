@@ -1,1 +1,1 @@
-"""Recognised pages: batches, merging, reading results."""
+"""Recognised pages: reading batches, merging them, and reading results."""

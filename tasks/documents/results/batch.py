@@ -1,7 +1,7 @@
-"""The answer forms of the API, detected by content, and reading a batch in any of them.
+"""Detects the form of an answer from its content, and reads a batch in any form.
 
-The vendor has published no sample of its output in the forms of other services. So anything those services would write
-is accepted, and nothing else counts as an answer.
+The vendor has published no samples of its output in the forms of other services. Therefore everything that those
+services would write is accepted, and nothing else.
 """
 
 import json
@@ -46,11 +46,11 @@ def form_of(answer: Any) -> Form | None:
 
 
 def shape_of(answer: dict[str, Any]) -> str:
-    """The form of an answer as `read_batch` gives it and, of the API's own form, which of its two shapes.
+    """Return the form of an answer from `read_batch`; for the API's own form, its shape: newer, older or unknown.
 
-    The newer one names a word's box `bounding_box` and counts pages under `usage`; the older one has `boundingBox`,
-    `numBilledPages` and `metadata.pages`. The boxes decide, where there are any: they hold ratios or pixels, which is
-    what must not be mixed. Blank pages alone may tell neither: "unknown".
+    The newer shape has a word's box in `bounding_box` and page counts in `usage`; the older one has `boundingBox`,
+    `numBilledPages` and `metadata.pages`. If there are boxes, they decide: they hold ratios or pixels, which must not
+    be mixed in one result. An answer with blank pages only can be "unknown".
     """
     form = form_of(answer)
     if form is not Form.OWN:
@@ -68,15 +68,15 @@ def shape_of(answer: dict[str, Any]) -> str:
 
 
 def box_name(word: Mapping[str, Any]) -> str | None:
-    """Under which name a word of the API's own form has its box; None when it has none. A null is none."""
+    """Return the member that holds the box of a word in the API's own form; None if it has no box, or a null."""
     return next((name for name in ("bounding_box", "boundingBox") if isinstance(word.get(name), dict)), None)
 
 
 def page_count(answer: dict[str, Any]) -> int:
-    """How many pages an answer holds that `read_batch` has given.
+    """Return the number of pages in an answer from `read_batch`.
 
-    Google's forms have no word for a blank page but to leave things out. So a response without pages counts as one
-    page, and so does a whole document without any.
+    Google's forms represent a blank page only by omitting its content. A response without pages counts as one page, and
+    so does a document without pages.
     """
     match form_of(answer):
         case Form.OWN:
@@ -90,22 +90,25 @@ def page_count(answer: dict[str, Any]) -> int:
 
 
 def annotated_pages(response: Mapping[str, Any]) -> Sequence[Any]:
-    """The pages of a response of Google's, or of a document in its form, which is built the same."""
+    """Return the pages of a Google response, or of a Google document, which has the same structure."""
     annotation = response.get("fullTextAnnotation")
     pages = annotation.get("pages") if isinstance(annotation, dict) else None
     return pages if isinstance(pages, list) else ()
 
 
 def read_batch(file: Path, pages: int | None) -> dict[str, Any]:
-    """Read a downloaded batch and prove that it holds the pages it should.
+    """Read a downloaded batch and check that it has the expected pages.
 
     Args:
         file: the download.
-        pages: how many pages the status answer promised; None when nobody knows beforehand.
+        pages: the number of pages according to the status answer; None if it is not known beforehand.
+
+    Returns:
+        The answer.
 
     Raises:
-        BatchUnreadable: it is cut or garbled, or of no known form.
-        BatchIncomplete: it lacks pages, or has more, or says that one was not recognised.
+        BatchUnreadable: it is truncated, garbled or in an unknown form.
+        BatchIncomplete: it has too few or too many pages, or reports that a page was not recognised.
     """
     try:
         answer = _parse(file.read_bytes())
@@ -173,9 +176,9 @@ def _check_response(response: dict[str, Any]) -> None:
         raise BatchIncomplete("the textAnnotations of a batch are not a list")
 
 
-# Python reads NaN and 1e999, and would write what is no JSON. A Python call for each number would make reading half as
-# fast again, so the digits are looked at all at once, and one by one only where a number may be too large:
-# every digit as 0, E as e, all else but the plus sign as blank.
+# Python's parser accepts NaN and 1e999, which it would write back as invalid JSON. To call Python for each number would
+# make reading half as fast again. So an outline of the digits (every digit as 0, E as e, anything but the plus sign as
+# a blank) is searched at once, and numbers are checked one by one only if one may be too large.
 _OUTLINE = bytes(
     ord("0") if chr(c) in "0123456789" else ord("e") if chr(c) in "eE" else c if c == ord("+") else ord(" ")
     for c in range(256)
@@ -187,10 +190,10 @@ _LONG_NUMBER = b"0" * 18  # an integer that orjson may not hold
 
 def _parse(raw: bytes) -> Any:
     outline = raw.translate(_OUTLINE)
-    if _LONG_NUMBER not in outline and b"0e" not in outline:  # then it reads what Python does, five times as fast
+    if _LONG_NUMBER not in outline and b"0e" not in outline:  # orjson agrees with Python here, five times as fast
         try:
             return orjson.loads(raw)
-        except ValueError:  # lone surrogates, depth: Python decides, and says what is wrong
+        except ValueError:  # lone surrogates, or deep nesting: Python's parser decides, and has the better message
             pass
     if any(mark in outline for mark in _TOO_LARGE) or b"\0" in raw:  # a zero byte: not UTF-8, so no outline
         return json.loads(raw, parse_constant=_refuse, parse_float=_finite)

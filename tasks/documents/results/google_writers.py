@@ -1,4 +1,4 @@
-"""Writing one result from answers in Google's two forms."""
+"""Writes one result from answers in either of Google's two forms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from tasks.job.coverage import Share
 class ResponsesWriter(ResultWriter):
     """Google's form with `responses[]`.
 
-    `context.pageNumber` counts 1..N over the document, where a response of one page has it. A response of several
-    pages is written as it came, since no number fits it. `totalPages`, Google's count for a file, is the document's.
+    `context.pageNumber` of responses with one page is renumbered 1..N over the document. A response with several pages
+    is written unchanged, because no single number fits it. `totalPages` becomes the document's page count.
     """
 
     form = Form.RESPONSES
@@ -41,11 +41,11 @@ class ResponsesWriter(ResultWriter):
 class DocumentWriter(ResultWriter):
     """Google's form with one `fullTextAnnotation` and one `textAnnotations[]` for all pages.
 
-    The text is that of the batches, each on a new line. The first of the `textAnnotations` is the full text again: of
-    the batches' first ones, one is written, with the merged text and all else as the first batch gave it. That goes
-    for its `boundingPoly` too, which then bounds the text of the first batch: pages of several batches have no common
-    box. A blank page that came without any `pages` is written as `{}` among others, so that pages can be counted.
-    A single batch is written as it came, but that its list of `pages`, if it lacks one, is empty.
+    The texts of the batches are concatenated, each on a new line. The first entry of `textAnnotations` repeats the full
+    text, so only that of the first batch is written, with the merged text. Its `boundingPoly` stays that of the first
+    batch, because pages of several batches have no common box. If a blank page has no entry in `pages`, `{}` is written
+    for it, so that pages can be counted. A single batch is written unchanged, except that a missing list of `pages`
+    becomes an empty one.
     """
 
     form = Form.DOCUMENT
@@ -72,10 +72,10 @@ class DocumentWriter(ResultWriter):
         self._has_text |= text is not None
         if isinstance(answer.get("textAnnotations"), list):
             self._has_entries = True
-            (self._head or {}).pop("textAnnotations", None)  # spooled: the first batch's need not stay in memory
+            (self._head or {}).pop("textAnnotations", None)  # they are spooled, so they need not stay in memory
         self._any_text |= bool(text and text.strip())
         words = any(count_words(self.form, page) for page in pages)
-        # White space is text where there are words, and nothing where there are none.
+        # White space counts as text only if there are words.
         holds = _Holds(bool(text and (text.strip() or entries or words)), bool(entries), words)
         if self._alone:
             if told_as_response(pages):
@@ -105,7 +105,7 @@ class DocumentWriter(ResultWriter):
             self._plain.add(page_texts(Form.RESPONSES, answer)[0])
 
     def _agree(self, share: Share, pages: Sequence[Answer], holds: "_Holds") -> None:
-        """What one batch holds and another lacks would be missing from the result without a trace."""
+        """Check that all batches have the same kinds of members; otherwise the result would silently lack some."""
         if holds == _Holds():  # blank pages go with anything
             return
         if not pages:
@@ -166,7 +166,7 @@ class DocumentWriter(ResultWriter):
 
 @dataclass(frozen=True)
 class _Holds:
-    """What a batch holds besides pages; nothing, when its pages are blank."""
+    """The kinds of members that a batch has besides pages; none if its pages are blank."""
 
     text: bool = False
     entries: bool = False
@@ -176,7 +176,7 @@ class _Holds:
 def _part(
     share: Share, pages: Sequence[Answer], text: str | None, entries: Sequence[Any]
 ) -> tuple[str | None, Sequence[Answer]]:
-    """The text and the pages of a share that is not the whole batch."""
+    """Return the text and the pages of a share that is only a part of its batch."""
     if entries:
         raise _cut(share, "arrived together with other pages, and their words cannot be separated")
     texts = [page_texts(Form.DOCUMENT, page)[0] for page in pages]
@@ -187,13 +187,13 @@ def _part(
 
 
 def _lines(texts: Sequence[str]) -> str:
-    """Texts one after the other, each on a new line."""
+    """Concatenate texts, each on a new line."""
     *before, last = [text for text in texts if text] or [""]
     return "".join(text if text.endswith("\n") else text + "\n" for text in before) + last
 
 
 def _cut(share: Share, why: str) -> DocumentFault:
-    """The fault of pages that are needed without those they came with."""
+    """Return the fault for pages that cannot be separated from the other pages of their batch."""
     return _unmergeable(f"pages {share.pages} {why}")
 
 

@@ -28,7 +28,7 @@ class Measurer:
             words += len(confidences)
             self._blank += blank
             for value in confidences:
-                if type(value) in (float, int) and 0 <= value <= 1:  # not a confidence
+                if type(value) in (float, int) and 0 <= value <= 1:  # anything else is not a confidence
                     bins[min(int(value * CONFIDENCE_BINS), CONFIDENCE_BINS - 1)] += 1
                     self._sum += value
                     self._least = min(self._least, value)
@@ -36,7 +36,7 @@ class Measurer:
         return words
 
     def add_billed(self, piece: Piece, billed: Any) -> None:
-        """Add how many pages an answer says were billed for it; an answer that gives several shares is billed once."""
+        """Add the billed pages that an answer reports. An answer that provides several shares counts once."""
         name = (piece.request, piece.pages.first, piece.pages.last)
         if name in self._pieces:
             return
@@ -44,11 +44,11 @@ class Measurer:
         if type(billed) is not int or billed < 0:
             self._billed = None
         elif self._billed is not None:
-            # An answer that counts more than it holds speaks of the whole request.
+            # If an answer reports more pages than it has, the number is that of the whole request.
             self._billed += min(billed, len(piece.pages))
 
     def measured(self) -> Measured:
-        """What was added up."""
+        """Return the totals."""
         sure = sum(self._bins)
         confidence = None
         if sure:

@@ -1,7 +1,4 @@
-"""Merging batches into one result of the form of a single synchronous answer.
-
-One batch is in memory at a time.
-"""
+"""Merges batches into one result in the form of a single synchronous answer, with one batch in memory at a time."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -46,12 +43,12 @@ def merge(
 
     Args:
         shares: in page order, without holes; see `tasks.job.coverage`.
-        load: gives the batch of a share, as checked by `read_batch`.
+        load: returns the batch of a share, as checked by `read_batch`.
         to: the file to write.
         text_to: the file to write the plain text to, with a form feed between pages; see `PlainText`.
 
     Raises:
-        DocumentFault: the batches cannot be one result.
+        DocumentFault: the batches cannot be merged into one result.
     """
     if not shares:
         raise _contradiction("there are no pages to publish")
@@ -77,14 +74,14 @@ def merge(
                 )
             writer = writer or _WRITERS[form_of(answer)](out, spool, plain, alone)
             writer.add(answer, share)
-            del answer  # before the next is read: one batch in memory, not two
+            del answer  # before the next one is read, so that only one batch is in memory
         assert writer is not None
         writer.end()
         return Merged(writer.pages, writer.measured)
 
 
 def _agreed(before: str, shape: str, share: Share) -> str:
-    """The shape of a result so far, with another batch."""
+    """Return the common shape of the result so far and another batch."""
     if before in ("", shape) or (before == "unknown" and shape in ("newer", "older")):
         return shape
     if shape == "unknown" and before in ("newer", "older"):  # nothing but blank pages

@@ -1,6 +1,6 @@
-"""Reading a published result page by page, in whichever form it is.
+"""Reads a published result page by page, in any form.
 
-One page is in memory at a time, or one response where the form has several pages in a response.
+One page is in memory at a time, or one response if the form has several pages in a response.
 """
 
 import json
@@ -70,10 +70,10 @@ def _local_file(result: Path | str) -> Path:
 
 
 def write_text(result: Path, to: Path) -> int:
-    """Write the plain text of a result, as `merge` does with `text_to`; gives the number of pages.
+    """Write the plain text of a result, like `merge` with `text_to`. Returns the number of pages.
 
     Raises:
-        DocumentFault: as `read_texts` does; what was written until then is no whole text.
+        DocumentFault: as for `read_texts`; the file is incomplete then.
     """
     with plain_text(to) as plain:
         for text in read_texts(result):
@@ -86,7 +86,7 @@ def _parts(form: Form, unit: dict[str, Any]) -> Iterator[tuple[str, tuple[Result
 
 
 def _read(result: Path, read: Callable[[Form, dict[str, Any]], Iterable[Parsed]]) -> Iterator[Parsed]:
-    """What a function reads of each page."""
+    """Yield what `read` extracts from each page."""
     any_page = False
     try:
         for form, unit in _units(result):
@@ -109,9 +109,9 @@ def _units(result: Path) -> Iterator[tuple[Form, dict[str, Any]]]:
 
 
 def _list_in(result: Path) -> str | None:
-    """Where the list of pages is. `merge` writes it first, so this reads a few bytes of what it wrote."""
+    """Find the list of pages. `merge` writes it first, so only a few bytes of its results are read."""
     event = ""
-    path: list[str] = []  # the member that each open object is at; of an array, nothing
+    path: list[str] = []  # the current member of each open object; an empty string for an array
     for event, value in _parsed(result, lambda parser, file: parser.basic_parse(file, use_float=True)):
         if event == "start_array" and (prefix := ".".join(path)) in _LISTS:
             return prefix
@@ -123,7 +123,7 @@ def _list_in(result: Path) -> str | None:
             path.pop()
         elif event == "map_key":
             path[-1] = value
-        if not path:  # the end of the object, or something else than one
+        if not path:  # the end of the object, or not an object at all
             break
     if event != "end_map":
         raise _no_result(_NO_FORM)
@@ -131,7 +131,7 @@ def _list_in(result: Path) -> str | None:
 
 
 def _document_units(result: Path) -> Iterator[tuple[Form, dict[str, Any]]]:
-    """The pages of Google's form with one annotation. The first is held back until it is known not to be the only."""
+    """Yield the pages of a Google document. The first is delayed until it is known whether it is the only one."""
     first: dict[str, Any] = {}
     count = words = 0
     for page in _items(result, "fullTextAnnotation.pages.item"):
@@ -170,10 +170,10 @@ def _has_text(result: Path) -> bool:
 
 
 def _parsed(result: Path, parse: Callable[[Any, Any], Iterator[Parsed]]) -> Iterator[Parsed]:
-    """What one of ijson's functions gives of a file.
+    """Yield the output of one of ijson's functions for a file.
 
-    The fast parser takes no integer beyond 64 bits, which an answer may hold and a result then holds as well. From the
-    first of them on, the exact one goes on.
+    The fast parser rejects integers beyond 64 bits, which answers and therefore results may contain. The exact parser
+    continues at the first of them.
     """
     yielded = 0
     try:
@@ -198,9 +198,9 @@ def _no_result(why: str) -> DocumentFault:
 
 
 class _Readable:
-    """A file of JSON with a question mark for every lone surrogate, as in plain text: ijson's parser fails on them.
+    """Reads a JSON file with a question mark for every lone surrogate, as in plain text: ijson fails on them.
 
-    Nothing is given out that ends in the middle of an escape, nor between the two halves of a pair.
+    A read never ends within an escape sequence, nor between the two halves of a surrogate pair.
     """
 
     _suspect = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -212,12 +212,12 @@ class _Readable:
         self._file = file
 
     def read(self, size: int = -1) -> bytes:
-        """Give about as many bytes as asked for."""
+        """Return about `size` bytes."""
         data = self._file.read(size)
         if b"\\" in data[-12:] and size > 0:
             data = self._up_to_plain(bytearray(data))
         if self._suspect.search(data):
-            data = self._escape.sub(lambda found: b"?" if found[1] else found[0], data)
+            data = self._escape.sub(lambda match: b"?" if match[1] else match[0], data)
         return data
 
     def _up_to_plain(self, data: bytearray) -> bytes:

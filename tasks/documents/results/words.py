@@ -1,6 +1,6 @@
-"""The recognised text and words of a page, in any answer form.
+"""Extracts the recognised text and words of a page from any answer form.
 
-Values of a wrong type are ignored here: they count as a missing text or a missing box.
+Values of the wrong type are treated like a missing text or box.
 """
 
 import math
@@ -22,7 +22,7 @@ ASK_OTHERWISE = "request the API's own answer shape (omit --schema), which can a
 
 @dataclass(frozen=True, slots=True)
 class ResultWord:
-    """A recognised word. The box is in the answer's own unit, ratios or pixels; empty when there is none."""
+    """A recognised word. Its box is in the unit of the answer, ratios or pixels; empty if there is none."""
 
     text: str
     confidence: float | None
@@ -30,12 +30,12 @@ class ResultWord:
 
 
 Size = tuple[float, float]
-"""Width and height of a page's picture, in pixels."""
+"""The width and height of a page's picture, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResultPage:
-    """A page of a result, counted from 1. Its size is that of the recognised picture, where the answer has it."""
+    """A page of a result, numbered from 1. Its size is that of the recognised picture, if the answer has it."""
 
     number: int
     text: str
@@ -44,10 +44,10 @@ class ResultPage:
 
 
 def page_texts(form: Form, unit: Node) -> list[str]:
-    """The text of each page of a unit: a page, an image or a response, whatever the form has a list of.
+    """Return the text of each page of a unit. Depending on the form, a unit is a page, an image or a response.
 
     Raises:
-        DocumentFault: a response has a text for several pages, and nobody knows which page has which part.
+        DocumentFault: a response has one text for several pages that cannot be divided.
     """
     match form:
         case Form.OWN:
@@ -66,7 +66,7 @@ def page_texts(form: Form, unit: Node) -> list[str]:
 
 
 def page_words(form: Form, unit: Node) -> list[tuple[ResultWord, ...]]:
-    """The words of each page of a unit."""
+    """Return the words of each page of a unit."""
     match form:
         case Form.OWN:
             return [tuple(_own_word(word) for word in _nodes(unit, "words"))]
@@ -83,7 +83,7 @@ def page_words(form: Form, unit: Node) -> list[tuple[ResultWord, ...]]:
 
 
 def page_sizes(form: Form, unit: Node) -> list[Size | None]:
-    """The size of each page of a unit; None where the answer has none."""
+    """Return the size of each page of a unit; None if the answer has none."""
     match form:
         case Form.OWN | Form.DOCUMENT:
             return [_size(unit)]
@@ -94,7 +94,7 @@ def page_sizes(form: Form, unit: Node) -> list[Size | None]:
 
 
 def count_words(form: Form, unit: Node) -> int:
-    """How many words a unit holds, without making them."""
+    """Count the words of a unit, without creating `ResultWord` objects."""
     match form:
         case Form.OWN:
             return len(_nodes(unit, "words"))
@@ -109,9 +109,9 @@ def count_words(form: Form, unit: Node) -> int:
 
 
 def page_confidences(form: Form, unit: Node) -> list[tuple[list[Any], bool]]:
-    """Of each page of a unit: the confidence of each word, None where it has none, and whether the page is blank.
+    """Return for each page of a unit the confidences of its words (None if missing) and whether the page is blank.
 
-    Without making the words, since every page of every result passes through here.
+    It creates no `ResultWord` objects, because it is called for every page of every result.
     """
     match form:
         case Form.OWN:
@@ -121,27 +121,27 @@ def page_confidences(form: Form, unit: Node) -> list[tuple[list[Any], bool]]:
             fields = _nodes(unit, "fields")
             return [([field.get("inferConfidence") for field in fields], not fields)]
         case Form.DOCUMENT:
-            found = [word.get("confidence") for word in _google_words(unit)]
-            return [(found, not found and not _google_text(unit).strip())]
+            confidences = [word.get("confidence") for word in _google_words(unit)]
+            return [(confidences, not confidences and not _google_text(unit).strip())]
         case Form.RESPONSES:
             pages = annotated_pages(unit) or ({},)
-            each = [[word.get("confidence") for word in _google_words(page)] for page in pages]
-            if not any(each) and len(each) == 1:
-                each = [[None] * (len(_nodes(unit, "textAnnotations")) - 1)]
-            text = bool(_text(unit.get("fullTextAnnotation"), "text").strip()) and not any(each)
-            return [(found, not found and not text) for found in each]
+            by_page = [[word.get("confidence") for word in _google_words(page)] for page in pages]
+            if not any(by_page) and len(by_page) == 1:
+                by_page = [[None] * (len(_nodes(unit, "textAnnotations")) - 1)]
+            text = bool(_text(unit.get("fullTextAnnotation"), "text").strip()) and not any(by_page)
+            return [(confidences, not confidences and not text) for confidences in by_page]
 
 
 def told_as_response(pages: Sequence[Node]) -> bool:
-    """Whether a document in Google's form with one annotation is one page whose text stands beside it only.
+    """Return whether a Google document is a single page with its text only in the annotation, not in words.
 
-    It is read like a response, which is built the same.
+    It is then read like a response, which has the same structure.
     """
     return not pages or (len(pages) == 1 and not count_words(Form.DOCUMENT, pages[0]))
 
 
 def undivided() -> DocumentFault:
-    """The fault of pages that hold no words, while there is a text for all of them."""
+    """Return the fault for several pages without words that have one text in common."""
     return DocumentFault(
         FailureCode.UNMERGEABLE,
         "the answer has one text for several pages and no words, so the text of a single page is unknown: omit "
@@ -150,10 +150,13 @@ def undivided() -> DocumentFault:
 
 
 class PlainText:
-    """The plain text of a document, page by page.
+    """Writes the plain text of a document page by page.
+
+    Args:
+        out: the text file.
 
     Attributes:
-        pages: how many have been written.
+        pages: the number of pages written.
     """
 
     def __init__(self, out: IO[str]) -> None:
@@ -161,7 +164,7 @@ class PlainText:
         self.pages = 0
 
     def add(self, text: str) -> None:
-        """Write a page. A form feed of its own becomes a line break: only pages are divided by form feeds."""
+        """Write a page. Form feeds in its text become line breaks, because a form feed separates pages."""
         if self.pages:
             self._out.write("\f")
         self._out.write(text.replace("\f", "\n"))
@@ -170,7 +173,7 @@ class PlainText:
 
 @contextmanager
 def plain_text(to: Path) -> Iterator[PlainText]:
-    """Write plain text as UTF-8; a lone surrogate, which UTF-8 cannot hold, becomes a question mark."""
+    """Open a plain text file in UTF-8. Lone surrogates, which UTF-8 cannot represent, become question marks."""
     with to.open("w", encoding="utf-8", errors="replace", newline="") as out:
         yield PlainText(out)
 
@@ -201,7 +204,7 @@ def _clova_word(field: Node) -> ResultWord:
 
 
 def _response_text(response: Node, pages: Sequence[Node]) -> str:
-    """The text of a response of one page, from the first place that has any."""
+    """Return the text of a response with one page, from the first member that has a text."""
     text = _text(response.get("fullTextAnnotation"), "text")
     for page in pages:
         text = text or _google_text(page)
@@ -214,14 +217,14 @@ def _annotation_word(entry: Node) -> ResultWord:
     return ResultWord(_text(entry, "description"), None, _google_box(entry.get("boundingPoly")))
 
 
-# What comes after a symbol, by the name of its detectedBreak or its number in Google's protocol. The hyphen is one that
-# is printed, but is no symbol.
+# The text after a symbol, by the name of its detectedBreak or its number in Google's protocol. A HYPHEN is printed on
+# the page, but is not a symbol.
 _BREAKS = {"SPACE": " ", "SURE_SPACE": " ", "EOL_SURE_SPACE": "\n", "HYPHEN": "-\n", "LINE_BREAK": "\n"}
 _BREAK_NUMBERS = dict(enumerate(_BREAKS.values(), 1))
 
 
 def _google_text(page: Node) -> str:
-    """The text of a page from its symbols; words are set apart by spaces where the answer tells no breaks at all."""
+    """Assemble the text of a page from its symbols. If the answer has no breaks at all, words are joined by spaces."""
     any_break, paragraphs = False, []
     for paragraph in _google_paragraphs(page):
         words = []
@@ -239,15 +242,15 @@ def _google_text(page: Node) -> str:
 
 
 def _breaks(symbol: Node) -> tuple[str, str]:
-    """What comes before and after a symbol."""
-    said = symbol.get("property")
-    found = said.get("detectedBreak") if isinstance(said, dict) else None
-    if not isinstance(found, dict):
+    """Return the break before and the break after a symbol, as text."""
+    properties = symbol.get("property")
+    detected = properties.get("detectedBreak") if isinstance(properties, dict) else None
+    if not isinstance(detected, dict):
         return "", ""
-    kind = found.get("type")
+    kind = detected.get("type")
     mark = _BREAKS.get(kind, "") if isinstance(kind, str) else ""
     mark = _BREAK_NUMBERS.get(kind, "") if isinstance(kind, int) else mark
-    return (mark, "") if found.get("isPrefix") is True else ("", mark)
+    return (mark, "") if detected.get("isPrefix") is True else ("", mark)
 
 
 def _google_word(word: Node) -> ResultWord:
@@ -266,7 +269,7 @@ def _google_paragraphs(page: Node) -> Iterator[Node]:
 
 
 def _google_box(box: Any) -> Box:
-    # Google leaves out what is 0, of a corner too.
+    # Google omits coordinates that are 0.
     return _box(box, missing=0) or _box(box, "normalizedVertices", missing=0)
 
 
@@ -304,4 +307,4 @@ def _text(node: Any, key: str) -> str:
 
 def _nodes(node: Any, key: str) -> list[dict[str, Any]]:
     value = node.get(key) if isinstance(node, dict) else None
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    return [node for node in value if isinstance(node, dict)] if isinstance(value, list) else []

@@ -1,7 +1,7 @@
 """Writes one result from several answers of the same form, one batch at a time.
 
-What a result says about the whole document (page sizes, the full text, Google's list of all words) comes after its
-pages, and is spooled to disk on the way, so memory does not grow with the document.
+Members about the whole document (page sizes, the full text, Google's list of all words) follow the pages. They are
+spooled to disk meanwhile, so that memory does not grow with the document.
 """
 
 import json
@@ -21,16 +21,16 @@ Spool = Callable[[], IO[str]]
 
 
 def dumps(value: Any) -> str:
-    """JSON as it stands in a result.
+    """Serialise a value as it is written to a result.
 
-    In ASCII escapes: a lone surrogate, which JSON can hold, cannot be written as UTF-8.
+    The output is ASCII: JSON can contain lone surrogates as escapes, but UTF-8 cannot represent them.
 
     Raises:
         DocumentFault: it cannot be written as JSON.
     """
     try:
         return _encode(value)
-    except RecursionError as error:  # writing bears a little less than reading did
+    except RecursionError as error:  # the limit for writing is a little lower than for reading
         raise DocumentFault(
             FailureCode.WRONG_ANSWER, "a batch is nested too deeply to be written", retry_helps=True
         ) from error
@@ -46,13 +46,13 @@ _encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode
 
 
 class ResultWriter(ABC):
-    """A result of one form: a list of units (pages, images, responses), then what is said of the whole document.
+    """Writes a result of one form: a list of units (pages, images or responses), then members about the document.
 
     Args:
         out: the result.
-        spool: makes a temporary file.
-        plain: the document's plain text, when it is wanted.
-        alone: whether one whole batch is the whole document, which is then written as it came.
+        spool: creates a temporary file.
+        plain: the document's plain text, if requested.
+        alone: whether a single batch is the whole document; it is written unchanged.
     """
 
     form: ClassVar[Form]
@@ -70,7 +70,7 @@ class ResultWriter(ABC):
 
     @property
     def measured(self) -> Measured:
-        """What the pages written so far hold."""
+        """The measurements of the pages written so far."""
         return self._measurer.measured()
 
     def add(self, answer: Answer, share: Share) -> None:
@@ -78,12 +78,12 @@ class ResultWriter(ABC):
         if self._head is None:
             self._head = {key: value for key, value in answer.items() if key != self.key}
         self._measurer.add_billed(
-            share.piece, next((told for key in _BILLED if (told := _billed_pages(answer, key)) is not None), None)
+            share.piece, next((pages for key in _BILLED if (pages := _billed_pages(answer, key)) is not None), None)
         )
         for key in self._billed:
-            told = _billed_pages(answer, key)
-            # Pages that the API says it did not bill are not billed because they stand in a longer result.
-            free = told == 0 and not isinstance(told, bool)
+            billed_pages = _billed_pages(answer, key)
+            # Pages that the API reports as not billed stay so in the merged result.
+            free = billed_pages == 0 and not isinstance(billed_pages, bool)
             self._billed[key] += 0 if free else len(share.pages)
         self._add(answer, share)
 
@@ -101,7 +101,7 @@ class ResultWriter(ABC):
                 self._plain.add(text)
 
     def end(self) -> None:
-        """Write what is said of the whole document."""
+        """Write the members about the whole document."""
         self._out.write("\n]")
         self._end(self._head or {})
         self._out.write("}\n")
@@ -111,7 +111,7 @@ class ResultWriter(ABC):
             self._member(key, dumps(self._total(key, value)))
 
     def _total(self, key: str, value: Any) -> Any:
-        """A member of the whole answer; where it is a count of pages, that of the document."""
+        """Return the value of a top-level member; page counts are replaced by those of the document."""
         if self._alone or key not in self._billed:
             return value
         if key == "usage":
@@ -126,17 +126,16 @@ _BILLED = ("usage", "numBilledPages")
 
 
 def _billed_pages(answer: Answer, key: str) -> Any:
-    told = answer.get(key)
-    return told.get("pages") if isinstance(told, dict) else told
+    billed = answer.get(key)
+    return billed.get("pages") if isinstance(billed, dict) else billed
 
 
 class OwnWriter(ResultWriter):
     """The API's own form, in either shape.
 
-    Pages are numbered `id` 0..N-1 by their place in the document, whatever numbers the batches carry. One answer that
-    is the whole document is else written to the letter. Of several, what is said of the whole document is what the API
-    was seen to say in one answer: its confidence is that of its least certain page, its text that of its pages with
-    nothing in between, and words are numbered through.
+    The `id` of pages is renumbered 0..N-1 over the document. Apart from that, an answer for the whole document is
+    written unchanged. Several answers are merged into what the API was seen to return in one: the confidence is that
+    of the least certain page, the text is that of all pages without separators, and words are numbered consecutively.
     """
 
     form = Form.OWN
@@ -166,7 +165,7 @@ class OwnWriter(ResultWriter):
         if isinstance(text, str):
             # Escaped piece by piece, so that the full text never has to be in memory.
             self._text.write(dumps(text)[1:-1])
-        if page.get("source") != "text-layer":  # nobody recognised it, and nobody doubts it
+        if page.get("source") != "text-layer":  # such a page was not recognised, so it has no confidence
             self._page_confidences.add(page.get("confidence"))
         if isinstance(size, dict):
             self._sizes.write((", " if self._any_size else "") + dumps({**size, "page": self.pages + 1}))
@@ -178,7 +177,7 @@ class OwnWriter(ResultWriter):
                 self._member(key, dumps(value))
             elif key == "confidence":
                 least = (self._page_confidences.value, self._answer_confidences.value, value)
-                self._member(key, dumps(next((each for each in least if each is not None), None)))
+                self._member(key, dumps(next((confidence for confidence in least if confidence is not None), None)))
             elif key == "metadata" and isinstance(value, dict):
                 self._end_metadata(value)
             elif key == "text":
@@ -202,7 +201,7 @@ class OwnWriter(ResultWriter):
 
 
 class ClovaWriter(ResultWriter):
-    """CLOVA's form. `convertedImageInfo.pageIndex` counts 0..N-1 over the document, where an image has it."""
+    """CLOVA's form. `convertedImageInfo.pageIndex` is renumbered 0..N-1 over the document, in images that have it."""
 
     form = Form.CLOVA
     opening = '{"images": ['
@@ -214,13 +213,13 @@ class ClovaWriter(ResultWriter):
 
 
 def renumbered(unit: Answer, within: str, key: str, number: int) -> Answer:
-    """A unit with another number, if it has one."""
-    told = unit.get(within)
-    return {**unit, within: {**told, key: number}} if isinstance(told, dict) and key in told else unit
+    """Return a unit with a new number in its member `within`; unchanged if it has no number."""
+    member = unit.get(within)
+    return {**unit, within: {**member, key: number}} if isinstance(member, dict) and key in member else unit
 
 
 def copy(source: IO[str], target: IO[str]) -> None:
-    """Copy a spooled file, from its beginning."""
+    """Copy a spooled file from its beginning."""
     source.seek(0)
     pieces: Iterable[str] = iter(lambda: source.read(1 << 16), "")
     for piece in pieces:
@@ -228,14 +227,14 @@ def copy(source: IO[str], target: IO[str]) -> None:
 
 
 class _Least:
-    """The least of some confidences."""
+    """The minimum of the confidences added."""
 
     def __init__(self) -> None:
         self._least: float | None = None
         self._complete = True
 
     def add(self, value: Any) -> None:
-        """Take one in."""
+        """Add a confidence."""
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100:
             self._least = value if self._least is None else min(self._least, value)
         else:
@@ -243,7 +242,7 @@ class _Least:
 
     @property
     def value(self) -> float | None:
-        """The least; None where one of them was no confidence, so that nobody knows."""
+        """The minimum; None if it is unknown because one of the values was not a confidence."""
         return self._least if self._complete else None
 
 
@@ -252,10 +251,10 @@ def _numbered(word: Any, number: int) -> Any:
 
 
 def _sizes(answer: Answer) -> dict[int, Any]:
-    """What `metadata.pages` says of each page, by its place in the answer.
+    """Return the entry of `metadata.pages` for each page, by the page's index in the answer.
 
-    Entries are told by their numbers, in whatever order they stand; these count from 1 in the answer, or over a longer
-    document. Without usable numbers the order counts.
+    Entries are matched by page number, in any order. Numbers start at 1 in the answer, or count over a longer document.
+    Without usable numbers, the order of the entries decides.
     """
     metadata = answer.get("metadata")
     sizes = metadata.get("pages") if isinstance(metadata, dict) else None

@@ -1,9 +1,9 @@
-"""Formatting of amounts, durations, counts and confidences."""
+"""Formatting of amounts, durations, counts and confidences for people."""
 
 
-def money(dollars: float) -> str:
+def dollars(amount: float) -> str:
     """Format an amount, with more digits if it is small."""
-    return f"${dollars:,.2f}" if dollars >= 1 or dollars == 0 else f"${dollars:.4f}"
+    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"
 
 
 def span(seconds: float | None) -> str:
