@@ -2,9 +2,9 @@
 
 `bulk-ocr` takes two seconds of processor time to import itself and Prefect, and the tests start it a hundred times.
 Here one process imports both, and each command is a fork of it, with its own environment, streams, signals and end.
-The one thing that differs from a command started afresh is when Prefect read its settings: before the fork. It looks
-up some of them only when it uses them; those are read again in the fork. A command whose environment holds others than
-the server's is started afresh.
+What differs from a command started afresh is what was read before the fork: botocore's descriptions of AWS services
+and Prefect's settings. Prefect looks up some of them only when it uses them; those are read again in the fork. A
+command whose environment holds others than the server's is started afresh.
 """
 
 import contextlib
@@ -279,6 +279,7 @@ def main(channel: int, flows: bool) -> None:
     if flows:
         for name in (*_BY_PREFECT, *_modules("flows"), *_modules("flows.run"), *_modules("flows.cli")):
             import_module(name)
+        _describe_s3()
     import_module("flows.cli.file")
     from flows.cli import app
 
@@ -288,6 +289,22 @@ def main(channel: int, flows: bool) -> None:
     arguments = _serve(socket.socket(fileno=channel))
     sys.argv = [str(app.__file__), *arguments]
     app.main()
+
+
+def _describe_s3() -> None:
+    """Have botocore read what it needs for an S3 client, and give it to all sessions: each would read it again."""
+    import botocore.session
+    from botocore.loaders import Loader, create_loader
+
+    descriptions = create_loader()
+
+    def known(search_path_string: str | None = None) -> Loader:  # noqa: ARG001  # botocore's name; no test has folders
+        return descriptions
+
+    botocore.session.create_loader = known
+    session = botocore.session.Session()
+    session.set_credentials("nobody", "nothing")
+    session.create_client("s3", region_name="us-east-1")
 
 
 def _modules(package: str) -> list[str]:

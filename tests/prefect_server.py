@@ -8,6 +8,14 @@ from pathlib import Path
 
 from deployments.local.stack import LocalStack
 
+# To register its blocks, a server that starts imports every installed Prefect integration, those of Dask and Ray among
+# them. They are registered in the copied database.
+_REGISTERED = """\
+[server]
+register_blocks_on_start = false
+memoize_block_auto_registration = false
+"""
+
 
 def empty_database(folder: Path) -> Path:
     """What a Prefect server keeps that has done nothing yet; made by the first process that asks.
@@ -22,14 +30,23 @@ def empty_database(folder: Path) -> Path:
             first = folder / "first-prefect"
             with LocalStack(first, services=("prefect",)):
                 pass
+            (first / "prefect" / "prefect.toml").write_text(_REGISTERED)
             (first / "prefect").rename(made)
     return made
 
 
 @contextlib.contextmanager
-def prefect_server(data: Path, database: Path) -> Iterator[LocalStack]:
-    """A server of its own, on a copy of a database."""
-    shutil.copytree(database, data / "prefect", dirs_exist_ok=True)
+def prefect_server(data: Path, database: Path, settings: str = "") -> Iterator[LocalStack]:
+    """A server of its own, on a copy of a database.
+
+    Args:
+        data: its folder.
+        database: the database, from `empty_database`.
+        settings: more for its `prefect.toml`.
+    """
+    shutil.copytree(database, data / "prefect")
+    with (data / "prefect" / "prefect.toml").open("a") as file:
+        file.write(settings)
     with LocalStack(data, services=("prefect",)) as running:
         yield running
 

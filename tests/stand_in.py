@@ -18,7 +18,6 @@ class StandInControl:
         self.key = key
         self._session = requests.Session()
         self._session.trust_env = False
-        self._normal = self._call("GET", "settings")
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         answer = self._session.request(method, f"{self.url}/_control/{path}", json=body, timeout=PATIENCE)
@@ -27,9 +26,7 @@ class StandInControl:
 
     def reset(self) -> None:
         """Back to normal: no faults, the first settings, counts at zero."""
-        self._call("POST", "faults", [])
-        self._call("PATCH", "settings", self._normal)
-        self._call("DELETE", "calls")
+        self._call("POST", "reset")
 
     def set(self, **settings: Any) -> None:
         """Change settings; see `deployments.local.upstage.settings`."""
@@ -55,6 +52,10 @@ class StandInControl:
     def calls(self) -> dict[str, int]:
         """How often each call was made since the last reset."""
         return dict(self._call("GET", "calls")["calls"])
+
+    def answers(self) -> dict[str, dict[str, int]]:
+        """How often each call was answered with each status since the last reset."""
+        return dict(self._call("GET", "calls")["by_call"])
 
     def leaked_keys(self) -> int:
         """How often the API key was sent to the storage host."""

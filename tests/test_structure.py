@@ -38,6 +38,7 @@ def test_the_product_imports_nothing_of_the_tests() -> None:
     assert not [
         f"{file.relative_to(ROOT)} imports {name}"
         for file in files
+        if b"tests" in file.read_bytes()  # few do: reading is faster than parsing
         for name in _imported(file)
         if name.split(".")[0] == "tests"
     ]

@@ -8,10 +8,10 @@ from rich.console import Console
 
 from flows.cli.backfill_figures import picture
 from tasks.backfills.charts import bars, histogram, sparkline
+from tasks.backfills.done import DoneDocuments, DoneFigures, DoneSummary
 from tasks.backfills.duration import duration, interval
 from tasks.backfills.figures import (
     Counted,
-    DoneFigures,
     EarlierFigures,
     FailedFigures,
     Figures,
@@ -20,11 +20,16 @@ from tasks.backfills.figures import (
 )
 from tasks.backfills.page import report_page
 from tasks.backfills.record import Ceilings, PartitionPlan, Planned, new_backfill
-from tasks.budget.meter import Charged, Reserved
+from tasks.budget.charged import Charged, Reserved
 from tasks.options import Options, RunSettings
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 HOSTILE = "<script>\x1b[31m|"
+
+
+def done_document(partition: str, seconds: float, finished_at: datetime) -> DoneFigures:
+    """A finished document of four pages."""
+    return DoneFigures(partition, f"s3://bucket/{partition}/{HOSTILE}", 4, 4, 1, seconds, finished_at)
 
 
 def some(months: int = 2, minutes: int = 2) -> Figures:
@@ -41,16 +46,18 @@ def some(months: int = 2, minutes: int = 2) -> Figures:
         NOW, planned=planned, ceilings=Ceilings(max_pages=100), state="running", price_per_page=0.01
     )
     states: Counter[tuple[str, str]] = Counter()
-    done, failed, opened = [], [], []
+    done, failed, opened = DoneDocuments(), [], []
     for name in names:
         states += Counter({(name, "done"): 2, (name, "failed"): 1, (name, "open"): 1, (name, "new"): 1})
         for number in range(2):
             ended = NOW - timedelta(minutes=number * minutes)
-            done.append(DoneFigures(name, f"s3://bucket/{name}/{HOSTILE}", 4, 4, 1, 10.0 + number, ended))
+            done.put(f"{name} {number}", done_document(name, 10.0 + number, ended))
         failed.append(FailedFigures(name, "encrypted", f"a password {HOSTILE}", 0, 0))
         opened.append(OpenFigures(name, True, None, 4, 2))
     spent = Charged(sent=12 * months, cost=12 * months * 10_000, reserved={"r": Reserved(job="j", pages=3, before=0)})
-    return figures(backfill, NOW, Counted(states), done, opened, failed, [EarlierFigures(names[0], 2, 3)], spent, [])
+    return figures(
+        backfill, NOW, Counted(states), done.summary(), opened, failed, [EarlierFigures(names[0], 2, 3)], spent, []
+    )
 
 
 def test_sums_rates_and_time_left() -> None:
@@ -84,7 +91,7 @@ def test_a_source_that_has_changed_since_the_plan_is_told() -> None:
         NOW, planned=Planned(at=NOW, documents=2, partitions=(PartitionPlan(name="2021-01", documents=2),))
     )
     states = Counter({("2021-01", "new"): 1, ("2021-02", "new"): 3})
-    summary = figures(backfill, NOW, Counted(states), [], [], [], [], Charged(), [])
+    summary = figures(backfill, NOW, Counted(states), DoneSummary(), [], [], [], Charged(), [])
     assert summary.changed == ("the source has changed since it was planned: +2 documents (2021-01 -1, 2021-02 +3)")
     assert summary.total == 4
 

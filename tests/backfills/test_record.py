@@ -1,6 +1,6 @@
 """The record of a backfill: its name, its states, and what it can be served with."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -86,3 +86,31 @@ def test_failures_are_borne_up_to_a_number_or_a_share(limit: str, finished: int,
 def test_what_is_no_share(limit: str) -> None:
     with pytest.raises(ValueError, match="stop_after_failures"):
         Ceilings(stop_after_failures=limit)
+
+
+def test_a_backfill_whose_ceiling_is_reached_waits_for_its_budget_until_that_changes() -> None:
+    ceilings, raised = Ceilings(max_pages=7), Ceilings(max_pages=8)
+    backfill = new_backfill(settings(), "a", NOW).changed(NOW, state="running", ceilings=ceilings)
+    server = Server(run="r", owner="o", who="w", since=NOW)
+    assert backfill.waiting_for(NOW, 6, 0) is None, "a page may be left for a document"
+    assert backfill.waiting_for(NOW, 7, 0) == "budget"
+    reached = backfill.at_ceiling("backfill-a", NOW)
+    assert reached.waiting_for(NOW, 6, 0) == "budget", "the next document has two pages"
+    assert reached.changed(NOW, state="paused").waiting_for(NOW, 6, 0) is None
+    assert reached.changed(NOW, ceilings=raised).waiting_for(NOW, 6, 0) is None
+    assert reached.joined(server, NOW).waiting_for(NOW, 6, 0) is None, "it is at work"
+    assert reached.at_ceiling(None, NOW).waiting_for(NOW, 6, 0) is None, "the last run ended otherwise"
+    in_dollars = backfill.changed(NOW, ceilings=Ceilings(max_cost=0.06))
+    assert [in_dollars.waiting_for(NOW, 6, cost) for cost in (0.05, 0.06)] == [None, "budget"]
+
+
+@pytest.mark.parametrize(
+    ("meter", "today", "next_day"),
+    [("day-2026-07-01", "budget", None), ("month-2026-07", "budget", "budget"), ("run-x", None, None)],
+)
+def test_the_ceiling_of_a_day_ends_with_it_and_that_of_a_run_with_the_run(
+    meter: str, today: str | None, next_day: str | None
+) -> None:
+    backfill = new_backfill(settings(), "a", NOW).changed(NOW, state="running").at_ceiling(meter, NOW)
+    assert backfill.waiting_for(NOW, 6, 0) == today
+    assert backfill.waiting_for(NOW + timedelta(days=1), 6, 0) == next_day

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.budget.meter import Budget, Charged, InMemory, Reservation
+from tasks.budget.charged import Charged
+from tasks.budget.meter import Budget, InMemory, Reservation
 
 
 def reserve(budget: Budget, job: str, pages: int, spent: int = 0) -> Reservation:
@@ -264,7 +265,7 @@ def test_the_memory_of_reservations_that_others_ended_is_bounded() -> None:
 
 def test_meters_of_earlier_versions_are_read_and_written_anew() -> None:
     store = InMemory()
-    store.write_budget("b", b'{"format":3,"sent":4,"lost":0,"cost":0,"reserved":{},"charges":[]}', None)
+    store.write_budget("b", b'{"format":4,"sent":4,"lost":0,"cost":0,"reserved":{},"charges":[],"ended":{}}', None)
     with reserve(Budget(10, "b", store), "a", 6) as reservation:
         reservation.sent(6)
-    assert (charged(store).format, charged(store).total) == (4, 10)
+    assert (charged(store).format, charged(store).total) == (5, 10)

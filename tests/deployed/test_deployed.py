@@ -37,15 +37,16 @@ def test_results_appear_on_schedule_and_a_second_deploy_changes_nothing(
     ground: Ground, scheduled: Place, api: StandInControl
 ) -> None:
     hashes = _put(scheduled, "scheduled")
-    until(lambda: len(scheduled.results()) == DOCUMENTS, "results")
     names = ("submit-scheduled", "collect-scheduled")
+    until(lambda: len(api.billed(*hashes)) == DOCUMENTS, "all documents to be sent")
+    ground.pause("submit-scheduled")  # each run of it takes 3 s of a processor from those that are waited for
+    until(lambda: len(scheduled.results()) == DOCUMENTS, "results")
     empty = until(lambda: ground.nothing_to_do("collect-scheduled"), "a run that has nothing to do")[0]
     until(lambda: empty not in ground.nothing_to_do("collect-scheduled"), "the next one to take its place")
     assert len(ground.nothing_to_do("collect-scheduled")) <= 1, "they do not drown the others"
-    assert all(ground.runs(name, "COMPLETED") for name in names)
-    for name in names:
-        ground.pause(name)
+    ground.pause("collect-scheduled")
     until(lambda: not any(ground.runs(name, "RUNNING", "PENDING") for name in names), "the end of all runs")
+    assert all(ground.runs(name, "COMPLETED") for name in names)
     assert sorted(submission["sha256"] for submission in api.billed(*hashes)) == sorted(hashes), (
         "each was paid for once"
     )

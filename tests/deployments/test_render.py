@@ -170,7 +170,7 @@ places:
         ("local: {}", "local: {selection: {min_bytes: -1}}", ":3: environment local, selection.min_bytes: "),
         ("local: {}", "local: {submit: {schedule: {cron: often}}}", ":3: environment local, submit.schedule.cron: "),
         ("local: {}", "local: {submit: {schedule: {}}}", "submit.schedule: give either cron or every"),
-        ("local: {}", 'local: {submit: {schedule: {cron: "* * * * *", timezone: CEST9}}}', "is no time zone"),
+        ("local: {}", 'local: {submit: {schedule: {cron: "* * * * *", timezone: CEST9}}}', "is not a time zone"),
         ("local: {}", "local: {job_variables: {env: {UPSTAGE_API_KEY: up_1}}}", "looks like a secret"),
         ("local: {}", "local: {job_variables: {env: {X: '{{ $AWS_SECRET_ACCESS_KEY }}'}}}", "for everybody to read"),
         ("local: {}", "local: {job_variables: {env: {X: '{{ prefect.blocks.secret.x }}'}}}", "base job template"),
@@ -180,7 +180,7 @@ places:
             "  - {name: scans, source: s3://abc, destination: s3://abc/x}\n  - name: scans",
             ":6: place sc",
         ),
-        ("local: {}", "local: {}\n  local: {}", ":4: 'local' stands in line 3 already"),
+        ("local: {}", "local: {}\n  local: {}", ":4: 'local' is already in line 3"),
         ("places:", "places: [", "places.yaml"),
         (
             "    source:",
@@ -190,7 +190,7 @@ places:
         (
             "    source:",
             "    queue: 'https://x/${y}'\n    source:",
-            "queue: in the environment local: ${y} is none of its",
+            "queue: in the environment local: ${y} is not one of its",
         ),
         (
             "    source:",
@@ -251,7 +251,7 @@ def test_a_place_in_shards_makes_so_many_of_each_and_shares_out_what_is_the_acco
     assert shares == [{**account, "shards": 2, "shard": shard} for shard in (1, 2)]
     with pytest.raises(PlacesError, match=r"place scans, shards: .* a budget of 1 pages cannot be divided among 2"):
         _read(tmp_path, MINIMAL + place_text.replace("101", "1"))
-    with pytest.raises(PlacesError, match="say 'shards' beside the options"):
+    with pytest.raises(PlacesError, match="set 'shards' beside the options"):
         _read(tmp_path, MINIMAL + "    options: {shards: 2}\n")
 
 

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import certifi
 import jsonschema
 import pytest
 
@@ -40,9 +41,23 @@ def prefect(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) ->
 
 
 @pytest.fixture(scope="session")
-def environment(stack: LocalStack, prefect: LocalStack) -> dict[str, str]:
-    """The environment of a process that uses all of it."""
-    return prefect.process_environment(stack.process_environment())
+def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a single certificate authority."""
+    bundle = Path(certifi.where()).read_text(encoding="utf-8")
+    end = "-----END CERTIFICATE-----\n"
+    file = tmp_path_factory.mktemp("authorities") / "one.pem"
+    file.write_text(bundle[bundle.index("-----BEGIN") : bundle.index(end) + len(end)])
+    return file
+
+
+@pytest.fixture(scope="session")
+def environment(stack: LocalStack, prefect: LocalStack, one_authority: Path) -> dict[str, str]:
+    """The environment of a process that uses all of it.
+
+    A run makes several HTTP clients for the Prefect server. Each would read all certificate authorities, which takes
+    26 ms, and uses none: the servers here speak no TLS.
+    """
+    return prefect.process_environment(stack.process_environment()) | {"SSL_CERT_FILE": str(one_authority)}
 
 
 @pytest.fixture(scope="session")

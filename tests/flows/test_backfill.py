@@ -72,6 +72,12 @@ def test_a_backfill_is_planned_bounded_paused_killed_resumed_and_one_month_of_it
     assert (found["done"], found["pages_sent"], found["state"]) == (3, 6, "running")
     assert bill.pages() == 6
     assert (found["planned"], found["planned_pages"], found["cost"], found["max_pages"]) == (13, 24, 0.06, 7)
+    listed = report_of(command("backfill", "list", *at, "--json"))["backfills"]
+    assert (found["waiting_for"], [line["waiting_for"] for line in listed]) == ("budget", ["budget"])
+    assert "budget reached" in command("watch", "scans", *at, "--once").stdout
+    advice = command("backfill", "resume", "scans", *at).stdout
+    assert "6 of 7 pages are spent, which leaves no room for the next document" in advice
+    assert "bulk-ocr backfill set scans --max-pages" in advice
     ended = history.flow_runs(f"backfill {place.source}")[-1]
     assert (ended["state"]["type"], ended["state"]["name"]) == ("CANCELLED", "Budget reached")
 

@@ -100,7 +100,7 @@ def test_a_run_with_both_blocks_needs_no_secret_in_its_environment_and_shows_non
     made = make(name, "--aws", name, **given)
     assert (made.returncode, made.stdout.count(": created")) == (0, 2), made.stderr
     again = make(name, "--aws", name, **given)
-    assert (again.returncode, again.stdout.count(": as it was")) == (0, 2), again.stderr
+    assert (again.returncode, again.stdout.count(": unchanged")) == (0, 2), again.stderr
     other = make(name, UPSTAGE_API_KEY=wrong)
     assert (other.returncode, "--overwrite" in other.stderr) == (2, True)
     outputs = [made, again, other, make(f"{name}-wrong", UPSTAGE_API_KEY=wrong)]

@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ def servers(folder: Path) -> Iterator[Servers]:
     urls = tuple(f"http://{HOST}:{port}" for port in apis)
     with contextlib.ExitStack() as running:
         log = folder / "servers.log"
-        _postgres(running, folder / "postgres", database, log)
+        _postgres(running, database, log)
         _redis(running, folder / "redis", redis, log)
         settings = _server_settings(database, redis, folder / "home")
         _prefect(settings, "server", "database", "upgrade", "-y")
@@ -145,13 +146,13 @@ def _server_settings(database: int, redis: int, home: Path) -> dict[str, str]:
     }
 
 
-def _postgres(running: contextlib.ExitStack, folder: Path, port: int, log: Path) -> None:
-    folder.mkdir(parents=True)
+def _postgres(running: contextlib.ExitStack, port: int, log: Path) -> None:
+    # Not in a folder of pytest's: those are closed to other users again whenever another pytest starts.
+    folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="bulk-ocr-postgres-")))
     user = _POSTGRES_USER if os.geteuid() == 0 else None
     if user is not None:
         owner = pwd.getpwnam(_POSTGRES_USER)
         os.chown(folder, owner.pw_uid, owner.pw_gid)
-        _let_pass(folder)
     made = [_program("initdb"), "-D", str(folder / "data"), "-U", _POSTGRES_USER, "--auth=trust", "-N"]
     subprocess.run(made, check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL, cwd=folder, user=user, group=user)
     settings = {"listen_addresses": HOST, "port": port, "unix_socket_directories": "", "fsync": "off"}
@@ -164,13 +165,6 @@ def _postgres(running: contextlib.ExitStack, folder: Path, port: int, log: Path)
         return subprocess.run([*psql, "CREATE DATABASE prefect"], capture_output=True, check=False).returncode == 0
 
     _until(create, "PostgreSQL", log)
-
-
-def _let_pass(folder: Path) -> None:
-    """Let another user reach a folder whose parents are ours alone, as temporary folders are."""
-    for parent in folder.parents:
-        if parent.stat().st_uid == os.geteuid() and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o001)
 
 
 def _redis(running: contextlib.ExitStack, folder: Path, port: int, log: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.backfills.record import Ceilings, Pace, new_backfill
-from tasks.budget.meter import Charged
+from tasks.budget.charged import Charged
 from tasks.context import RunContext
 from tasks.faults import Fault, SetupFault
 from tasks.job.outcome import Outcome
@@ -20,7 +20,8 @@ from tasks.steps.collect import collect_job
 from tasks.steps.poll import OpenJobs, poll_job
 from tasks.steps.submit import submit_document
 from tasks.store.objects import Objects
-from tests.steps.conftest import World, pdf, sha
+from tests.sample_documents import docx
+from tests.steps.conftest import TEN_PAGES, World, pdf, sha
 from tests.store.flaky_s3 import FlakyS3, Rule
 from tests.waiting import PATIENCE, until
 
@@ -296,3 +297,60 @@ def test_the_pace_of_a_backfill_is_heeded_within_ten_seconds(world: World, rate:
     context.backfills.change("paced", lambda record: record.changed(world.clock.now(), pace=Pace()))
     world.clock.advance(10)
     assert (context.pace.requests_per_second, context.pace.window) == (rate, 1000)
+
+
+OFFICE: dict[str, Any] = {"limits": TEN_PAGES, "max_pages_per_day": 27}  # three uncounted documents of up to ten pages
+
+
+def office(world: World, number: int, place: str = "in") -> Document:
+    """A document that claims one page and has five, whose pages only the API can count."""
+    return world.put(docx([f"{place} {number} {page}" for page in range(5)]), f"{place}/{number}.docx")
+
+
+def test_a_document_waits_for_counts_of_a_killed_process_and_fits_when_the_ledger_knows_them(world: World) -> None:
+    documents = [office(world, number) for number in range(5)]
+    killed, other = world.context(**OFFICE), world.context(**OFFICE)
+    assert [submit_document(killed, document).kind for document in documents[:3]] == ["open"] * 3
+    waits = submit_document(other, documents[3])
+    assert (waits.kind, waits.budget_used_up, waits.counts_awaited) == ("later", True, True)
+    assert "waits until the API has counted 3 documents of unknown page count that are under way" in waits.message
+    collector = world.context()  # without this ceiling: it does not correct the meter, so the ledger has to tell
+    assert world.finish(collector, documents[0])[-1].kind == "done"
+    assert submit_document(other, documents[3]).kind == "open"
+    assert submit_document(other, documents[4]).counts_awaited
+    assert world.finish(other, documents[1])[-1].kind == "done"
+    assert submit_document(other, documents[4]).kind == "open"
+
+
+def test_counts_of_another_destination_are_awaited_until_that_has_them(world: World) -> None:
+    shared = OFFICE | {"budget": f"s3://{world.bucket}/shared"}
+    documents = [office(world, number) for number in range(4)]
+    elsewhere, here = world.context(destination="elsewhere", **shared), world.context(**shared)
+    assert [submit_document(elsewhere, document).kind for document in documents[:3]] == ["open"] * 3
+    assert submit_document(here, documents[3]).counts_awaited
+    assert world.finish(elsewhere, documents[0])[-1].kind == "done"
+    elsewhere.close()
+    assert submit_document(here, documents[3]).kind == "open"
+
+
+def test_a_failed_document_of_another_destination_is_awaited_no_longer(world: World) -> None:
+    world.api.set(fail_requests=[{"sha256": sha(docx([f"in 0 {page}" for page in range(5)]))}])
+    shared = OFFICE | {"budget": f"s3://{world.bucket}/shared"}
+    documents = [office(world, number) for number in range(4)]
+    elsewhere = world.context(destination="elsewhere", rounds=1, **shared)
+    here = world.context(**shared)
+    assert [submit_document(elsewhere, document).kind for document in documents[:3]] == ["open"] * 3
+    assert submit_document(here, documents[3]).counts_awaited
+    assert world.finish(elsewhere, documents[0])[-1].kind == "failed"
+    elsewhere.close()
+    assert submit_document(here, documents[3]).kind == "open"
+
+
+def test_reservations_for_claims_that_were_released_untouched_come_back(world: World) -> None:
+    """Killed before the POST; the next worker found the document changed, and deleted the claim."""
+    killed = world.context(**OFFICE)
+    for job in "abc":
+        killed.budget.reserve(job, 1, excess=9)
+    assert submit_document(world.context(**OFFICE), office(world, 0)).kind == "open"
+    (charged,) = (meter(world, f"day-{world.clock.now():%Y-%m-%d}"),)
+    assert {uncounted.job for uncounted in charged.uncounted.values()}.isdisjoint("abc")

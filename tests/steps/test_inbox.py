@@ -133,7 +133,7 @@ def test_rubbish_and_other_places_are_left_with_words_to_act_on_and_keep_nobody(
     assert (inbox.settled, inbox.left) == (2, 3)
     assert "it is not JSON: 'hello \\u202e'" in caplog.text
     assert "let only S3 send to this queue" in caplog.text
-    assert "it tells of 'in/a.pdf' in bucket 'another-bucket', outside of" in caplog.text
+    assert "it announces 'in/a.pdf' in bucket 'another-bucket', outside of" in caplog.text
     assert "Each place needs a queue of its own" in caplog.text
     queue.until(queue.visible, 3)
     assert inbox.take(100, 0) is not None

@@ -95,7 +95,7 @@ def test_a_pattern_that_nothing_is_like_is_answered_with_the_nearest(
     store: FolderObjects, include: str, meant: str | None
 ) -> None:
     why = asked(store, "scans", include=[include])
-    assert f"is meant by --include '{include}': there are 2024/a.pdf, 2024/b.tif, 2025/c.pdf" in why
+    assert f"matches --include '{include}': there are 2024/a.pdf, 2024/b.tif, 2025/c.pdf" in why
     assert why.endswith(f". Did you mean --include '{meant}'?") == (meant is not None)
 
 
@@ -106,8 +106,8 @@ def test_a_bracket_that_is_never_closed_is_pointed_out(store: FolderObjects) -> 
 
 
 def test_whatever_else_leaves_nothing_is_named(store: FolderObjects) -> None:
-    assert "by --exclude '**' --min-bytes '7'" in asked(store, "scans", exclude=["**"], min_bytes=7)
-    assert "by --only-supported" in asked(store, "scans", only_supported=True)
+    assert "matches --exclude '**' --min-bytes '7'" in asked(store, "scans", exclude=["**"], min_bytes=7)
+    assert "matches --only-supported" in asked(store, "scans", only_supported=True)
     assert "only folders, and files that this program has written" in asked(store, "results")
     assert "only folders, and files that this program has written" in asked(store, "marker")
     assert "the manifest names no document" in asked(store, "scans", manifest="list.csv")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tasks.budget.meter import Charged
+from tasks.budget.charged import Charged
 from tasks.context import RunContext
 from tasks.job import transitions
 from tasks.job.record import PageRange
@@ -155,6 +155,24 @@ def test_pages_that_were_reckoned_too_high_are_given_back_to_the_day_they_were_s
     assert key == f"out/_jobs/budgets/day-{sent:%Y-%m-%d}.json"
     charged = Charged.model_validate_json(world.s3.get_object(Bucket=world.bucket, Key=key)["Body"].read())
     assert charged.model_copy(update={"charges": ()}) == Charged(sent=3, cost=3 * 1500)
+
+
+def test_an_estimate_is_corrected_on_the_day_on_which_it_was_reserved(world: World, flaky: FlakyS3) -> None:
+    """The document waited for the rate limit over midnight: it was sent on the next day."""
+    document, reserved = world.put(claiming(28, ["1", "2", "3"]), "in/a.docx"), world.clock.now()
+    next_day = timedelta(days=1).total_seconds()
+    posting = Rule(
+        "pass", "out/_jobs/open/", "PUT", body=b'"doing": ?"posting"', before=lambda: world.clock.advance(next_day)
+    )
+    flaky.fail(posting)
+    context = world.context(objects=flaky.objects(), max_pages_per_day=30)
+    assert submit_document(context, document).kind == "open"
+    [request] = world.open(document).requests
+    assert (request.reserved_at, request.submitted_at.date() > reserved.date()) == (reserved, True)
+    assert world.finish(context, document)[-1].kind == "done"
+    context.close()
+    assert world.listing("out/_jobs/budgets/day-") == [f"out/_jobs/budgets/day-{reserved:%Y-%m-%d}.json"]
+    assert charged_today(world) == 3
 
 
 def test_a_lost_answer_about_uncounted_pages_is_charged_by_the_estimate(world: World) -> None:

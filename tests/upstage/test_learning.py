@@ -5,14 +5,19 @@ import heapq
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from typing import Literal
 
 import pytest
 
+from tasks.upstage.rates import wait_asked
 from tasks.upstage.throttle import START_REQUESTS, Rate, Throttle
 from tests.fakes import FakeClock
 
 _NAME = "X-Upstage-RateLimit"
 _LEARNING = 60.0  # seconds that nobody counts
+_BURSTS = 10.0  # seconds between two
 
 
 @dataclass
@@ -34,9 +39,16 @@ class Window:
         self.used += amount
         return True
 
-    def headers(self, now: float, kind: str, *, refused: bool) -> dict[str, str]:
-        """What an answer tells of it: seconds to its end, and what is left."""
-        ends = (int(now / self.seconds) + 1) * self.seconds - now
+    def headers(self, now: float, kind: str, *, refused: bool, unix: float | None) -> dict[str, str]:
+        """What an answer tells of it: its end, and what is left.
+
+        Args:
+            now: seconds since the beginning.
+            kind: of units.
+            refused: whether the answer is a refusal.
+            unix: the beginning as a UNIX time, if the end is a UNIX time as well; else the seconds to the end are told.
+        """
+        ends = (int(now / self.seconds) + 1) * self.seconds + (-now if unix is None else unix)
         fields = {"Limit": self.limit, "Remaining": max(0, self.limit - self.used), "Reset": ends}
         fields |= {"Retry-After": ends} if refused else {}
         return {f"{_NAME}-{name}-{kind}": str(value) for name, value in fields.items()}
@@ -45,16 +57,22 @@ class Window:
 class Account:
     """An account with its limits."""
 
-    def __init__(self, requests: int, pages: int = 1_000_000_000, *, tells: bool = True) -> None:
+    def __init__(
+        self, requests: int, pages: int = 1_000_000_000, *, tells: bool = True, begins: datetime | None = None
+    ) -> None:
         self.requests, self.pages = Window(requests, 1), Window(pages, 60)
         self.tells = tells
+        self.begins = begins  # the server's time at the beginning, where it tells its time, in whole seconds
 
     def call(self, now: float, pages: int) -> tuple[bool, Mapping[str, str]]:
         """Answer a call: whether it was taken, and the headers."""
         taken = self.requests.take(now, 1)
         out_of_pages = taken and not self.pages.take(now, pages)
-        headers = self.requests.headers(now, "Requests", refused=not taken)
-        headers |= self.pages.headers(now, "Pages", refused=out_of_pages)
+        unix = None if self.begins is None else self.begins.timestamp()
+        headers = self.requests.headers(now, "Requests", refused=not taken, unix=unix)
+        headers |= self.pages.headers(now, "Pages", refused=out_of_pages, unix=unix)
+        if self.begins is not None:
+            headers["Date"] = format_datetime(self.begins + timedelta(seconds=int(now)), usegmt=True)
         return taken and not out_of_pages, headers if self.tells else {}
 
 
@@ -73,35 +91,86 @@ class Use:
         return self.refused / (sum(self.taken) + self.refused)
 
 
-def use(account: Account, processes: int, seconds: float, pages: int = 1, rate: Rate = "auto") -> Use:
-    """Let processes with more work than they can send use an account."""
+class LanesClock(FakeClock):
+    """The time of several lanes that wait for themselves: a lane that sleeps does not move the others."""
+
+    def __init__(self, lanes: int) -> None:
+        super().__init__()
+        self._times = [0.0] * lanes
+        self.lane = 0
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        return self._times[self.lane]
+
+    def sleep(self, seconds: float) -> None:
+        self._times[self.lane] += max(0.0, seconds)
+
+    def reach(self, moment: float) -> None:
+        """Let time pass until a moment, unless it has passed."""
+        self.sleep(moment - self.monotonic())
+
+
+def use(
+    account: Account,
+    processes: int,
+    seconds: float,
+    pages: int = 1,
+    rate: Rate = "auto",
+    *,
+    polls: Literal["none", "steady", "in bursts"] = "none",
+) -> Use:
+    """Let processes use an account that have more submissions than they can send.
+
+    Args:
+        account: the account.
+        processes: how many share it.
+        seconds: how long.
+        pages: of each submission.
+        rate: the option.
+        polls: "steady": as many as can be sent; "in bursts": two for each submission, every ten seconds.
+    """
     chance = random.Random(3)
-    clocks = [FakeClock() for _ in range(processes)]
+    lanes = 1 if polls == "none" else 2
+    clocks = [LanesClock(lanes) for _ in range(processes)]
     throttles = [Throttle(rate, rate if rate == "auto" else 1e9, clock) for clock in clocks]
     used = Use([0] * processes, 0, 0, {})
-    events: list[tuple[float, int, str, Mapping[str, str], bool]] = []
+    due, owed = [0] * processes, [0] * processes  # polls of this burst, and of the next
+    events: list[tuple[float, int, int, str, Mapping[str, str], bool]] = []
     for number in range(processes):
-        heapq.heappush(events, (chance.random(), number, "send", {}, True))
+        for lane in range(lanes):
+            heapq.heappush(events, (chance.random(), number, lane, "send", {}, True))
     while events:
-        now, number, what, headers, taken = heapq.heappop(events)
+        now, number, lane, what, headers, taken = heapq.heappop(events)
         if now >= seconds:
             break
         throttle, clock = throttles[number], clocks[number]
+        clock.lane = lane
+        clock.reach(now)
         if what == "answer":
             if not taken:
-                wait = max((float(value) for name, value in headers.items() if "Retry" in name), default=None)
-                throttle.refused(headers, wait, submitting=True)
+                wait = wait_asked(headers, throttle.server_time.heard(headers))
+                throttle.refused(headers, wait, submitting=lane == 0)
             throttle.heed(headers)
+            owed[number] += 2 if taken and lane == 0 else 0
             continue
-        taken, headers = account.call(now, pages)
+        if lane == 1 and polls == "in bursts":
+            if due[number] == 0:
+                due[number], owed[number] = owed[number], 0
+                heapq.heappush(events, (now + _BURSTS, number, lane, "send", {}, True))
+                continue
+            due[number] -= 1
+        needed = pages if lane == 0 else 0
+        taken, headers = account.call(now, needed)
         if now >= _LEARNING:
             used.taken[number] += taken
             used.refused += not taken
-            used.pages += pages * taken
-        heapq.heappush(events, (now + chance.uniform(0.05, 0.15), number, "answer", headers, taken))
-        clock.advance(max(0.0, now - clock.monotonic()))
-        throttle.take(pages)
-        heapq.heappush(events, (max(now, clock.monotonic()), number, "send", {}, True))
+            used.pages += needed * taken
+        heapq.heappush(events, (now + chance.uniform(0.05, 0.15), number, lane, "answer", headers, taken))
+        throttle.take(needed)
+        heapq.heappush(events, (max(now, clock.monotonic()), number, lane, "send", {}, True))
     used.learned = throttles[0].learned
     return used
 
@@ -110,6 +179,31 @@ def use(account: Account, processes: int, seconds: float, pages: int = 1, rate: 
 def test_one_process_uses_up_the_limit_and_is_hardly_refused(limit: int) -> None:
     usage = use(Account(limit), 1, 300)
     assert sum(usage.taken) / (limit * 240) >= 0.95
+    assert usage.share_refused < 0.02
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+@pytest.mark.parametrize("limit", [10, 40])
+def test_polls_that_count_against_the_limit_of_submissions_share_it(limit: int, processes: int) -> None:
+    usage = use(Account(limit, begins=FakeClock().now()), processes, 600, polls="steady")
+    assert sum(usage.taken) / (limit * 540) >= 0.95
+    assert usage.share_refused < 0.02
+    assert min(usage.taken) > 0.6 * max(usage.taken)
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_polls_in_bursts_leave_most_of_the_limit_to_submissions(processes: int) -> None:
+    """A burst costs refusals, and the rate of submissions recovers slowly from them."""
+    usage = use(Account(10, begins=FakeClock().now()), processes, 400, polls="in bursts")
+    assert sum(usage.taken) / (10 * 340) >= 0.85
+    assert usage.share_refused < 0.03
+
+
+@pytest.mark.parametrize("ahead", [-20.0, 0.0, 20.0])
+def test_times_in_whole_seconds_of_another_clock_cost_nothing(ahead: float) -> None:
+    """A single `Date` is up to a second old: waiting by it would leave half of each window unused."""
+    usage = use(Account(10, begins=FakeClock().now() + timedelta(seconds=ahead)), 3, 600)
+    assert sum(usage.taken) / (10 * 540) >= 0.95
     assert usage.share_refused < 0.02
 
 

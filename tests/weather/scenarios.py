@@ -122,7 +122,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         lambda weather: weather.fail(*every(2, 16, *_on(STATUS, answers(500, 502, 503, 504)))),
     ),
     Scenario(
-        "the API's port is closed, before the submits and before the polls",
+        "the API's port is closed before the submits and before the polls",
         lambda weather: weather.close_gate(),
         moments={
             2: lambda weather: weather.open_gate(),
@@ -151,13 +151,13 @@ SCENARIOS: tuple[Scenario, ...] = (
         lambda weather: weather.fail(*every(2, 16, DOWNLOAD | {"action": "cut"})),
     ),
     Scenario(
-        "the storage host answers every download with a page about its maintenance, for a while",
+        "the storage host answers every download with a maintenance page for a while",
         lambda weather: weather.fail(DOWNLOAD | {"action": "garbage", "times": -1}),
         moments={3: lambda weather: weather.fail()},
         api_bound=4.0,
     ),
     Scenario(
-        "downloads that are no JSON, three of each place in a request",
+        "downloads that are not JSON, three for each position in a request",
         lambda weather: weather.fail(
             *({"method": "GET", "path": f"^/storage/.*/{n}$", "action": "garbage", "times": 3} for n in (0, 1))
         ),
@@ -171,7 +171,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         lambda weather: weather.fail(*every(2, 16, *_on(DOWNLOAD, answers(403)))),
     ),
     Scenario(
-        "download URLs that live shorter than a document's downloads take",
+        "download URLs that expire before all of a document is downloaded",
         _short_lived_urls,
         api_bound=3,
     ),
@@ -186,18 +186,18 @@ SCENARIOS: tuple[Scenario, ...] = (
         counted=True,
     ),
     Scenario(
-        "S3 answers 503 SlowDown to 15 % of calls for a while, each is tried 6 times",
+        "S3 answers 503 SlowDown to 15 % of calls for a while; up to 6 attempts a call",
         lambda weather: weather.fail_s3(*random_s3(15, 0.15, 120)),
         s3_attempts=6,
     ),
     Scenario(
-        "S3 answers 503 SlowDown to 10 % of calls, each is tried once",
+        "S3 answers 503 SlowDown to 10 % of calls; one attempt a call",
         lambda weather: weather.fail_s3(*random_s3(10, 0.1, 1500)),
         counted=True,
         s3_bound=4,
     ),
     Scenario(
-        "S3 answers 500 to writes that happened, every 4th",
+        "S3 answers 500 to writes that it carried out, every 4th",
         lambda weather: weather.fail_s3(*every_s3(4, 60, "lose", method="PUT", status=500, code="InternalError")),
         counted=True,
     ),
@@ -212,7 +212,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario("failed batches in completed requests", _batches("fail_batches", 4)),
     Scenario("failed batches in failed requests", _batches("fail_batches", 4, "failed")),
-    Scenario("batches that stand twice in the list", _batches("duplicate_batches", 15)),
+    Scenario("batches that are listed twice", _batches("duplicate_batches", 15)),
     Scenario("batches that are missing from the list", _batches("drop_batches", 4)),
     Scenario(
         # Asked for four times each, before and after the pages came by another request.
@@ -229,14 +229,14 @@ SCENARIOS: tuple[Scenario, ...] = (
         counted=True,
     ),
     Scenario(
-        "requests the API does not know any more, every 3rd",
+        "requests that the API no longer knows, every 3rd",
         moments={1: lambda weather: weather.forget(3)},
         counted=True,
         api_bound=4,  # a request that is not known is asked for during 15 minutes
         s3_bound=4,
     ),
     Scenario(
-        "nobody came for 31 days, and the API forgot every 2nd request",
+        "nothing ran for 31 days, and the API forgot every 2nd request",
         moments={1: _a_month_later},
         counted=True,
     ),
@@ -251,42 +251,42 @@ SCENARIOS: tuple[Scenario, ...] = (
         mend=_revoke_again_or_restore,
     ),
     Scenario(
-        "answered at once: 429, 500 and 503, every 2nd",
+        "synchronous: 429, 500 and 503, every 2nd",
         lambda weather: weather.fail(*every(2, 12, *_on(AT_ONCE, answers(429, 500, 503)))),
         options={"mode": "sync"},
         counted=True,
     ),
     Scenario(
-        "answered at once: 502 and connections reset after the work was done, every 3rd",
+        "synchronous: 502 and connections reset after the work was done, every 3rd",
         lambda weather: weather.fail(*every(3, 6, AT_ONCE | {"action": "reset_after"}, *_on(AT_ONCE, answers(502)))),
         options={"mode": "sync"},
         counted=True,
     ),
     Scenario(
-        "answered at once: answers cut in the middle, every 3rd",
+        "synchronous: answers cut in the middle, every 3rd",
         lambda weather: weather.fail(*every(3, 6, AT_ONCE | {"action": "cut"})),
         options={"mode": "sync"},
         counted=True,
     ),
     Scenario(
-        "answered at once: 504, every 3rd; these go on as jobs",
+        "synchronous: 504, every 3rd; these documents continue as jobs",
         lambda weather: weather.fail(*every(3, 6, *_on(AT_ONCE, answers(504)))),
         options={"mode": "sync"},
         counted=True,
     ),
     Scenario(
-        "jobs are refused from the 5th submission on; the run goes on synchronously",
+        "jobs are refused from the 5th submission on; the run continues synchronously",
         lambda weather: weather.fail(POST | {**answers(404)[0], "skip": 4, "times": -1}),
     ),
     Scenario(
-        "failed batches, given up after one round, then put back",
+        "failed batches, given up after one round, then retried",
         _batches("fail_batches", 0),
         options={"rounds": 1},
         fails=7,
         s3_bound=3,  # failing and being put back write and read a record more
     ),
     Scenario(
-        "every request fails, twice, then put back",
+        "every request fails twice, then the jobs are retried",
         lambda weather: weather.api.set(fail_requests=[{"times": -1}]),
         mend=lambda weather: weather.api.set(fail_requests=[]),
         options={"rounds": 2},

@@ -105,7 +105,7 @@ def prefect_rows(ground: Ground, documents: int, pages: int, workers: int) -> tu
 
 
 def side_rows(ground: Ground, documents: int, pages: int, workers: int, processes: Sequence[int]) -> list[Row]:
-    """Peers, and several processes of the product, beside the yardstick of the same size."""
+    """Peers, and several processes of the product with a shard each, beside the yardstick of the same size."""
     plain = ground.yardstick(ground.bucket(documents, pages), workers)
     rows = [_row("plain script", [plain], documents, pages, plain.rate, [0])]
     for name, module in PEERS.items():
@@ -131,18 +131,6 @@ def latency(ground: Ground, bucket: str) -> float:
     return statistics.median(waits)
 
 
-def limit_share(ground: Ground, limit: int, documents: int, workers: int) -> float:
-    """How much of a limit of requests a second the learned rate uses, from the first submission to the last."""
-    ground.control.set(keep_rates=True, requests_per_second=limit)
-    try:
-        bucket = ground.bucket(documents, 1)
-        ground.entrant(bucket, workers, "--requests-per-second", "auto", "--pages-per-minute", "10000000")
-        sent = sorted(request.submitted_at for record in ground.done(bucket) for request in record.job.requests)
-        return (len(sent) - 1) / max(1e-3, (sent[-1] - sent[0]).total_seconds()) / limit
-    finally:
-        ground.control.reset()
-
-
 def main() -> None:
     """Measure what the arguments ask for."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.runs", description=__doc__)
@@ -152,8 +140,6 @@ def main() -> None:
     parser.add_argument("--memory", nargs="*", default=["2x100", "1x1000"], help="sizes of which the peak is told")
     parser.add_argument("--side", default="100x3", help="size at which peers and processes are measured")
     parser.add_argument("--processes", type=int, nargs="*", default=[2, 4], help="of several at once")
-    parser.add_argument("--limits", type=int, nargs="*", default=[], help="requests a second to be learned")
-    parser.add_argument("--limited", type=int, default=100, help="documents for each of those limits")
     parser.add_argument("--kill", default="60x3", help="size at which entrants are killed")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     given = parser.parse_args()
@@ -186,9 +172,6 @@ def main() -> None:
                 method: (number - empty.get(method, 0)) / 20 for method, number in calls.items() if method != "LIST"
             }
             told["seconds from a batch's end to the result"] = latency(ground, bucket)
-            told["share of a limit used"] = {
-                limit: limit_share(ground, limit, given.limited, workers) for limit in given.limits
-            }
             told["start-up, seconds and CPU seconds"] = ground.start_up(bucket)
             keep()
             told["killed at a third"] = [

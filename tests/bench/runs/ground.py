@@ -135,7 +135,11 @@ class Ground:
     ) -> Measured:
         """Measure `bulk-ocr run`, without rate limits unless options say otherwise."""
         return self._measure(
-            _run(bucket, workers, *options), bucket, "out/", {"AWS_ENDPOINT_URL_S3": s3_url} if s3_url else {}, statuses
+            run_command(bucket, workers, *options),
+            bucket,
+            "out/",
+            {"AWS_ENDPOINT_URL_S3": s3_url} if s3_url else {},
+            statuses,
         )
 
     def peer(self, name: str, bucket: str, workers: int) -> Measured:
@@ -143,10 +147,11 @@ class Ground:
         return self._measure(_peer(name, bucket, workers), bucket, "plain/")
 
     def fleet(self, bucket: str, workers: int, processes: int) -> Measured:
-        """Measure several processes that run `bulk-ocr run` over the same documents at once."""
+        """Measure several processes that run `bulk-ocr run` at once, each over its shard of the documents."""
         environment = self.stack.process_environment()
         before, began = self._services(), time.monotonic()
-        started = [subprocess.Popen(_run(bucket, workers), env=environment, **_QUIET) for _ in range(processes)]
+        commands = [run_command(bucket, workers, *options) for options in shard_options(processes)]
+        started = [subprocess.Popen(command, env=environment, **_QUIET) for command in commands]
         used = [os.wait4(process.pid, 0)[2] for process in started]
         seconds, after, ended = time.monotonic() - began, self._services(), time.time()
         written = self._written(bucket, "out/")
@@ -170,7 +175,7 @@ class Ground:
         """
         bucket = self.bucket(documents, pages)
         ours = entrant == "bulk-ocr run"
-        command = _run(bucket, workers) if ours else _peer(entrant, bucket, workers)
+        command = run_command(bucket, workers) if ours else _peer(entrant, bucket, workers)
         prefix = "out/" if ours else "plain/"
         billed = len(self.control.billed())
         environment = self.stack.process_environment()
@@ -285,7 +290,15 @@ class Ground:
         return {name: _processor_seconds(pid) for name, pid in self.stack.processes.items()}
 
 
-def _run(bucket: str, workers: int, *options: str) -> list[str]:
+def shard_options(processes: int) -> list[tuple[str, ...]]:
+    """Return the options that divide the documents among processes."""
+    if processes == 1:
+        return [()]
+    return [("--shards", str(processes), "--shard", str(shard)) for shard in range(1, processes + 1)]
+
+
+def run_command(bucket: str, workers: int, *options: str) -> list[str]:
+    """Return the command that runs the product, without rate limits unless options say otherwise."""
     return [
         *(sys.executable, "-m", "flows.cli", "run", f"s3://{bucket}/in", f"s3://{bucket}/out"),
         *("--workers", str(workers), *(() if _RATE in options else _UNLIMITED), *options),

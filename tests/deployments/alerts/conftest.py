@@ -51,12 +51,11 @@ _NOT_NEEDED = (
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[LocalStack]:
     """A Prefect server of the module's own: its automations are nobody else's."""
-    data = tmp_path_factory.mktemp("alerts")
-    (data / "prefect").mkdir()
-    (data / "prefect" / "prefect.toml").write_text(
-        _QUICK + "".join(f"[server.services.{name}]\nenabled = false\n" for name in _NOT_NEEDED)
-    )
-    with prefect_server(data, prefect_database) as running, temporary_settings({PREFECT_API_URL: _api(running)}):
+    settings = _QUICK + "".join(f"[server.services.{name}]\nenabled = false\n" for name in _NOT_NEEDED)
+    with (
+        prefect_server(tmp_path_factory.mktemp("alerts"), prefect_database, settings) as running,
+        temporary_settings({PREFECT_API_URL: _api(running)}),
+    ):
         yield running
 
 

@@ -50,7 +50,7 @@ def test_the_command_makes_the_alerts_and_a_second_time_changes_nothing(
 
     again = command("--block", f"custom-webhook/{block}", "--callback", "webhook/archive", *SHORT)
     assert again.returncode == 0, again.stderr
-    assert [line.rpartition(": ")[2] for line in again.stdout.splitlines()] == ["as it was"] * ALERTS
+    assert [line.rpartition(": ")[2] for line in again.stdout.splitlines()] == ["unchanged"] * ALERTS
     assert _automations(client) == before
 
 
@@ -67,7 +67,7 @@ def test_what_differs_is_updated_and_what_somebody_paused_stays_paused(
         said = dict(line.split(": ", 2)[1:] for line in capsys.readouterr().out.splitlines())
         assert said["run silent"] == "would be updated, and paused"
         assert said["run failed"] == said["no worker"] == "would be updated"
-        assert said["documents failed"] == said["nothing ended"] == "as it was"
+        assert said["documents failed"] == said["nothing ended"] == "unchanged"
         unchanged = _automations(client)
         assert {name: alert.trigger for name, alert in unchanged.items()} == {
             name: alert.trigger for name, alert in before.items()
@@ -159,7 +159,7 @@ def test_each_alert_arrives_once(
     assert "set UPSTAGE_API_KEY" in bodies[f"collect {these.BROKEN}: Failed"]
     assert "no worker for 10 s" in bodies["no worker for bulk-ocr"]
     assert "4 jobs are open" in bodies[f"nothing ended: {these.IDLE}"]
-    assert "No sign of life for 10 s" in bodies[f"collect {these.HANGING}: Crashed"]
+    assert "No heartbeat for 10 s" in bodies[f"collect {these.HANGING}: Crashed"]
     assert f"flow-run/{hanging.id}" in bodies[f"collect {these.HANGING}: Crashed"], "a link to the run"
 
     called = callbacks.first()

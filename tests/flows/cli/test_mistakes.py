@@ -32,9 +32,9 @@ def test_a_source_that_holds_nothing_is_told_with_the_one_that_was_meant(command
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--include", "*.pfd"), "is meant by --include '*.pfd': there are a.pdf. Did you mean --include '*.pdf'?"),
+        (("--include", "*.pfd"), "matches --include '*.pfd': there are a.pdf. Did you mean --include '*.pdf'?"),
         (("--include", "[a.pdf"), "'[a.pdf' has a [ that no ] closes, so it stands for itself"),
-        (("--min-bytes", "1000000"), "is meant by --min-bytes '1000000': there are a.pdf"),
+        (("--min-bytes", "1000000"), "matches --min-bytes '1000000': there are a.pdf"),
     ],
 )
 def test_a_selection_that_takes_nothing_is_told(

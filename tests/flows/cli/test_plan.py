@@ -10,7 +10,6 @@ from prefect.utilities.callables import parameter_schema
 from rich.console import Console
 
 from flows.backfill import backfill
-from flows.cli.number_format import money
 from flows.cli.output import Page
 from flows.cli.plan import (
     FailingDocument,
@@ -26,6 +25,7 @@ from tasks.context import context_from_environment
 from tasks.documents.files.formats import DOCX, PDF, PNG
 from tasks.documents.files.inspect import Inspected
 from tasks.job.record import Document, DoneJob, Job
+from tasks.number_format import dollars
 from tasks.options import Options, RunSettings
 from tasks.selection import Selection
 from tasks.steps import discover
@@ -320,7 +320,7 @@ def test_a_plan_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
     ):  # fmt: skip
         assert words in shown, words
     assert json.loads(plan.model_dump_json())["price"] == 55.8
-    assert [money(dollars) for dollars in (0, 0.0015, 12.345, 1_500_000)] == [
+    assert [dollars(amount) for amount in (0, 0.0015, 12.345, 1_500_000)] == [
         "$0.00",
         "$0.0015",
         "$12.35",

@@ -25,7 +25,10 @@ UNUSABLE = "/dev/null/nowhere"  # no user can make a folder there
     ("variables", "words"),
     [
         ({"PREFECT_API_URL": None, "PREFECT_HOME": UNUSABLE}, "Prefect's temporary server does not start"),
-        ({"PREFECT_API_URL": None, "HOME": UNUSABLE, "PREFECT_HOME": None}, "unable to open database file"),
+        (
+            {"PREFECT_API_URL": None, "HOME": UNUSABLE, "PREFECT_HOME": None},
+            f"it keeps its history in {UNUSABLE}/.prefect, which has to be writable",
+        ),
         (
             {"NO_PROXY": "127.0.0.1,localhost,fd00::/8", "no_proxy": None},
             "cannot read the entry 'fd00::/8' of NO_PROXY",
@@ -48,6 +51,18 @@ def test_a_prefect_that_cannot_be_used_is_one_sentence_and_check_sees_it(
     (prefect,) = [check for check in report_of(checked)["checks"] if check["part"] == "Prefect"]
     assert (checked.returncode, prefect["ok"]) == (2, False)
     assert words in prefect["words"]
+
+
+def test_a_temporary_server_that_fails_by_itself_is_quoted_in_one_sentence(
+    command: Command, place: Place, tmp_path: Path
+) -> None:
+    database = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{UNUSABLE}"}
+    ran = command(
+        "run", place.source, place.destination, *FAST, PREFECT_API_URL=None, PREFECT_HOME=str(tmp_path), **database
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1), ran.stderr
+    assert "Prefect's temporary server does not start" in ran.stderr
+    assert "unable to open database file" in ran.stderr
 
 
 def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +106,8 @@ def test_the_temporary_server_ends_with_its_command_whatever_ends_that(
         children = psutil.Process(process.pid).children()
         (server,) = [child for child in children if "flows.cli.prefect_setup" in child.cmdline()]
         assert server.is_running()
+        libraries = {Path(mapped.path).name for mapped in server.memory_maps()}
+        assert "_raylet.so" not in libraries, "no integration that the command does not use is imported"
         process.send_signal(number)
         assert process.wait(PATIENCE) == (-number if number == signal.SIGKILL else 130)
         until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, "the server's end")

@@ -1,9 +1,11 @@
 """What the terminal shows while a command works, and when it is interrupted."""
 
+import inspect
 import io
 import subprocess
 import sys
 from contextlib import suppress
+from functools import cache
 
 import pytest
 from rich.console import Console
@@ -31,8 +33,10 @@ def test_a_quiet_command_shows_no_progress() -> None:
 
 @pytest.fixture(scope="module")
 def bash_completion() -> str:
-    """The script for bash; it takes seconds to make."""
-    return program.app.generate_completion(prog_name="bulk-ocr", shell="bash")
+    """The script for bash. For each parameter of each command, cyclopts asks for the source of the same few classes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspect, "getsource", cache(inspect.getsource))
+        return program.app.generate_completion(prog_name="bulk-ocr", shell="bash")
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,13 @@ from flows.cli.app import main
     [
         (
             ["pdf", "s3://mine/scans", "s3://mine/ocr"],
-            "one argument too many: s3://mine/ocr (see 'bulk-ocr pdf --help')",
+            "one argument too many: s3://mine/ocr; its place is after --at (see 'bulk-ocr pdf --help')",
         ),
+        (
+            ["backfill", "list", "s3://mine/ocr"],
+            "one argument too many: s3://mine/ocr; its place is after --at (see 'bulk-ocr backfill list --help')",
+        ),
+        (["config", "more"], "one argument too many: more (see 'bulk-ocr config --help')"),
         (["backfill", "show", "--nmae", "a"], "(see 'bulk-ocr backfill show --help')"),
         (["nothing-like-it"], "(see 'bulk-ocr --help')"),
     ],

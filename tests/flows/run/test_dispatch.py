@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, cast
 
 import pytest
@@ -168,9 +169,14 @@ def dispatcher(give: Callable[[dict[str, Any]], object]) -> tuple[Dispatcher, _R
 
 
 def documents(number: int) -> list[Document]:
-    """So many documents."""
+    """So many documents; always the same ones, since a hundred thousand take a while to make."""
+    return [_document(key) for key in range(number)]
+
+
+@cache
+def _document(key: int) -> Document:
     now = datetime(2026, 7, 1, tzinfo=UTC)
-    return [Document(bucket="in", key=f"{key}.pdf", etag="e", size=1, last_modified=now) for key in range(number)]
+    return Document(bucket="in", key=f"{key}.pdf", etag="e", size=1, last_modified=now)
 
 
 def held(*names: str) -> list[Held]:

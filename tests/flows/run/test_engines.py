@@ -49,36 +49,54 @@ def test_processes_of_a_cluster_do_as_threads_do(
     assert any("published 2 pages" in line for line in history.logs(flow_run))
 
 
-@contextmanager
-def dask_cluster(processes: int, environment: dict[str, str]) -> Iterator[str]:
-    """A Dask cluster that somebody else started. Gives its address."""
+@pytest.fixture(scope="module")
+def cluster(environment: dict[str, str]) -> Iterator[str]:
+    """A Dask cluster of two processes that somebody else started: each takes seconds to start. Gives its address."""
     from distributed import LocalCluster
 
-    of = {"n_workers": processes, "threads_per_worker": 2, "dashboard_address": None, "env": environment}
+    of = {"n_workers": 2, "threads_per_worker": 2, "dashboard_address": None, "env": environment}
     with LocalCluster(**of) as running:  # type: ignore[no-untyped-call]  # Dask has no types there
         yield running.scheduler_address
 
 
+@contextmanager
+def without_key(cluster: str) -> Iterator[None]:
+    """Take the API key out of the environment of the cluster's processes for a while."""
+    from distributed import Client
+
+    def take() -> str:
+        return os.environ.pop("UPSTAGE_API_KEY")
+
+    def give_back(key: str) -> None:
+        os.environ["UPSTAGE_API_KEY"] = key
+
+    with Client(cluster) as client:  # type: ignore[no-untyped-call]  # Dask has no types there
+        (key,) = set(client.run(take).values())
+        try:
+            yield
+        finally:
+            client.run(give_back, key)
+
+
 def test_a_cluster_with_more_processes_than_the_rates_are_shared_out_over_is_refused(
-    command: Command, place: Place, api: StandInControl, hashes: list[str], environment: dict[str, str]
+    command: Command, place: Place, api: StandInControl, hashes: list[str], cluster: str
 ) -> None:
-    with dask_cluster(2, environment) as cluster:
-        arguments = ("run", place.source, place.destination, "--engine", "dask", "--cluster", cluster, *FAST)
-        refused = command(*arguments)
-        assert refused.returncode == 2
-        assert "give --processes 2" in refused.stderr
-        assert not api.billed(*hashes)
-        assert place.keys("out/") == set()
-        ran = command(*arguments, "--processes", "2", "--json")
-        assert report_of(ran)["done"] == DOCUMENTS
+    arguments = ("run", place.source, place.destination, "--engine", "dask", "--cluster", cluster, *FAST)
+    refused = command(*arguments)
+    assert refused.returncode == 2
+    assert "give --processes 2" in refused.stderr
+    assert not api.billed(*hashes)
+    assert place.keys("out/") == set()
+    ran = command(*arguments, "--processes", "2", "--json")
+    assert report_of(ran)["done"] == DOCUMENTS
 
 
 def test_processes_without_the_key_end_the_run_before_they_claim_anything(
-    command: Command, place: Place, api: StandInControl, hashes: list[str], environment: dict[str, str]
+    command: Command, place: Place, api: StandInControl, hashes: list[str], cluster: str
 ) -> None:
-    without = {name: value for name, value in environment.items() if name != "UPSTAGE_API_KEY"}
-    with dask_cluster(1, without) as cluster:
-        ran = command("submit", place.source, place.destination, "--engine", "dask", "--cluster", cluster, *FAST)
+    given = ("--engine", "dask", "--cluster", cluster, "--processes", "2")
+    with without_key(cluster):
+        ran = command("submit", place.source, place.destination, *given, *FAST)
     assert ran.returncode == 2
     assert "no API key" in ran.stderr
     assert not api.billed(*hashes)
@@ -88,7 +106,7 @@ def test_processes_without_the_key_end_the_run_before_they_claim_anything(
 @pytest.mark.usefixtures("api")
 def test_ctrl_c_lets_what_the_processes_are_sending_end(environment: dict[str, str], place: Place) -> None:
     place.put({f"{number}.pdf": documents.text_pdf([f"{place.bucket} {number}"]) for number in range(20)})
-    slowly = ("--requests-per-second", "2", "--workers", "2", "--engine", "dask", "--processes", "2")
+    slowly = ("--requests-per-second", "2", "--workers", "2", "--engine", "dask", "--processes", "1")
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "submit", place.source, place.destination, *slowly],
         env=environment,

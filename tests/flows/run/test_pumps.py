@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from prefect.task_runners import TaskRunner
 
+from flows.run.awaiting_counts import AwaitingCounts
 from flows.run.dispatch import Dispatcher
 from flows.run.engines import Engine
 from flows.run.meant import Meant
@@ -19,6 +20,7 @@ from tasks.job.outcome import Outcome
 from tasks.job.record import Document, Request
 from tasks.options import Options, RunSettings
 from tasks.report import RunReport
+from tasks.selection import Selection
 from tasks.steps.poll import OpenJobs
 from tasks.store.ledger import Held
 from tasks.store.local_folder import FolderObjects
@@ -58,14 +60,19 @@ class _Runner:
 class Trial:
     """A run over a store in a folder, whose steps do what a test says."""
 
-    def __init__(self, folder: Path, give: Give, **options: Any) -> None:
+    def __init__(self, folder: Path, give: Give, include: tuple[str, ...] = (), **options: Any) -> None:
         settings = RunSettings(
-            source="s3://in", destination="s3://out", options=Options(workers=2, poll_seconds=0.05, **options)
+            source="s3://scans",
+            destination="s3://out",
+            options=Options(workers=2, poll_seconds=0.05, **options),
+            selection=Selection(include=include),
         )
         self.clock = FakeClock(datetime.now(UTC))  # the store's clock is the machine's
         self.context = RunContext(settings, FolderObjects(folder / "store"), self.clock, key="up_test_key")
         self.known = KnownJobs(folder)
-        self.tally = Tally(self.known, RunReport(flow="backfill", source="s3://in", destination="s3://out"), self.clock)
+        self.tally = Tally(
+            self.known, RunReport(flow="backfill", source="s3://scans", destination="s3://out"), self.clock
+        )
         self.runner = _Runner(give)
         engine = Engine(cast(TaskRunner[Any], self.runner), settings, 1, lambda _: 1)
         meant = Meant(self.context, self.known)
@@ -83,13 +90,13 @@ class Trial:
     def documents(self, number: int) -> Iterator[Document]:
         """New documents."""
         for place in range(number):
-            document = Document(bucket="in", key=f"{place}.pdf", etag="e", size=1, last_modified=self.clock.now())
+            document = Document(bucket="scans", key=f"{place}.pdf", etag="e", size=1, last_modified=self.clock.now())
             self.known.count(self.context.job_id(document), None)
             yield document
 
-    def claimed(self) -> Held:
+    def claimed(self, document: Document | None = None) -> Held:
         """A job that this process has just claimed."""
-        (document,) = self.documents(1)
+        document = document or next(self.documents(1))
         job = transitions.claimed(
             self.context.job_id(document),
             document,
@@ -104,9 +111,9 @@ class Trial:
         assert held is not None
         return held
 
-    def sent(self) -> Held:
+    def sent(self, document: Document | None = None) -> Held:
         """A job that is at the API."""
-        held = self.claimed()
+        held = self.claimed(document)
         request = Request(id="r", pages=None, submitted_at=self.clock.now())
         posting = transitions.posting(held.job, self.context.lease("posting"))
         change = transitions.sent(
@@ -157,3 +164,157 @@ def test_what_is_done_makes_room_and_the_run_ends_when_nothing_is_left(trial: Ca
     assert run.tally.census().done == 250
     assert sum(items for _, items in run.runner.runs) == 250
     assert len(run.runner.runs) >= 100
+
+
+class Office:
+    """Documents of unknown page count under a ceiling: some are refused while others are under way."""
+
+    def __init__(self, run: Callable[[], Trial], admitted: int, total: int) -> None:
+        self.run, self.admitted, self.total = run, admitted, total
+        self.under_way: list[Held] = []
+        self.sent: list[str] = []
+        self.refused = 0
+
+    def give(self, stage: str, items: list[Any]) -> StepResult:
+        """Submit as many as the ceiling admits; poll and collect what is under way."""
+        if stage == "submit":
+            return StepResult([self._submit(item) for item in items])
+        if stage == "poll":
+            return StepResult(ready=items)
+        outcomes = []
+        for held in items:
+            self.run().context.ledger.close(held)
+            self.under_way = [other for other in self.under_way if other.job.id != held.job.id]
+            outcomes.append(Outcome("done", held.job.id, held.job.document.uri, counted=True))
+        return StepResult(outcomes)
+
+    def _submit(self, document: Document) -> Outcome:
+        run, name = self.run(), document.uri
+        job_id = run.context.job_id(document)
+        if len(self.sent) == self.total:
+            return Outcome("later", job_id, name, message="nothing is left", budget_used_up=True)
+        if len(self.under_way) == self.admitted:
+            self.refused += 1
+            return Outcome("later", job_id, name, message="it waits", budget_used_up=True, counts_awaited=True)
+        self.sent.append(document.key)
+        self.under_way.append(run.sent(document))
+        return Outcome("open", job_id, name)
+
+
+def test_documents_wait_until_others_are_counted_and_are_sent_in_the_same_run(trial: Callable[..., Trial]) -> None:
+    office = Office(lambda: run, admitted=2, total=100)
+    run = trial(office.give)
+    run.pumps.run(lambda: run.documents(8), 0)
+    report = run.tally.report()
+    assert (report.done, report.left, report.ceiling) == (8, 0, None)
+    assert sorted(office.sent) == [f"{number}.pdf" for number in range(8)], "each once"
+    assert office.refused <= 16, "tried again only when something was counted"
+
+
+def test_what_does_not_fit_after_all_ends_the_run_at_its_ceiling(trial: Callable[..., Trial]) -> None:
+    office = Office(lambda: run, admitted=2, total=5)
+    run = trial(office.give)
+    run.pumps.run(lambda: run.documents(8), 0)
+    report = run.tally.report()
+    assert (report.done, report.left) == (5, 3)
+    assert "nothing is left" in str(report.ceiling)
+
+
+def test_a_run_does_not_wait_for_documents_of_others(trial: Callable[..., Trial]) -> None:
+    """Another destination that shares the meter, or another run with other documents: it may take days."""
+    office = Office(lambda: run, admitted=0, total=5)
+    run = trial(office.give)
+    run.pumps.run(lambda: run.documents(3), 0)
+    report = run.tally.report()
+    assert (report.done, report.left, office.refused <= 6) == (0, 3, True)
+    assert "it waits" in str(report.ceiling)
+
+
+def test_one_pass_ends_where_documents_have_to_wait_for_counts(trial: Callable[..., Trial]) -> None:
+    office = Office(lambda: run, admitted=2, total=100)
+    run = trial(office.give)
+    run.pumps.submit(run.documents(8), 8, lambda _: None)
+    report = run.tally.report()
+    assert (len(office.sent), report.left) == (2, 6)
+    assert "it waits" in str(report.ceiling)
+
+
+def test_missing_pages_that_no_count_of_this_run_makes_room_for_are_left_to_a_later_run(
+    trial: Callable[..., Trial],
+) -> None:
+    tries = 0
+
+    def give(stage: str, items: list[Any]) -> StepResult:
+        nonlocal tries
+        if stage == "poll":
+            return StepResult(ready=items)
+        tries += 1
+        (job,) = [held.job for held in items]
+        name = job.document.uri
+        return StepResult(
+            [Outcome("later", job.id, name, message="it waits", budget_used_up=True, counts_awaited=True)]
+        )
+
+    run = trial(give)
+    run.sent()
+    run.pumps.run(lambda: run.documents(0), 1)
+    assert ("it waits" in str(run.tally.report().ceiling), tries) == (True, 2)
+
+
+def test_documents_that_are_to_be_done_again_are_taken_in_before_the_run_ends(trial: Callable[..., Trial]) -> None:
+    submitted: list[str] = []
+
+    def give(_stage: str, items: list[Any]) -> StepResult:
+        return StepResult([submit(item) for item in items])
+
+    def submit(document: Document) -> Outcome:
+        submitted.append(document.key)
+        ledger, held = run.context.ledger, run.claimed(document)
+        done = transitions.done(
+            held.job, pages=1, now=run.clock.now(), superseded=False, copied_from=None, flow_run="run"
+        )
+        assert ledger.finish(held, done) is not None
+        if submitted == ["0.pdf", "1.pdf"]:  # somebody runs `redo` for the first one, whose result is poor
+            [first] = [entry for entry in ledger.entries("done") if entry.id != held.job.id]
+            record = ledger.done(first.id)
+            assert record is not None
+            assert ledger.open_again(record, first)
+        return Outcome("done", held.job.id, document.uri, pages=1)
+
+    def new() -> Iterator[Document | None]:
+        for document in run.documents(2):
+            known = run.known.state(run.context.job_id(document))
+            yield document if known is None else None
+
+    run = trial(give)
+    run.pumps.run(new, 0)
+    assert submitted == ["0.pdf", "1.pdf", "0.pdf"]
+    assert (run.tally.report().done, run.tally.report().pages) == (2, 3)
+
+
+def test_a_job_outside_the_selection_that_waits_for_counts_does_not_keep_the_run(tmp_path: Path) -> None:
+    tried: list[str] = []
+
+    def give(stage: str, items: list[Any]) -> StepResult:
+        if stage == "poll":
+            return StepResult(ready=items)
+        tried.append(stage)
+        assert len(tried) < 20, "tried again and again"
+        (job,) = [held.job for held in items]
+        waits = Outcome("later", job.id, job.document.uri, message="waits", budget_used_up=True, counts_awaited=True)
+        return StepResult([waits])
+
+    run = Trial(tmp_path, give, include=("other*",))
+    run.sent(Document(bucket="scans", key="0.pdf", etag="e", size=1, last_modified=run.clock.now()))
+    run.pumps.run(lambda: iter(()), 1)
+    assert tried == ["collect"]
+
+
+def test_a_job_that_was_sent_after_it_had_waited_in_vain_is_not_given_up() -> None:
+    awaited = AwaitingCounts(lambda document: document.key)
+    waits = Outcome("later", "j", "j", budget_used_up=True, counts_awaited=True)
+    awaited.note(waits, sent=False)
+    awaited.note(waits, sent=False)
+    assert awaited.all_stuck({"j"})
+    awaited.note(Outcome("open", "j", "j", pages_sent=3, requests=1), sent=False)
+    assert not awaited.all_stuck({"j"})
