@@ -69,7 +69,7 @@ def send_pages(context: RunContext, held: Held, missing: Sequence[PageRange] | N
         ended.outcome = ended.outcome or job.outcome("later", str(ended))
         raise
     except Exception as error:
-        error.outcome = job.outcome("later", f"unexpected: {error!r}")  # type: ignore[attr-defined]  # counted by the caller
+        error.outcome = job.outcome("later", f"unexpected: {error!r}")  # type: ignore[attr-defined]  # its pages are counted by the caller
         raise
 
 

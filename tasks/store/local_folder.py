@@ -226,7 +226,7 @@ class FolderObjects:
         bucket: str,
         prefix: str,
         *,
-        divide: Callable[[], Sequence[str]] | None = None,  # noqa: ARG002  # of no use here
+        divide: Callable[[], Sequence[str]] | None = None,  # noqa: ARG002  # a folder is listed in one go
     ) -> Iterator[Entry]:
         """Return the objects under a prefix, in key order."""
         rows = self._execute(
