@@ -114,7 +114,10 @@ class Meters:
         if not job.startswith(self._ledger.address):
             return None
         job_id = job.removeprefix(self._ledger.address)
-        held = self._ledger.read(job_id)
+        try:
+            held = self._ledger.read(job_id)
+        except RecordUnreadable:  # whoever can read it may be sending
+            return None
         if held is not None:
             record = held.job
             return None if record.lease is not None else record.pages_sent + record.pages_lost

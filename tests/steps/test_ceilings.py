@@ -354,3 +354,11 @@ def test_reservations_for_claims_that_were_released_untouched_come_back(world: W
     assert submit_document(world.context(**OFFICE), office(world, 0)).kind == "open"
     (charged,) = (meter(world, f"day-{world.clock.now():%Y-%m-%d}"),)
     assert {uncounted.job for uncounted in charged.uncounted.values()}.isdisjoint("abc")
+
+
+def test_an_unreadable_record_of_another_job_does_not_hide_that_a_ceiling_is_reached(world: World) -> None:
+    killed = world.context(max_pages_per_day=2)
+    killed.budget.reserve("0" * 32, 2)
+    world.s3.put_object(Bucket=world.bucket, Key=f"out/_jobs/open/{'0' * 32}.json", Body=b"{}")
+    refused = submit_document(world.context(max_pages_per_day=2), world.put(pdf(1)))
+    assert (refused.kind, refused.budget_used_up) == ("later", True)
