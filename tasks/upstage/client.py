@@ -41,6 +41,7 @@ from tasks.upstage.destinations import (
     resolve,
 )
 from tasks.upstage.errors import Submission, clean_words, fault_of, message_of
+from tasks.upstage.one_limit import Sent
 from tasks.upstage.patience import ATTEMPTS, patiently
 from tasks.upstage.throttle import Throttle
 from tasks.upstage.transport import Call, CallCut, Calls, Monotonic, RunEnded, pieces, writing
@@ -245,7 +246,7 @@ class UpstageClient:
             if upload.schema is not None:
                 fields["schema"] = upload.schema
             encoder = MultipartEncoder(fields)
-            sent = 0
+            sent, begun = 0, self._clock.monotonic()
             try:
                 with self._calls.call(_READ_SECONDS) as call:
 
@@ -266,9 +267,9 @@ class UpstageClient:
                         allow_redirects=False,
                         stream=True,
                     )
-                    self._throttle.heed(response.headers)
-                    call.allow(_READ_SECONDS, when_ended=_LAST_SECONDS)
                     good = response.status_code // 100 == 2
+                    self._throttle.heed(response.headers, Sent(submitting=True, at=begun) if good else None)
+                    call.allow(_READ_SECONDS, when_ended=_LAST_SECONDS)
                     answer = self._without_key(receive(response, call) if good else _content(response, call))
             except requests.RequestException as error:
                 raise self._unanswered(name, submission, sent >= encoder.len, error) from error
@@ -340,6 +341,7 @@ class UpstageClient:
         self._refuse_when_ended()
         self._throttle.take()
         self._prove_host()
+        begun = self._clock.monotonic()
         try:
             with self._calls.call(_READ_SECONDS) as call:
                 response = self._api.get(
@@ -349,7 +351,8 @@ class UpstageClient:
                     allow_redirects=False,
                     stream=True,
                 )
-                self._throttle.heed(response.headers)
+                accepted = response.status_code == 200
+                self._throttle.heed(response.headers, Sent(submitting=False, at=begun) if accepted else None)
                 if not body and response.status_code == 200:
                     self._prove_api(response, call)
                     return b""

@@ -4,6 +4,9 @@ Each call that had to wait raises the rate a little, and each refusal lowers it 
 where a small share of calls is refused. All processes of an account step up equally and step down proportionally:
 those with a larger share lose more, and the shares even out without coordination. A limit reported by the API is a
 ceiling, so a process that has the account to itself is never refused.
+
+Steps grow with the time since the last refusal, as in H-TCP (Leith and Shorten, 2004): while refusals are as frequent
+as intended this matters little, and when another process ends, the rest take over its share within minutes.
 """
 
 import math
@@ -32,6 +35,7 @@ class LearnedRate:
         self._ceiling = math.inf
         self._rate = self._scale = start  # steps are proportional to the scale: the limit as far as it is known
         self._refused_at: float | None = None
+        self._calls_since = 0.0  # the last refusal: as many as fit into that time at the full rate
         self._lock = threading.Lock()
 
     @property
@@ -52,7 +56,11 @@ class LearnedRate:
         """Note a call that had to wait for its turn."""
         with self._lock:
             probing = self._refused_at is None and self._ceiling == math.inf
-            step = _SLOW_START * self._rate if probing else _DOWN * _REFUSED * self._scale
+            if probing:
+                step = _SLOW_START * self._rate
+            else:
+                self._calls_since += self._scale / self._rate
+                step = _DOWN * _REFUSED * self._scale * (1 + (self._calls_since * _REFUSED) ** 2)
             self._rate = min(self._ceiling, self._rate + step)
 
     def refused(self) -> None:
@@ -62,7 +70,7 @@ class LearnedRate:
             if self._refused_at is not None and now - self._refused_at < _EVENT_SECONDS:
                 return
             guessed = self._refused_at is None and self._ceiling == math.inf
-            self._refused_at = now
+            self._refused_at, self._calls_since = now, 0.0
             if guessed:
                 self._scale = self._rate
             self._rate = max(self._rate * (0.5 if guessed else 1 - _DOWN), _LOWEST * self._scale)

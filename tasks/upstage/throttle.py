@@ -13,6 +13,7 @@ from typing import Literal
 
 from tasks.clock import Clock
 from tasks.upstage.learning import LearnedRate
+from tasks.upstage.one_limit import OneLimit, Sent
 from tasks.upstage.rates import Allowance, allowances
 from tasks.upstage.server_time import ServerTime
 
@@ -155,7 +156,7 @@ class _Limit:
 
 
 class Throttle:
-    """All limits of the API. Submissions and polls are learned separately: the API may count them separately.
+    """All limits of the API. Submissions and polls share a learned rate only if the API counts them together.
 
     Args:
         requests_per_second: API calls: uploads and status calls, not downloads.
@@ -170,13 +171,12 @@ class Throttle:
         fixed_rate = None if requests_per_second == "auto" else requests_per_second
         minute = None if pages_per_minute == "auto" else pages_per_minute
         self._submissions = _Limit(fixed_rate, START_REQUESTS, max(1.0, fixed_rate or 0.0), _BURST_SECONDS, clock)
-        self._polls = (
-            self._submissions if fixed_rate is not None else _Limit(None, START_REQUESTS, 1.0, _BURST_SECONDS, clock)
-        )
+        self._polls_apart = _Limit(None, START_REQUESTS, 1.0, _BURST_SECONDS, clock)
         pages = None if minute is None else minute / 60
         self._pages = _Limit(pages, START_PAGES / 60, minute or 0.0, _PAGES_BURST_SECONDS, clock)
         self._clock = clock
         self.server_time = ServerTime(clock)
+        self._one_limit = OneLimit(clock)
         self._reported: dict[str, Allowance] = {}
         self._waited, self._adding = 0.0, threading.Lock()
         self._minutes: dict[str, float] = {}  # by kind: when a window longer than a second was last seen
@@ -186,11 +186,13 @@ class Throttle:
         fixed_rate = None if requests_per_second == "auto" else requests_per_second
         minute = None if pages_per_minute == "auto" else pages_per_minute
         self._submissions.set(fixed_rate, max(1.0, fixed_rate or 0.0))
-        if fixed_rate is not None:
-            self._polls = self._submissions
-        elif self._polls is self._submissions:
-            self._polls = _Limit(None, START_REQUESTS, 1.0, _BURST_SECONDS, self._clock)
         self._pages.set(None if minute is None else minute / 60, minute or 0.0)
+
+    @property
+    def _polls(self) -> _Limit:
+        """The limit of polls: that of submissions if it is fixed or the API counts both together."""
+        shared = self._submissions.learned is None or self._one_limit.shared
+        return self._submissions if shared else self._polls_apart
 
     def take(self, pages: int = 0) -> float:
         """Wait until a call is within the limits. Returns the seconds waited.
@@ -236,14 +238,22 @@ class Throttle:
         if wait:
             self.pause(wait)
 
-    def heed(self, headers: Mapping[str, str]) -> None:
-        """Learn from the headers of any answer of the API. If a window is used up, pause until its end."""
-        reported = allowances(headers, self.server_time.heard(headers))
+    def heed(self, headers: Mapping[str, str], sent: Sent | None = None) -> None:
+        """Learn from the headers of any answer of the API. If a window is used up, pause until its end.
+
+        Args:
+            headers: the answer's headers.
+            sent: the call that was answered, if it was accepted.
+        """
+        now = self.server_time.heard(headers)
+        reported = allowances(headers, now)
         if not reported:
             return
         self._reported = self._reported | reported
+        if sent is not None and (requests := reported.get("requests")) is not None:
+            self._one_limit.answered(sent, requests, now.timestamp(), self._window("requests", requests))
         # OCR does not consume tokens.
-        for kind, limits in (("requests", (self._submissions, self._polls)), ("pages", (self._pages,))):
+        for kind, limits in (("requests", {self._submissions, self._polls}), ("pages", {self._pages})):
             allowance = reported.get(kind)
             if allowance is None:
                 continue

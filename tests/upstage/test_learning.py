@@ -2,6 +2,7 @@
 of one another. The account counts in windows, as the API's stand-in does."""
 
 import heapq
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Literal
 
 import pytest
 
+from tasks.upstage.one_limit import Sent
 from tasks.upstage.rates import wait_asked
 from tasks.upstage.throttle import START_REQUESTS, Rate, Throttle
 from tests.fakes import FakeClock
@@ -58,18 +60,26 @@ class Account:
     """An account with its limits."""
 
     def __init__(
-        self, requests: int, pages: int = 1_000_000_000, *, tells: bool = True, begins: datetime | None = None
+        self,
+        requests: int,
+        pages: int = 1_000_000_000,
+        *,
+        tells: bool = True,
+        begins: datetime | None = None,
+        polls: Literal["with submissions", "apart", "uncounted"] = "with submissions",
     ) -> None:
         self.requests, self.pages = Window(requests, 1), Window(pages, 60)
+        self.polls = {"with submissions": self.requests, "apart": Window(requests, 1), "uncounted": None}[polls]
         self.tells = tells
         self.begins = begins  # the server's time at the beginning, where it tells its time, in whole seconds
 
     def call(self, now: float, pages: int) -> tuple[bool, Mapping[str, str]]:
         """Answer a call: whether it was taken, and the headers."""
-        taken = self.requests.take(now, 1)
+        window = self.requests if pages else self.polls
+        taken = window is None or window.take(now, 1)
         out_of_pages = taken and not self.pages.take(now, pages)
         unix = None if self.begins is None else self.begins.timestamp()
-        headers = self.requests.headers(now, "Requests", refused=not taken, unix=unix)
+        headers = (window or self.requests).headers(now, "Requests", refused=not taken, unix=unix)
         headers |= self.pages.headers(now, "Pages", refused=out_of_pages, unix=unix)
         if self.begins is not None:
             headers["Date"] = format_datetime(self.begins + timedelta(seconds=int(now)), usegmt=True)
@@ -81,6 +91,7 @@ class Use:
     """What became of the calls after the first minute."""
 
     taken: list[int]
+    submitted: list[int]
     refused: int
     pages: int
     learned: Mapping[str, float]
@@ -121,6 +132,7 @@ def use(
     rate: Rate = "auto",
     *,
     polls: Literal["none", "steady", "in bursts"] = "none",
+    others_end_at: float = math.inf,
 ) -> Use:
     """Let processes use an account that have more submissions than they can send.
 
@@ -131,46 +143,51 @@ def use(
         pages: of each submission.
         rate: the option.
         polls: "steady": as many as can be sent; "in bursts": two for each submission, every ten seconds.
+        others_end_at: when all processes but the first end.
     """
     chance = random.Random(3)
     lanes = 1 if polls == "none" else 2
-    clocks = [LanesClock(lanes) for _ in range(processes)]
+    clocks = [LanesClock(lanes + 1) for _ in range(processes)]  # and one for answers, which come while lanes wait
     throttles = [Throttle(rate, rate if rate == "auto" else 1e9, clock) for clock in clocks]
-    used = Use([0] * processes, 0, 0, {})
+    used = Use([0] * processes, [0] * processes, 0, 0, {})
     due, owed = [0] * processes, [0] * processes  # polls of this burst, and of the next
-    events: list[tuple[float, int, int, str, Mapping[str, str], bool]] = []
+    events: list[tuple[float, int, int, str, Mapping[str, str], Sent | None]] = []
     for number in range(processes):
         for lane in range(lanes):
-            heapq.heappush(events, (chance.random(), number, lane, "send", {}, True))
+            heapq.heappush(events, (chance.random(), number, lane, "send", {}, None))
     while events:
-        now, number, lane, what, headers, taken = heapq.heappop(events)
+        now, number, lane, what, headers, sent = heapq.heappop(events)
         if now >= seconds:
             break
+        if number > 0 and now >= others_end_at:
+            continue
         throttle, clock = throttles[number], clocks[number]
-        clock.lane = lane
+        clock.lane = lanes if what == "answer" else lane
         clock.reach(now)
         if what == "answer":
-            if not taken:
+            if sent is None:
                 wait = wait_asked(headers, throttle.server_time.heard(headers))
                 throttle.refused(headers, wait, submitting=lane == 0)
-            throttle.heed(headers)
-            owed[number] += 2 if taken and lane == 0 else 0
+            throttle.heed(headers, sent)
+            owed[number] += 2 if sent is not None and lane == 0 else 0
             continue
         if lane == 1 and polls == "in bursts":
             if due[number] == 0:
                 due[number], owed[number] = owed[number], 0
-                heapq.heappush(events, (now + _BURSTS, number, lane, "send", {}, True))
+                heapq.heappush(events, (now + _BURSTS, number, lane, "send", {}, None))
                 continue
             due[number] -= 1
         needed = pages if lane == 0 else 0
         taken, headers = account.call(now, needed)
         if now >= _LEARNING:
             used.taken[number] += taken
+            used.submitted[number] += taken and lane == 0
             used.refused += not taken
             used.pages += needed * taken
-        heapq.heappush(events, (now + chance.uniform(0.05, 0.15), number, lane, "answer", headers, taken))
+        sent = Sent(submitting=lane == 0, at=now) if taken else None
+        heapq.heappush(events, (now + chance.uniform(0.05, 0.15), number, lane, "answer", headers, sent))
         throttle.take(needed)
-        heapq.heappush(events, (max(now, clock.monotonic()), number, lane, "send", {}, True))
+        heapq.heappush(events, (max(now, clock.monotonic()), number, lane, "send", {}, None))
     used.learned = throttles[0].learned
     return used
 
@@ -192,11 +209,30 @@ def test_polls_that_count_against_the_limit_of_submissions_share_it(limit: int, 
 
 
 @pytest.mark.parametrize("processes", [1, 3])
-def test_polls_in_bursts_leave_most_of_the_limit_to_submissions(processes: int) -> None:
-    """A burst costs refusals, and the rate of submissions recovers slowly from them."""
-    usage = use(Account(10, begins=FakeClock().now()), processes, 400, polls="in bursts")
-    assert sum(usage.taken) / (10 * 340) >= 0.85
-    assert usage.share_refused < 0.03
+@pytest.mark.parametrize("limit", [10, 40])
+def test_bursts_of_polls_take_their_turn_with_submissions(limit: int, processes: int) -> None:
+    """Two rates for one limit would refuse each other's calls with every burst."""
+    usage = use(Account(limit, begins=FakeClock().now()), processes, 400, polls="in bursts")
+    assert sum(usage.taken) / (limit * 340) >= 0.95
+    assert usage.share_refused < 0.02
+    assert min(usage.submitted) > 0.6 * max(usage.submitted)
+
+
+@pytest.mark.parametrize("limit", [2, 10, 40])
+@pytest.mark.parametrize("counted", ["apart", "uncounted"])
+def test_polls_that_do_not_count_against_the_limit_of_submissions_leave_it_to_them(
+    counted: Literal["apart", "uncounted"], limit: int
+) -> None:
+    usage = use(Account(limit, begins=FakeClock().now(), polls=counted), 1, 300, polls="in bursts")
+    assert sum(usage.submitted) / (limit * 240) >= 0.95
+    assert usage.share_refused < 0.02
+
+
+@pytest.mark.parametrize("limit", [10, 40])
+def test_who_is_left_alone_takes_over_the_shares_of_the_others(limit: int) -> None:
+    usage = use(Account(limit, begins=FakeClock().now()), 3, 300, others_end_at=60)
+    assert usage.taken[0] / (limit * 240) >= 0.75
+    assert usage.learned["submissions"] == pytest.approx(0.98 * limit)
 
 
 @pytest.mark.parametrize("ahead", [-20.0, 0.0, 20.0])
