@@ -125,7 +125,7 @@ def _take(run: Run, inbox: Inbox, room: int, left: float | None) -> bool:
     batch = inbox.take(most, min(left or 0, LONGEST_WAIT))
     if batch is None:
         return False
-    run.submit(inbox.new_documents(batch, run.tally.known), room, batch.heed)
+    run.submit(inbox.new_documents(batch, run.tally.known), room, batch.record_outcome)
     inbox.settle(batch)
     if batch.again:
         run.context.clock.sleep(_AGAIN_SECONDS)

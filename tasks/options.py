@@ -3,20 +3,21 @@
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from tasks.faults import SetupFault
 from tasks.job.record import AnswerSchema, TextLayers
 from tasks.selection import EVERYTHING, Selection
+from tasks.settings_model import SettingsModel
 from tasks.store.location import Location
 from tasks.store.settings import AS_IT_IS, DestinationOptions, SourceOptions
 from tasks.upstage.limits import MOST, PRICE_PER_PAGE, Limits
 
 
-class Recognition(BaseModel):
+class Recognition(SettingsModel):
     """How documents are recognised. Model and schema are what changes a result, and so makes another job."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, defer_build=True)
+    model_config = ConfigDict(validate_by_name=True, defer_build=True)
 
     model: str = Field(
         "ocr",
@@ -228,13 +229,13 @@ _UPSTAGE_BLOCK = r"^(upstage-account/)?[a-z0-9][a-z0-9-]*$"
 _AWS_BLOCK = r"^((aws|minio)-credentials/)?[a-z0-9][a-z0-9-]*$"
 
 
-class Credentials(BaseModel):
+class Credentials(SettingsModel):
     """Where the secrets are: in the environment of the process that works, or in blocks at the Prefect server.
 
     Names only, so this may travel and be shown.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, hide_input_in_errors=True)
 
     upstage: str | None = Field(
         None,
@@ -272,10 +273,10 @@ DEFAULTS = Options()
 FILE_DEFAULTS = FileOptions()
 
 
-class RunSettings(BaseModel):
+class RunSettings(SettingsModel):
     """What a step needs to know of its run; it travels with every task, so it holds no secret."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(defer_build=True)
 
     source: str | None = Field(None, description="s3://bucket/prefix of the documents")
     destination: str = Field(description="s3://bucket/prefix of the results and the ledger")

@@ -12,8 +12,8 @@ from wcmatch import fnmatch
 
 from tasks.documents.files.formats import EXTENSIONS
 from tasks.faults import SetupFault
-from tasks.job.record import Frozen
 from tasks.partitions import SCHEMES, is_scheme, partition_of
+from tasks.settings_model import SettingsModel
 from tasks.store.listings import is_address, object_address
 from tasks.store.location import ending
 
@@ -28,7 +28,7 @@ Glob = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 
 
-class Selection(Frozen):
+class Selection(SettingsModel):
     """What a run looks at. Everything under the source, unless it says otherwise."""
 
     include: tuple[Glob, ...] = Field(

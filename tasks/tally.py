@@ -230,7 +230,7 @@ class KnownJobs:
         ).fetchone()
         return int(row[0])
 
-    def met(self, job_id: str) -> bool:
+    def belongs_to_run(self, job_id: str) -> bool:
         """Return whether the job is counted as one of this run's."""
         return self._database.execute("SELECT 1 FROM known WHERE id = ? AND counted", (job_id,)).fetchone() is not None
 
@@ -352,7 +352,7 @@ class Tally:
         for job_id in result.left:
             self.known.leave(job_id)
         for outcome in result.outcomes:
-            if collected and not self.known.met(outcome.job_id):
+            if collected and not self.known.belongs_to_run(outcome.job_id):
                 self._add_other(outcome)
             else:
                 self._add(outcome)

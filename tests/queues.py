@@ -116,10 +116,10 @@ class InOneProcess:
         self.shown.append(message)
         self.context.clock.sleep(0.5)
 
-    def submit(self, new: Any, most: int, heed: Any) -> None:
+    def submit(self, new: Any, most: int, on_outcome: Any) -> None:
         """Submit up to `most` documents, one after the other."""
         for _, document in zip(range(most), new, strict=False):
-            heed(outcome := submit_document(self.context, document))
+            on_outcome(outcome := submit_document(self.context, document))
             self.tally.add(StepResult([outcome]))
             if not self.tally.sending:
                 return

@@ -9,7 +9,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_URL
 
-from deployments.alerts.apply import AlertsError, apply, find_block, find_webhook
+from deployments.alerts.apply import AlertsError, apply, find_block, find_webhook, missing_work_pools
 from deployments.alerts.automations import Thresholds, automations
 from deployments.alerts.automations import callback as backfill_callback
 
@@ -39,6 +39,7 @@ def main(
     try:
         with get_client(sync_client=True) as client:
             notification = find_block(client, block)
+            missing = missing_work_pools(client, thresholds.work_pool)
             wanted = automations(thresholds, notification)
             if callback is not None:
                 wanted.append(backfill_callback(find_webhook(client, callback)))
@@ -49,6 +50,8 @@ def main(
     except (httpx.HTTPError, PrefectException) as error:
         print(f"The Prefect server at {PREFECT_API_URL.value()} did not accept this: {error}", file=sys.stderr)
         return 2
+    for pool in missing:
+        print(f"There is no work pool named {pool!r} yet: create it, so that its workers are watched.", file=sys.stderr)
     for name, did, paused in done:
         action = did if did == "unchanged" or not dry_run else f"would be {did}"
         print(f"{name}: {action}{', and paused' if paused else ''}")

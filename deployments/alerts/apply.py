@@ -1,17 +1,22 @@
 """Creates and updates a server's automations. They are matched by name, and changed only if they differ."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 from uuid import UUID
 
 from prefect.automations import AutomationCore
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import WorkPool
 from prefect.events.schemas.automations import Automation
+
+from tasks.similar_names import mistyped
 
 Did = Literal["created", "updated", "unchanged"]
 
 _PAGE = 200
 _WEBHOOK = "webhook/"
+_BLOCK_NAME = re.compile(r"([a-z0-9-]+/)?[a-z0-9-]+")  # as Prefect takes them
 _NOT_ITS_CONTENT = {"id", "enabled", "owner_resource"}
 
 
@@ -80,6 +85,7 @@ def find_block(client: SyncPrefectClient, name: str | None) -> UUID:
     remedy = f"Notification blocks on this server: {known}. To create one, see docs/alerts.md"
     if name is None:
         raise AlertsError(f"Name the notification block that sends the alerts with --block. {remedy}")
+    _refuse_secrets("--block", name, remedy)
     matches = [id for full, id in blocks.items() if name in (full, full.partition("/")[2])]
     if len(matches) != 1:
         problem = "There are several notification blocks" if matches else "There is no notification block"
@@ -98,14 +104,51 @@ def find_webhook(client: SyncPrefectClient, name: str) -> UUID:
         AlertsError: there is no such block; the message lists the existing ones.
     """
     blocks = {full: id for full, id, _ in _blocks(client) if full.startswith(_WEBHOOK)}
+    known = ", ".join(sorted(blocks)) or "none yet"
+    remedy = f"Webhook blocks on this server: {known}. To create one, see docs/alerts.md"
+    _refuse_secrets("--callback", name, remedy)
     block_id = blocks.get(_WEBHOOK + name.removeprefix(_WEBHOOK))
     if block_id is None:
-        known = ", ".join(sorted(blocks)) or "none yet"
-        raise AlertsError(
-            f"There is no block 'Webhook' named {name!r}. Webhook blocks on this server: {known}. To create one, see "
-            "docs/alerts.md"
-        )
+        raise AlertsError(f"There is no block 'Webhook' named {name!r}. {remedy}")
     return block_id
+
+
+def missing_work_pools(client: SyncPrefectClient, names: Iterable[str]) -> list[str]:
+    """Return those work pools that the server does not have. They may be created later.
+
+    Args:
+        client: the client of the server.
+        names: the work pools to watch.
+
+    Raises:
+        AlertsError: a name is probably a misspelling of a work pool that the server has.
+    """
+    known = {pool.name for pool in _work_pools(client)}
+    missing = [name for name in names if name not in known]
+    for name in missing:
+        meant = mistyped(name, known)
+        if meant is not None:
+            raise AlertsError(
+                f"There is no work pool named {name!r}. Did you mean {meant}? If it is to be a new one, create it "
+                f"first: prefect work-pool create {name}"
+            )
+    return missing
+
+
+def _work_pools(client: SyncPrefectClient) -> Iterator[WorkPool]:
+    offset = 0
+    while pools := client.read_work_pools(limit=_PAGE, offset=offset):
+        yield from pools
+        offset += len(pools)
+
+
+def _refuse_secrets(flag: str, name: str, remedy: str) -> None:
+    """Refuse what cannot be the name of a block, without repeating it: addresses of webhooks are secrets."""
+    if not _BLOCK_NAME.fullmatch(name):
+        raise AlertsError(
+            f"{flag} takes the name of a block, or TYPE/NAME: lower-case letters, digits and dashes. An address or a "
+            f"key belongs in the block itself. {remedy}"
+        )
 
 
 def _blocks(client: SyncPrefectClient) -> Iterator[tuple[str, UUID, bool]]:

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Self
 from zoneinfo import available_timezones
 
 from prefect.client.schemas.schedules import CronSchedule
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from tasks.backfills.record import BackfillName
 from tasks.faults import SetupFault
 from tasks.options import DEFAULTS, ENVIRONMENT, Credentials, Options
 from tasks.selection import EVERYTHING, Selection
+from tasks.settings_model import SettingsModel
 from tasks.store.location import Location
 from tasks.store.queue import check_url
 
@@ -26,11 +27,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Schedule(_Strict):
+class Schedule(SettingsModel):
     """The schedule of a flow."""
 
     cron: str | None = Field(None, description="Five fields, as in crontab")
@@ -61,7 +58,7 @@ class Schedule(_Strict):
         return self
 
 
-class FlowSettings(_Strict):
+class FlowSettings(SettingsModel):
     """The settings of a single flow."""
 
     schedule: Schedule | None = Field(None, description="null: started manually or through the API only")
@@ -76,7 +73,7 @@ class ListenSettings(FlowSettings):
     seconds: float = Field(570, ge=0, description="How long each run listens: until shortly before the next")
 
 
-class Layer(_Strict):
+class Layer(SettingsModel):
     """One layer of settings: the defaults, an environment or a place. Later layers override earlier ones, by name."""
 
     work_pool: Text | None = None
@@ -152,7 +149,7 @@ class Place(Layer):
         return FLOWS if self.queue is None else (*FLOWS, "listen")
 
 
-class Places(_Strict):
+class Places(SettingsModel):
     """The whole file."""
 
     defaults: Layer = Layer()

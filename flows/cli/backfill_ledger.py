@@ -8,8 +8,9 @@ from tasks.backfills.store import Backfills
 from tasks.context import RunContext, accounts_of, store_of
 from tasks.faults import SetupFault
 from tasks.options import Credentials, Options, RunSettings
+from tasks.similar_names import did_you_mean
 from tasks.steps.figures import FiguresReader, settings_of
-from tasks.steps.nearest import did_you_mean, why_no_ledger
+from tasks.steps.nearest import why_no_ledger
 from tasks.store.settings import AS_IT_IS, DestinationOptions
 
 _LIVING = ("running", "planned", "paused")

@@ -12,6 +12,7 @@ from tasks.clock import Clock
 from tasks.context import RunContext, accounts_of, store_of
 from tasks.faults import AccountFault, ExitStatus, Fault, SetupFault
 from tasks.options import ENVIRONMENT, Credentials, Options, RunSettings
+from tasks.steps.nearest import instead_of_empty
 from tasks.store.location import Location
 from tasks.store.queue import open_queue
 from tasks.upstage.client import UpstageClient
@@ -106,7 +107,9 @@ def _source(context: RunContext) -> str:
     first = next(context.objects.list(source.bucket, source.prefix), None)
     if first is None:
         single = context.objects.head(source.bucket, source.prefix.rstrip("/")) if source.prefix else None
-        return f"{source} can be listed, and is {'one document' if single else 'empty'}"
+        if single:
+            return f"{source} can be listed, and is one document"
+        return f"{source} can be listed, and is empty{instead_of_empty(context.objects, source)}"
     # Listing and reading are two permissions.
     context.objects.head(source.bucket, first.key)
     return f"{source} can be listed and read"

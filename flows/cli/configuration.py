@@ -26,6 +26,7 @@ from pydantic import BaseModel, ValidationError
 
 from tasks.faults import SetupFault
 from tasks.options import Credentials, FileOptions, Options
+from tasks.similar_names import SETTING_SIMILARITY, did_you_mean
 
 FILE_NAME = "bulk-ocr.toml"
 FILE_VARIABLE = "BULK_OCR_CONFIG"
@@ -189,7 +190,7 @@ def _variables(environment: Mapping[str, str]) -> tuple[dict[str, Setting], list
             continue
         name = by_variable.get(variable)
         if name is None:
-            nearest = _nearest(variable, by_variable)
+            nearest = did_you_mean(variable, by_variable, SETTING_SIMILARITY)
             if nearest:
                 raise SetupFault(f"{variable} is no setting: did you mean {nearest}?")
             ignored.append(variable)  # such as what Kubernetes sets for a service of that name
@@ -223,12 +224,6 @@ def _wrong(model: type[BaseModel], table: str, settings: Mapping[str, Setting]) 
             if setting_name is not None:
                 shown = "" if table == "blocks" else f"{settings[setting_name].value!r}: "
                 yield setting_name, shown + problem["msg"].removeprefix("Value error, ")
-
-
-def _nearest(name: str, names: Sequence[str] | Mapping[str, object]) -> str | None:
-    from difflib import get_close_matches
-
-    return next(iter(get_close_matches(name, list(names), n=1, cutoff=0.75)), None)
 
 
 class _File:
@@ -340,7 +335,7 @@ class _File:
     def _unknown(self, path: tuple[str, ...], value: object, known: Sequence[str]) -> NoReturn:
         if _SECRET_NAME.search(_normal(path[-1])) or (isinstance(value, str) and _SECRET_VALUE.search(value)):
             self._refuse_secret(path)
-        nearest = _nearest(_normal(path[-1]), known)
+        nearest = did_you_mean(_normal(path[-1]), known, SETTING_SIMILARITY)
         if len(path) == 2 and _normal(path[1]) in _TOP:
             self._refuse(
                 path,

@@ -5,7 +5,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,7 +86,7 @@ def _plain(value: Any) -> Any:
 def _dated(value: Any) -> Any:
     """A value, with a datetime turned into text."""
     if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
+        return value.isoformat().replace("+00:00", "Z")
     return value
 
 

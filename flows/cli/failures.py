@@ -13,7 +13,8 @@ from tasks.access.open import open_results
 from tasks.faults import RecordUnreadable, SetupFault
 from tasks.job.record import FailedJob
 from tasks.options import ENVIRONMENT, Credentials
-from tasks.steps.nearest import did_you_mean, why_no_ledger
+from tasks.similar_names import did_you_mean
+from tasks.steps.nearest import why_no_ledger
 from tasks.store.ledger import Ledger
 from tasks.store.location import Location, result_suffix
 from tasks.store.settings import AS_IT_IS, DestinationOptions

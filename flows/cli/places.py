@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flows.cli.configuration import Configuration, ConfiguredPlace, read_configuration
 from tasks.faults import SetupFault
+from tasks.similar_names import did_you_mean
 from tasks.store.location import Location
 
 FILE_VARIABLE = "BULK_OCR_PLACES"
@@ -73,8 +74,6 @@ def _address(name_or_address: str, side: Literal["source", "destination"]) -> st
     match = next((place for place in places if place.name == name_or_address), None)
     if match is not None:
         return match.source if side == "source" else match.destination
-    from tasks.steps.nearest import did_you_mean  # imports S3 clients, which `--help` does not need
-
     file, environment = _where(configuration)
     nearest = did_you_mean(name_or_address, [place.name for place in places])
     question = f". Did you mean {nearest}?" if nearest else ""

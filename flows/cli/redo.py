@@ -14,8 +14,9 @@ from tasks.faults import ExitStatus, RecordUnreadable, SetupFault
 from tasks.job.record import Document, DoneJob, FailedJob
 from tasks.number_format import dollars
 from tasks.selection import Selection
+from tasks.similar_names import did_you_mean
 from tasks.steps.discover import several
-from tasks.steps.nearest import did_you_mean, why_no_ledger
+from tasks.steps.nearest import why_no_ledger
 from tasks.store.ledger import Ledger, RecordEntry
 from tasks.store.location import Location, result_suffix
 from tasks.upstage.limits import MOST, PRICE_PER_PAGE

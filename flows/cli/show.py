@@ -23,12 +23,12 @@ from tasks.job.spending import cost, duplicates_text, spends
 from tasks.job.story import next_of_done, next_of_failed, next_of_open
 from tasks.number_format import dollars, number, share, span
 from tasks.options import DEFAULTS, Credentials
-from tasks.steps.nearest import why_no_ledger
+from tasks.steps.nearest import ledgers_near, why_no_ledger
 from tasks.store.aside import AsideNotes
 from tasks.store.heartbeats import Heartbeats
 from tasks.store.ledger import Ledger
 from tasks.store.listings import object_address
-from tasks.store.location import DEFAULT_MODEL, LEDGER_FOLDER, Location, is_output
+from tasks.store.location import DEFAULT_MODEL, LEDGER_FOLDER, Location, document_of_output, is_output
 from tasks.store.object_store import Described, ObjectStore
 from tasks.store.settings import DestinationOptions
 
@@ -190,7 +190,20 @@ def read_document(
     Raises:
         SetupFault: there is no such document; the message suggests the closest names.
     """
-    objects = open_results(credentials, READERS, bucket)
+    return history_of(open_results(credentials, READERS, bucket), document, destination)
+
+
+def history_of(objects: ObjectStore, document: str, destination: str | None) -> DocumentHistory:
+    """Read a document's history from an open store.
+
+    Args:
+        objects: the store of the document and of the destination.
+        document: as for `read_document`.
+        destination: as for `read_document`.
+
+    Raises:
+        SetupFault: as for `read_document`.
+    """
     address, place = _located(objects, document, destination)
     if (why := why_no_ledger(objects, place)) is not None:
         raise SetupFault(why)
@@ -213,14 +226,27 @@ def _located(objects: ObjectStore, document: str, destination: str | None) -> tu
             ledger_place = _ledger_above(objects, bucket, key) or place
             if ledger_place is not None:
                 return unquote(result.metadata[_SOURCE]), ledger_place
+    place = place or _place_of(bucket, key) or _permitted_ledger_above(objects, bucket, key)
     if place is None:
-        place = _place_of(bucket, key)
-    if place is None:
+        near = [str(ledger) for ledger in ledgers_near(objects, bucket, key)]
+        question = f". Did you mean --at {' or --at '.join(near)}?" if near else ""
         raise SetupFault(
             f"the destination of {document} is unknown: give it with --at s3://bucket/prefix, or give "
-            "the result's address"
+            f"the result's address{question}"
         )
+    # The address of a result that does not exist, such as that of a document that failed.
+    path = document_of_output(key) if is_output(key) else None
+    if path is not None and bucket == place.bucket and path.startswith(place.prefix):
+        return path.removeprefix(place.prefix), place
     return document, place
+
+
+def _permitted_ledger_above(objects: ObjectStore, bucket: str, key: str) -> Location | None:
+    """The ledger above an address; None if there is none, or the credentials may not look for it."""
+    try:
+        return _ledger_above(objects, bucket, key)
+    except SetupFault:
+        return None
 
 
 def _ledger_above(objects: ObjectStore, bucket: str, key: str) -> Location | None:
@@ -276,7 +302,7 @@ class _Reader:
         shown = {job.id for job in jobs}
         shown_ends = {(job.id, job.ended_at) for job in jobs}
         for row in older:
-            if (row.id, _aware(row.ended_at)) not in shown_ends:
+            if (row.id, row.ended_at) not in shown_ends:
                 jobs.append(self._of_row(row, version, replaced=row.id in shown))
         if not jobs:
             explanation = (
@@ -300,7 +326,8 @@ class _Reader:
             return addresses[0]
         if addresses:
             raise SetupFault(f"'{named}' is ambiguous; give one of these addresses: {', '.join(addresses)}")
-        nearest = names_like(catalogue, named, _NEAREST)
+        base = f"s3://{self._place.bucket}/{self._place.prefix}"
+        nearest = names_like(catalogue, named.removeprefix(base), _NEAREST)
         suggestion = f". Did you mean {' or '.join(nearest)}?" if nearest else ""
         raise SetupFault(f"the ledger at {self._place} has no document '{named}'{suggestion}")
 
@@ -432,8 +459,8 @@ class _Reader:
             version=row.version,
             is_current=None if version is None else version == row.version,
             result=row.result,
-            claimed_at=_aware(row.claimed_at),
-            ended_at=_aware(row.ended_at),
+            claimed_at=row.claimed_at,
+            ended_at=row.ended_at,
             pages=row.pages,
             run=row.run,
             run_url=self._link(row.run),
@@ -445,8 +472,3 @@ class _Reader:
             reason=row.reason,
             next="its record was replaced" if replaced else "its record is gone",
         )
-
-
-def _aware(moment: datetime | None) -> datetime | None:
-    """Add UTC to a timestamp of the catalogue, whose timestamps are naive UTC."""
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -16,6 +16,7 @@ from flows.cli.places import known_places
 from flows.cli.prefect_setup import prepare_for_blocks
 from flows.cli.signals import CLOCK
 from tasks.faults import ExitStatus, SetupFault, TransientFault
+from tasks.similar_names import did_you_mean
 
 _SHARE = 0.1  # maximum share of the time spent on reading the figures
 
@@ -39,7 +40,6 @@ def watch(
     from flows.cli.backfill_ledger import BackfillLedger
     from flows.cli.openmetrics import write_metrics
     from flows.run.telemetry import open_telemetry
-    from tasks.steps.nearest import did_you_mean
 
     places = {known.name for known in known_places()}
     is_place = place.at is None and name in places

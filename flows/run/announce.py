@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 from functools import partial
 from typing import Any, Literal
@@ -22,8 +23,9 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateName,
 )
 from prefect.client.schemas.objects import State, StateType
-from prefect.runtime import deployment
-from prefect.states import Completed, Failed
+from prefect.exceptions import Abort
+from prefect.runtime import deployment, flow_run
+from prefect.states import Completed
 
 from flows.run.events import attended, emit_events
 from flows.run.prefect_server import PrefectServer
@@ -254,21 +256,29 @@ def announce_early_end(tally: Tally, steering: Steering, error: BaseException) -
         log.warning("the report of this run could not be written: %s", failure)
 
 
-def final_state(report: RunReport) -> State[RunReport]:
-    """Return the flow run's final state, named after how it ended, with the report as its result.
+class RunEnded(Abort):
+    """Ends the process of a run that is not completed.
+
+    Prefect ends such a process by raising the exception in the run's final state, and logs it with a traceback, as a
+    fault of the program. It logs no traceback for its own `Abort`.
+    """
+
+
+def final_state(report: RunReport) -> State[Any]:
+    """Return the flow run's final state, named after how it ended. The result of a completed run is the report.
 
     A run with failed documents is completed: it did its work, and the documents' task runs are red. A reached ceiling
     or a paused backfill is neither a success nor a fault that should wake somebody up: the run is cancelled.
     """
     if report.ended:
-        return Failed(name="Set-up", message=printable(report.ended), data=report)
+        return _unsuccessful(StateType.FAILED, "Set-up", report.ended)
     if report.refused:
-        return Failed(name="Account refused", message=printable(report.refused), data=report)
+        return _unsuccessful(StateType.FAILED, "Account refused", report.refused)
     if report.ceiling:
-        return State(type=StateType.CANCELLED, name="Budget reached", message=printable(report.ceiling), data=report)
+        return _unsuccessful(StateType.CANCELLED, "Budget reached", report.ceiling)
     if report.held:
         name = "Backfill cancelled" if report.figures and report.figures.state == "cancelled" else "Backfill paused"
-        return State(type=StateType.CANCELLED, name=name, message=printable(report.held), data=report)
+        return _unsuccessful(StateType.CANCELLED, name, report.held)
     if report.nothing:
         return Completed(name="Nothing found", message=printable(report.nothing), data=report)
     if report.failed:
@@ -282,3 +292,14 @@ def final_state(report: RunReport) -> State[RunReport]:
     if report.did_nothing:
         return Completed(name=_NOTHING, message=report.sentence(), data=report)
     return Completed(message=report.sentence(), data=report)
+
+
+def _unsuccessful(kind: StateType, name: str, reason: str) -> State[Any]:
+    """Return the final state of a run that is not completed.
+
+    The caller of the flow gets Prefect's `FailedRun` or `CancelledRun` with the reason, which Prefect makes of a state
+    without data. A run that a worker started has no caller, only a process to end.
+    """
+    message = printable(reason)
+    own_process = os.environ.get("PREFECT__FLOW_RUN_ID") == str(flow_run.id)
+    return State(type=kind, name=name, message=message, data=RunEnded(message) if own_process else None)

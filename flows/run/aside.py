@@ -47,7 +47,7 @@ class AsideBefore:
         for job_id in sorted(self._ids):
             if known.state(job_id) in ("done", "failed"):
                 self._remove(job_id)
-            if job_id not in self._ids or known.met(job_id) or not met_all:
+            if job_id not in self._ids or known.belongs_to_run(job_id) or not met_all:
                 continue
             try:
                 note = self._notes.read(job_id)

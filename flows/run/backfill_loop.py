@@ -33,8 +33,8 @@ class _Troubles:
         self._in_a_row = 0
         self.until = 0.0
 
-    def met(self, fault: TransientFault, now: float) -> None:
-        """Note a fault.
+    def record_fault(self, fault: TransientFault, now: float) -> None:
+        """Record a fault.
 
         Raises:
             TransientFault: it was one too many.
@@ -45,8 +45,8 @@ class _Troubles:
         self.until = now + _TROUBLE_SECONDS
         log.warning("%s; going on in %g s", fault, _TROUBLE_SECONDS)
 
-    def over(self) -> None:
-        """Note a success."""
+    def clear(self) -> None:
+        """Record a success."""
         self._in_a_row = 0
 
 
@@ -137,10 +137,10 @@ class BackfillLoop:
                 room = min(room, self._limit - self._taken)
             added, more = self._pumps.take_listed(self._listing, room)
         except TransientFault as fault:
-            self._listing_troubles.met(fault, now)
+            self._listing_troubles.record_fault(fault, now)
             self._listing = self._documents()  # a failed listing cannot be continued
             return
-        self._listing_troubles.over()
+        self._listing_troubles.clear()
         self._taken += added
         self._limited = more and self._taken == self._limit
         if self._limited or not more:
@@ -158,9 +158,9 @@ class BackfillLoop:
             try:
                 self._pumps.look()
                 self._looked_at = now
-                self._looking_troubles.over()
+                self._looking_troubles.clear()
             except TransientFault as fault:
-                self._looking_troubles.met(fault, now)
+                self._looking_troubles.record_fault(fault, now)
         self._pumps.take_due()
 
     @property
@@ -190,7 +190,7 @@ class BackfillLoop:
             settled = self._pumps.settle_vanished()
             redone = self._pumps.take_redone() if settled else 0
         except TransientFault as fault:
-            self._looking_troubles.met(fault, now)
+            self._looking_troubles.record_fault(fault, now)
             settled, redone = False, 0
         if not settled:
             self._pumps.look_soon(anew=True)

@@ -41,4 +41,4 @@ class Meant:
 
     def jobs(self, job_ids: Iterable[str]) -> Iterator[str]:
         """Yield the jobs whose documents are in the manifest or inventory; all jobs if there is neither."""
-        return (job_id for job_id in job_ids if not self._listed or self._known.met(job_id))
+        return (job_id for job_id in job_ids if not self._listed or self._known.belongs_to_run(job_id))

@@ -84,7 +84,7 @@ class Pumps:
 
     # One pass
 
-    def submit(self, documents: Iterator[Document], most: int, heed: Callable[[Outcome], None]) -> int:
+    def submit(self, documents: Iterator[Document], most: int, on_outcome: Callable[[Outcome], None]) -> int:
         """Submit up to `most` documents, and wait for them. Returns how many were taken.
 
         Raises:
@@ -100,11 +100,11 @@ class Pumps:
                     exhausted = document is None
                     if document is not None and self._add_document(document):
                         taken, room = taken + 1, room - 1
-                self.turn(_SUBMIT if exhausted else _NONE, heed)
+                self.turn(_SUBMIT if exhausted else _NONE, on_outcome)
         except TransientFault:
             # Submissions in progress have to end first, or the next survey would treat them as abandoned.
             for ended in self._dispatcher.drain():
-                self._count(ended, heed)
+                self._count(ended, on_outcome)
             raise
         return taken
 
@@ -202,7 +202,9 @@ class Pumps:
         """
         known, number = self._tally.known, 0
         marked = set(self._context.ledger.opened_since(self._began - _CLOCKS_APART))
-        ended = [job_id for job_id in marked if known.met(job_id) and known.state(job_id) in ("done", "failed")]
+        ended = [
+            job_id for job_id in marked if known.belongs_to_run(job_id) and known.state(job_id) in ("done", "failed")
+        ]
         for job_id, state in several(self._state, ended, _LOOKS_AT_ONCE):
             if state is None:
                 known.reopen(job_id)
@@ -321,19 +323,19 @@ class Pumps:
             room = self._dispatcher.room(stage)
             self._dispatcher.add(stage, [queue.popleft() for _ in range(min(room, len(queue)))])
 
-    def turn(self, at_once: Collection[Stage], heed: Callable[[Outcome], None] = lambda _: None) -> None:
+    def turn(self, at_once: Collection[Stage], on_outcome: Callable[[Outcome], None] = lambda _: None) -> None:
         """Start task runs, wait for one to end, and count the results.
 
         Args:
             at_once: the stages for which no more items will arrive.
-            heed: called with the outcome of each document.
+            on_outcome: called with the outcome of each document.
         """
         clock = self._context.clock
         seconds = min(self._dispatcher.start(at_once), self._seconds_to_wait())
         self._show(self._doing())
         ended = self._dispatcher.next(seconds)
         while ended is not None:
-            self._count(ended, heed)
+            self._count(ended, on_outcome)
             ended = self._dispatcher.next(0)
         if clock.ended:
             raise Cancelled("the run is being ended; what was sent is on record")
@@ -349,7 +351,7 @@ class Pumps:
         stages = self._dispatcher.working
         return " and ".join(_DOING[stage] for stage in stages) if stages else self._survey.waiting_for()
 
-    def _count(self, ended: Ended, heed: Callable[[Outcome], None]) -> None:
+    def _count(self, ended: Ended, on_outcome: Callable[[Outcome], None]) -> None:
         """Count the result of a task run, and queue its jobs' next steps."""
         result, sent = ended.result, ended.stage == "submit"
         self._take(result, collected=not sent)
@@ -361,7 +363,7 @@ class Pumps:
             tried = [item for item in ended.items if isinstance(item, Document)]
             self._awaited.put_back(tried, result.outcomes, self._dequeue())
         for outcome in result.outcomes:
-            heed(outcome)
+            on_outcome(outcome)
             self._awaited.note(outcome, sent=sent)
             if sent and outcome.kind == "open":
                 self._open.add(outcome.job_id)

@@ -205,9 +205,11 @@ class Run:
             yield discovered.document if new else None
         self._aside.all_listed = True
 
-    def submit(self, documents: Iterator[Document], most: int, heed: Callable[[Outcome], None] = lambda _: None) -> int:
-        """Submit up to `most` documents. Returns how many were taken; `heed` is called with each outcome."""
-        return self._pumps.submit(documents, most, heed)
+    def submit(
+        self, documents: Iterator[Document], most: int, on_outcome: Callable[[Outcome], None] = lambda _: None
+    ) -> int:
+        """Submit up to `most` documents. Returns how many were taken; `on_outcome` is called with each outcome."""
+        return self._pumps.submit(documents, most, on_outcome)
 
     def collect(self) -> None:
         """One pass: poll the jobs that are due and collect those that are finished."""

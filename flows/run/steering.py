@@ -19,8 +19,8 @@ from tasks.backfills.page import report_page
 from tasks.backfills.record import Backfill, PartitionPlan, Planned, Server, difference, new_backfill, own_name, who
 from tasks.context import RunContext
 from tasks.faults import EndsRun, Fault, SetupFault, TransientFault
+from tasks.similar_names import did_you_mean, mistyped
 from tasks.steps.figures import FiguresReader, settings_of
-from tasks.steps.nearest import did_you_mean, mistyped
 
 log = logging.getLogger(__name__)
 

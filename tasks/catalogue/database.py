@@ -5,6 +5,7 @@ without dependencies. docs/catalogue.md names the alternatives.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +19,7 @@ _SPEND = (
     'STRUCT("at" TIMESTAMP, pages INTEGER, accepted BOOLEAN, run VARCHAR, price DOUBLE, request VARCHAR, '
     "possible_duplicates INTEGER, number INTEGER)[]"
 )
-# The fields of `row.Row`, in the same order.
+# The fields of `row.Row`, in the same order. Times are UTC, without a time zone.
 COLUMNS: Mapping[str, str] = {
     "id": "VARCHAR",
     "etag": "VARCHAR",
@@ -66,6 +67,7 @@ COLUMNS: Mapping[str, str] = {
     "retry_helps": "BOOLEAN",
     "spends": _SPEND,
 }
+TIME_COLUMNS = tuple(name for name, kind in COLUMNS.items() if kind == "TIMESTAMP")
 
 
 class Database:
@@ -110,12 +112,20 @@ class Database:
         self._connection.execute(sql, list(parameters))
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
-        """Yield the rows of a query, fetched as needed. No other statement may run until the last one is taken."""
+        """Yield the rows of a query, fetched as needed. No other statement may run until the last one is taken.
+
+        Times have the time zone UTC, which the columns themselves do not have.
+        """
         cursor = self._connection.execute(sql, list(parameters))
         names = [column[0] for column in cursor.description or ()]
+        times = [column[0] for column in cursor.description or () if str(column[1]) == "TIMESTAMP"]
         while fetched := cursor.fetchmany(_FETCHED):
             for values in fetched:
-                yield dict(zip(names, values, strict=True))
+                row = dict(zip(names, values, strict=True))
+                for name in times:
+                    if row[name] is not None:
+                        row[name] = row[name].replace(tzinfo=UTC)
+                yield row
 
     def one(self, sql: str, parameters: Sequence[Any] = ()) -> dict[str, Any]:
         """Return the only row of a query."""

@@ -1,9 +1,9 @@
 """A row of the catalogue, made from a record. Pure: no database, no store."""
 
-from datetime import datetime
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from tasks.job.record import AnswerSchema, DoneJob, FailedJob, Job, TextLayers
 from tasks.job.spending import cost, spends
@@ -12,10 +12,18 @@ from tasks.store.location import Location, result_suffix
 RowState = Literal["done", "failed", "open"]
 
 
+def _with_time_zone(moment: datetime) -> datetime:
+    """The database's times are UTC without a time zone."""
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+Time = Annotated[datetime, AfterValidator(_with_time_zone)]
+
+
 class SpendRow(BaseModel):
     """A submission that is, or may be, on the vendor's bill. The price is in dollars a page."""
 
-    at: datetime
+    at: Time
     pages: int
     accepted: bool
     run: str | None
@@ -41,7 +49,7 @@ class Row(BaseModel):
     key: str
     version: str
     size: int
-    modified_at: datetime
+    modified_at: Time
     result: str
     path: str  # the document's key relative to the source
     prefix: str  # the first folder in the path; empty at the top level
@@ -50,8 +58,8 @@ class Row(BaseModel):
     text_layers: TextLayers | None = None
     run: str | None = None
     backfill: str | None = None
-    claimed_at: datetime
-    ended_at: datetime | None = None
+    claimed_at: Time
+    ended_at: Time | None = None
     pages: int | None = None
     words: int | None = None
     blank_pages: int | None = None

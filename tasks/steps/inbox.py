@@ -56,7 +56,7 @@ class Batch:
         log.warning("%s; its message is left in the queue", fault)
         self._refused.add(key)
 
-    def heed(self, outcome: Outcome) -> None:
+    def record_outcome(self, outcome: Outcome) -> None:
         """Add the outcome of a submitted document."""
         self._outcomes[outcome.name] = outcome
 

@@ -1,49 +1,25 @@
-"""Suggestions for an address, a pattern or a name that matches nothing: the most similar ones that exist."""
+"""Suggestions for an address or a pattern that matches nothing: the most similar ones that exist."""
 
+import logging
 import re
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 
 from tasks.context import RunContext
+from tasks.faults import Fault
 from tasks.selection import EVERYTHING, Selection
+from tasks.similar_names import did_you_mean
 from tasks.store.location import LEDGER_FOLDER, Location, is_marker, is_output
 from tasks.store.object_store import Entry, ObjectStore
+
+log = logging.getLogger(__name__)
 
 _LOOKED_AT = 1000  # objects: a page of a listing
 _NAMED = 3
 _LEDGERS = 20  # folders in which a ledger is looked for
 _MAGIC = re.compile(r"[*?\[\\{]")
-_MISTYPED = 0.8  # a similarity: one wrong letter in five
-_SHORT = 2  # letters in what tells the names of a series apart
-_DIGITS = re.compile(r"\d+")
-_SEPARATORS = re.compile(r"[-_. ]")
 _BY_NAME = ("key", "manifest", "inventory")
-
-
-def did_you_mean(wrong: str, names: Iterable[str], similarity: float = 0.6) -> str | None:
-    """Return the name most similar to a wrong one; None if none is at least that similar, from 0 to 1."""
-    candidates = sorted(set(names))
-    letters = sorted(wrong)
-    # Transposed letters are the most common mistake, and make up much of a short name.
-    same_letters = (name for name in candidates if sorted(name) == letters)
-    return next(same_letters, next(iter(get_close_matches(wrong, candidates, 1, similarity)), None))
-
-
-def mistyped(name: str, names: Iterable[str]) -> str | None:
-    """Return the existing name that a new one is probably a misspelling of; None if it looks like a name of its own.
-
-    Names that form a series are not taken for misspellings: `scans-2021` beside `scans-2022`, `site-a` beside `site-b`.
-    """
-    return did_you_mean(name, (known for known in names if not _of_one_series(name, known)), _MISTYPED)
-
-
-def _of_one_series(name: str, other: str) -> bool:
-    if _DIGITS.sub("", name) == _DIGITS.sub("", other):
-        return True
-    parts, others = _SEPARATORS.split(name), _SEPARATORS.split(other)
-    differing = [pair for pair in zip(parts, others, strict=False) if pair[0] != pair[1]]
-    return len(parts) == len(others) > 1 and len(differing) == 1 and max(map(len, differing[0])) <= _SHORT
 
 
 def why_nothing(context: RunContext) -> str:
@@ -58,8 +34,7 @@ def why_nothing(context: RunContext) -> str:
         return f"the {option} names no document at {source}: correct it, or the source"
     entries = _some(context.objects, source.bucket, source.prefix)
     if not entries:
-        nearest = _nearest_folder(context.objects, source)
-        return f"there is nothing at {source}{_question(str(nearest) if nearest else None)}"
+        return f"there is nothing at {source}{instead_of_empty(context.objects, source)}"
     keys = [source.relative(entry.key) for entry in entries if not _is_none(entry)]
     if not keys:
         return f"there is no document at {source}: only folders, and files that this program has written"
@@ -68,6 +43,33 @@ def why_nothing(context: RunContext) -> str:
         f"no document at {source} matches {_described(selection)}: there are {_listed(keys)}{doubts}"
         f"{_question(_nearest_include(selection.include, keys))}"
     )
+
+
+def instead_of_empty(objects: ObjectStore, empty: Location) -> str:
+    """Return what was probably meant instead of an empty location, as the end of a sentence.
+
+    Args:
+        objects: the store.
+        empty: the location at which nothing is listed.
+
+    Returns:
+        A question with the most similar folder; otherwise some names in the nearest folder above it that is not empty.
+        "" if the bucket is empty, or may not be listed as a whole.
+    """
+    try:
+        nearest = _nearest_folder(objects, empty)
+        if nearest is not None:
+            return _question(str(nearest))
+        folder = empty.prefix.rstrip("/")
+        while folder:
+            folder = folder.rpartition("/")[0]
+            above = Location(empty.bucket, f"{folder}/" if folder else "")
+            names = objects.names(above.bucket, above.prefix)
+            if names:
+                return f"; in {above} there are {_listed(sorted(names, key=lambda name: not name.endswith('/')))}"
+    except Fault as fault:
+        log.debug("no suggestion for %s: %s", empty, fault)  # permissions often end at a prefix
+    return ""
 
 
 def why_no_ledger(objects: ObjectStore, destination: Location) -> str | None:
@@ -87,6 +89,28 @@ def why_no_ledger(objects: ObjectStore, destination: Location) -> str | None:
         nearest = next((place for place in places[:_LEDGERS] if _has_ledger(objects, place)), None)
     question = _question(str(nearest) if nearest else None)
     return f"there is no ledger at {destination}: no run has used this destination{question}"
+
+
+def ledgers_near(objects: ObjectStore, bucket: str, key: str) -> list[Location]:
+    """Return destinations in the folders beside a document, or beside a folder above it, the nearest ones only.
+
+    Args:
+        objects: the store.
+        bucket: the document's bucket.
+        key: the document's key.
+
+    Returns:
+        The destinations that have a ledger; none if the bucket may not be listed. Only some folders are looked at.
+    """
+    looked_at, folder = 0, key
+    with suppress(Fault):
+        while folder and looked_at < _LEDGERS:
+            folder = folder.rpartition("/")[0]
+            places = _folders(objects, Location(bucket, f"{folder}/" if folder else ""))[: _LEDGERS - looked_at]
+            looked_at += len(places)
+            if found := [place for place in places if _has_ledger(objects, place)]:
+                return found
+    return []
 
 
 def _question(name: str | None) -> str:

@@ -119,6 +119,17 @@ def is_output(key: str) -> bool:
     return bool(_RESULT.search(key) or _LEDGER.search(key) or _OWN_PDF.search(key))
 
 
+def document_of_output(key: str) -> str | None:
+    """Return the key without the suffix of a result, of its plain text or of its searchable PDF.
+
+    Returns:
+        The document's key relative to the source, if the key is relative to the destination. None for other keys.
+    """
+    match = _RESULT.search(key) or (_OWN_PDF.search(key) and _PERHAPS_PDF.search(key))
+    stem = key[: match.start()] if match else None
+    return stem if stem and not stem.endswith("/") else None
+
+
 def may_be_output(key: str) -> bool:
     """Whether a key may be the searchable PDF of a document without an extension.
 

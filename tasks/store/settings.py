@@ -2,15 +2,17 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+
+from tasks.settings_model import SettingsModel
 
 _COLD = {"GLACIER", "DEEP_ARCHIVE"}
 
 
-class BucketOptions(BaseModel):
+class BucketOptions(SettingsModel):
     """Options of both the source's and the destination's bucket. Contains no secrets: a profile is a name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(defer_build=True)
 
     requester_pays: bool = Field(
         False, description="Pay for requests and transfer, if the bucket is set up as requester pays"

@@ -34,9 +34,11 @@ class Records:
 
     Args:
         folder: where the store lies.
+        bucket: the documents' bucket.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, bucket: str = "in") -> None:
+        self.bucket = bucket
         self.objects = FolderObjects(folder)
         self.ledger = Ledger(self.objects, OUT, "somebody")
         self.journal = Journal(self.objects, OUT.bucket, self.ledger.folder)
@@ -55,7 +57,7 @@ class Records:
         request: str = "request",
     ) -> Held:
         """A document that was sent."""
-        document = Document(bucket="in", key=f"scans/{path}", etag="0" * 32, size=1000, last_modified=NOON)
+        document = Document(bucket=self.bucket, key=f"scans/{path}", etag="0" * 32, size=1000, last_modified=NOON)
         suffix = ".ocr.json" if model == "ocr" else f".ocr.{model}.json"
         job = Job(
             id=job_id(document, model),

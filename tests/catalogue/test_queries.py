@@ -1,13 +1,13 @@
 """Which documents are found, and what was spent: every page once, in its day, run, prefix, model and backfill."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.catalogue.catalogue import open_catalogue
-from tasks.catalogue.database import COLUMNS, Database
+from tasks.catalogue.database import COLUMNS, TIME_COLUMNS, Database
 from tasks.catalogue.queries import (
     DocumentFilter,
     Grouping,
@@ -61,6 +61,28 @@ def test_documents_are_found(some: Records, wanted: dict[str, Any], expected: li
             assert found.documents == len(expected)
         row = catalogue.database.one(f"SELECT count(*) AS n FROM read_parquet('{tmp_path}/rows.parquet')")
         assert row["n"] == len(expected)
+
+
+def test_times_have_a_time_zone_wherever_they_are_read(some: Records, tmp_path: Path) -> None:
+    file = tmp_path / "rows.parquet"
+    for _ in ("from the journal", "from the saved rows"):
+        with open_catalogue(some.objects, OUT) as catalogue:
+            rows = list(documents(catalogue, DocumentFilter()))
+            (row,) = rows_of_document(catalogue, "s3://in/scans/2021/sure.pdf")
+            write_documents(catalogue, DocumentFilter(), file)
+            kinds = catalogue.database.rows(f"DESCRIBE SELECT * FROM read_parquet('{file}')")
+            exported = {kind["column_name"]: kind["column_type"] for kind in kinds}
+            asked = catalogue.database.one(
+                f"SELECT epoch(claimed_at) AS claimed FROM read_parquet('{file}') WHERE path = '2021/sure.pdf'"
+            )
+        assert {name: exported[name] for name in TIME_COLUMNS} == dict.fromkeys(
+            ("modified_at", "claimed_at", "ended_at"), "TIMESTAMP WITH TIME ZONE"
+        )
+        assert {row[name].tzinfo for row in rows for name in TIME_COLUMNS} == {UTC}
+        assert (row.modified_at.tzinfo, row.claimed_at.tzinfo, row.spends[0].at.tzinfo) == (UTC, UTC, UTC)
+        assert row.ended_at is not None
+        assert row.ended_at.tzinfo is UTC
+        assert asked["claimed"] == row.claimed_at.timestamp()
 
 
 @pytest.mark.parametrize(("options", "result"), [

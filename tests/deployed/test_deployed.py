@@ -110,9 +110,19 @@ def test_a_worker_whose_version_does_not_know_a_setting_fails_the_run_in_words_a
     until(lambda: ground.state(run)["type"] == "FAILED", "the run to fail")
     message = ground.state(run)["message"]
     assert "setting_of_a_newer_version" in message
-    assert "Extra inputs are not permitted" in message
+    assert "there is no such setting" in message
     assert "newer.pdf.ocr.json" not in by_hand.results()
     assert not [record for state in ("open", "done") for record in by_hand.records(state) if "newer" in str(record)]
+
+
+def test_a_run_that_reaches_its_ceiling_ends_without_a_traceback(ground: Ground, by_hand: Place) -> None:
+    by_hand.put({"ceiling/two pages.pdf": documents.text_pdf(["more than the ceiling", "allows"])})
+    selection = {"include": ["ceiling/*"]}
+    run = ground.start("backfill-by-hand", options={**FAST_OPTIONS, "max_pages": 1}, selection=selection)
+    until(lambda: f"Execution of flow run '{run}' aborted by orchestrator." in ground.log(), "the end of its process")
+    assert (ground.state(run)["type"], ground.state(run)["name"]) == ("CANCELLED", "Budget reached")
+    assert "RunReport" not in ground.log(), "in Prefect's complaint about a state's data"
+    assert f"Flow run '{run}' exited" not in ground.log()
 
 
 def test_a_backfill_that_is_suspended_and_resumed_in_the_ui_and_one_month_of_it_retried_there(

@@ -160,8 +160,12 @@ places:
         ),
         ("s3://bucket/out", "s3://bucket/in/", ":7: place scans, destination: in the environment local: source and"),
         ("name: scans", "name: Scans!", ":5: place Scans!, name: "),
-        ("name: scans", "nmae: scans", ":5: place 1, nmae: there is no such setting"),
-        ("local: {}", "local: {work_pol: x}", ":3: environment local, work_pol: there is no such setting"),
+        ("name: scans", "nmae: scans", ":5: place 1, nmae: there is no such setting: did you mean name?"),
+        (
+            "local: {}",
+            "local: {work_pol: x}",
+            ":3: environment local, work_pol: there is no such setting: did you mean work_pool?",
+        ),
         (
             "local: {}",
             "local: {options: {workers: 65}}",

@@ -45,7 +45,7 @@ def listen(
         batch = inbox.take(100, 0)
         if batch is not None:
             for document in inbox.new_documents(batch, known):
-                batch.heed(submit(context, document))
+                batch.record_outcome(submit(context, document))
             inbox.settle(batch)
     return inbox, known
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tasks.context import RunContext
 from tasks.options import RunSettings
 from tasks.selection import Selection
-from tasks.steps.nearest import did_you_mean, mistyped, why_no_ledger, why_nothing
+from tasks.similar_names import did_you_mean, mistyped
+from tasks.steps.nearest import why_no_ledger, why_nothing
 from tasks.store.local_folder import FolderObjects
 from tasks.store.location import Location
 
@@ -79,6 +80,20 @@ def test_a_source_that_holds_nothing_is_answered_with_the_nearest(
     assert ("Did you mean" in why) == (meant is not None)
     if meant is not None:
         assert why.endswith(f"Did you mean s3://{BUCKET}/{meant}?")
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("nothing-like-it", f"in s3://{BUCKET} there are archive/, marker/, more/, …"),
+        ("scans/zzzzzz/deeper", f"in s3://{BUCKET}/scans there are 2024/, 2025/"),
+        ("scans/2024/zzzzzz", f"in s3://{BUCKET}/scans/2024 there are a.pdf, b.tif"),
+    ],
+)
+def test_a_source_that_nothing_is_like_is_answered_with_what_there_is(
+    store: FolderObjects, source: str, names: str
+) -> None:
+    assert asked(store, source) == f"there is nothing at s3://{BUCKET}/{source}; {names}"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from tasks.documents.results.batch import Form, annotated_pages
-from tasks.documents.results.words import ASK_OTHERWISE, PlainText, count_words, page_texts, told_as_response, undivided
+from tasks.documents.results.words import ASK_OTHERWISE, PlainText, count_words, is_wordless_page, page_texts, undivided
 from tasks.documents.results.writers import Answer, ResultWriter, Spool, copy, dumps, renumbered
 from tasks.faults import DocumentFault, FailureCode
 from tasks.job.coverage import Share
@@ -78,8 +78,8 @@ class DocumentWriter(ResultWriter):
         # White space counts as text only if there are words.
         holds = _Holds(bool(text and (text.strip() or entries or words)), bool(entries), words)
         if self._alone:
-            if told_as_response(pages):
-                self._write_told_as_response(answer, pages)
+            if is_wordless_page(pages):
+                self._write_wordless_page(answer, pages)
                 pages = ()
         else:
             self._agree(share, pages, holds)
@@ -97,7 +97,7 @@ class DocumentWriter(ResultWriter):
         for page in pages:
             self._write_unit(page)
 
-    def _write_told_as_response(self, answer: Answer, pages: Sequence[Answer]) -> None:
+    def _write_wordless_page(self, answer: Answer, pages: Sequence[Answer]) -> None:
         self._out.write(self.opening + "".join("\n" + dumps(page) for page in pages))
         self.pages = 1
         self.words = self._measurer.add(Form.RESPONSES, answer)

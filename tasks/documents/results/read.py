@@ -18,11 +18,11 @@ from tasks.documents.results.words import (
     ResultWord,
     Size,
     count_words,
+    is_wordless_page,
     page_sizes,
     page_texts,
     page_words,
     plain_text,
-    told_as_response,
     undivided,
 )
 from tasks.faults import DocumentFault, FailureCode, SetupFault
@@ -148,7 +148,7 @@ def _document_units(result: Path) -> Iterator[tuple[Form, dict[str, Any]]]:
     if count > 1:
         if not words and _has_text(result):
             raise undivided()
-    elif count and not told_as_response([first]):
+    elif count and not is_wordless_page([first]):
         yield Form.DOCUMENT, first
     else:
         answer = json.loads(result.read_bytes())

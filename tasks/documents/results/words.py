@@ -132,8 +132,8 @@ def page_confidences(form: Form, unit: Node) -> list[tuple[list[Any], bool]]:
             return [(confidences, not confidences and not text) for confidences in by_page]
 
 
-def told_as_response(pages: Sequence[Node]) -> bool:
-    """Return whether a Google document is a single page with its text only in the annotation, not in words.
+def is_wordless_page(pages: Sequence[Node]) -> bool:
+    """Return whether a Google document has at most one page, and no words on it: its text is only in the annotation.
 
     It is then read like a response, which has the same structure.
     """

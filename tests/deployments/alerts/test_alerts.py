@@ -102,6 +102,33 @@ def test_without_a_block_nothing_is_made_and_the_command_says_which_there_are(
     assert server.processes
 
 
+def test_a_misspelt_work_pool_is_refused_and_one_that_does_not_exist_yet_is_mentioned(
+    alerts: str, block: str, client: SyncPrefectClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert alerts, "and with them, the work pool 'bulk-ocr'"
+    before = _automations(client)
+    assert main(block=block, thresholds=Thresholds(work_pool=("bulk-ocr", "bulk-orc"))) == 2
+    refused = capsys.readouterr()
+    assert "There is no work pool named 'bulk-orc'. Did you mean bulk-ocr?" in refused.err
+    assert refused.out == ""
+    assert main(block=block, thresholds=Thresholds(work_pool=("bulk-ocr", "machines")), dry_run=True) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "There is no work pool named 'machines' yet: create it, so that its workers are watched."
+    ]
+    assert _automations(client) == before
+
+
+@pytest.mark.parametrize("secret", ["https://hooks.slack.com/services/T0/B0/s3cr3t", "up_S3cr3t"])
+def test_a_secret_in_the_place_of_a_block_is_not_repeated(
+    secret: str, block: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, callback in ((secret, None), (block, secret)):
+        assert main(block=name, callback=callback) == 2
+        refused = capsys.readouterr().err
+        assert secret not in refused
+        assert "takes the name of a block, or TYPE/NAME: lower-case letters, digits and dashes" in refused
+
+
 def test_two_automations_of_one_name_are_not_guessed_between(
     alerts: str, block: str, client: SyncPrefectClient, capsys: pytest.CaptureFixture[str]
 ) -> None:

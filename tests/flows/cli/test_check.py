@@ -1,6 +1,7 @@
 """`bulk-ocr check` tests each part of a set-up separately, and explains how to fix it."""
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tasks.clock import Clock
 from tasks.context import RunContext
 from tasks.faults import SetupFault
 from tasks.options import RunSettings
+from tasks.store.local_folder import FolderObjects
 from tasks.store.objects import Objects
 from tests import sample_documents as documents
 from tests.fakes import FakeClock
@@ -69,6 +71,37 @@ def test_each_part_that_is_wrong_says_so_and_the_others_are_still_looked_at(
     assert "(not-there) could not be found. Check the AWS_* variables and your profile" in shown.stdout
     assert shown.stdout.count("not checked: there are no credentials for it") == 3
     assert "each run starts a temporary one" in shown.stdout
+
+
+class ConfinedObjects(FolderObjects):
+    """A bucket of which only one folder may be listed."""
+
+    def names(self, bucket: str, folder: str) -> Sequence[str]:
+        if not folder.startswith("mine/"):
+            raise SetupFault(f"no permission to list s3://{bucket}/{folder}")
+        return super().names(bucket, folder)
+
+
+@pytest.mark.parametrize(
+    ("store", "source", "instead"),
+    [
+        (FolderObjects, "mine/scnas", ". Did you mean s3://bucket/mine/scans?"),
+        (FolderObjects, "zzz", "; in s3://bucket there are mine/"),
+        (ConfinedObjects, "mine", ""),
+        (ConfinedObjects, "mine/zzz", "; in s3://bucket/mine there are scans/"),
+        (ConfinedObjects, "mine/scans/zzz", "; in s3://bucket/mine/scans there are a.pdf"),
+        (ConfinedObjects, "zzz", ""),
+    ],
+)
+def test_an_empty_source_is_answered_with_what_the_bucket_has(
+    store: type[FolderObjects], source: str, instead: str, tmp_path: Path
+) -> None:
+    objects = store(tmp_path)
+    if source != "mine":
+        objects.put("bucket", "mine/scans/a.pdf", b"body", {}, "application/pdf")
+    settings = RunSettings(source=f"s3://bucket/{source}", destination="s3://bucket/out")
+    found = product._source(RunContext(settings, objects))
+    assert found == f"s3://bucket/{source} can be listed, and is empty{instead}"
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(45, r"4\d s ahead of"), (-90.5, r"9\d s behind")])

@@ -1,7 +1,10 @@
 """What a run tells Prefect's server is worth little of its time, and none of it when the server is gone."""
 
+import uuid
+
 import httpx
 import pytest
+from prefect.exceptions import Abort, CancelledRun, FailedRun
 
 from flows.run.announce import final_state
 from flows.run.prefect_server import PrefectServer
@@ -69,3 +72,24 @@ def test_the_state_of_a_flow_run_tells_how_it_ended(numbers: dict[str, object], 
     given = {"flow": "backfill", "source": "s3://in", "destination": "s3://out", **numbers}
     state = final_state(RunReport.model_validate(given))
     assert (state.type.value, state.name) == (kind, name)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "wrapper"),
+    [
+        ({"ceiling": "7 pages"}, CancelledRun),
+        ({"held": "x"}, CancelledRun),
+        ({"refused": "no credit"}, FailedRun),
+        ({"ended": "no bucket"}, FailedRun),
+    ],
+)
+def test_a_run_that_is_not_completed_gives_its_caller_the_reason_and_its_own_process_a_quiet_end(
+    numbers: dict[str, str], wrapper: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = RunReport.model_validate({"flow": "backfill", "source": "s3://in", "destination": "s3://out", **numbers})
+    (reason,) = numbers.values()
+    with pytest.raises(wrapper, match=reason):
+        final_state(report).result()
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", str(uuid.uuid4()))  # as a worker does for the process of a run
+    with pytest.raises(Abort, match=reason):  # which Prefect does not log as a fault of the program
+        final_state(report).result()
