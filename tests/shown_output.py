@@ -95,6 +95,16 @@ def search() -> str:
     return _printed(report.show)
 
 
+def users_day() -> str:
+    """The three commands of a user's day, with what they print."""
+    shown = (
+        (f"plan {_SOURCE} {_DESTINATION}", plan()),
+        (f"run {_SOURCE} {_DESTINATION} --max-cost 50", run()),
+        (f"search river {_DESTINATION} --limit 1", search()),
+    )
+    return "```\n" + "\n\n".join(f"$ bulk-ocr {command}\n{output}" for command, output in shown) + "\n```"
+
+
 def _printed(show: Callable[[Page], None], cut: tuple[str, ...] = ()) -> str:
     """What a command prints, with … where lines are left out."""
     out = io.StringIO()
