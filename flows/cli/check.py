@@ -137,16 +137,16 @@ def _api(credentials: Credentials, options: Options) -> str:
 
 def _queue(context: RunContext, url: str) -> str:
     settings = open_queue(url, context.aws.session if context.aws else None).attributes()
-    words = f"{url} is there"
+    words = f"{url} exists"
     visible, lease = int(settings.get("VisibilityTimeout", 30)), context.options.lease_seconds
     if visible < lease:
         words += (
-            f"; its messages come again after {visible} s, while their documents may still be on the way, and are "
-            f"looked at once more: better is a visibility timeout of more than the lease ({lease:g} s)"
+            f"; its messages are received again after {visible} s, while their documents may still be in progress: give "
+            f"the queue a visibility timeout of more than the lease ({lease:g} s)"
         )
     if not settings.get("RedrivePolicy"):
         words += (
-            "; it has no dead letter queue, so a message that cannot be dealt with comes again until it is too old: "
+            "; it has no dead letter queue, so a message that cannot be processed is received again until it expires: "
             "give the queue a redrive policy"
         )
     return words

@@ -129,9 +129,9 @@ def test_a_queue_is_looked_at_and_what_would_be_better_is_said(
     redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": "5"})
     attributes = {"VisibilityTimeout": "900", "RedrivePolicy": redrive}
     url = sqs.create_queue(QueueName="checked", Attributes=attributes)["QueueUrl"]
-    assert product._queue(context, url) == f"{url} is there"
+    assert product._queue(context, url) == f"{url} exists"
     words = product._queue(context, dead)
-    assert "its messages come again after 30 s" in words
+    assert "its messages are received again after 30 s" in words
     assert "a visibility timeout of more than the lease (60 s)" in words
     assert "no dead letter queue" in words
     with pytest.raises(SetupFault, match=r"there is no queue .*checked-not"):
