@@ -9,18 +9,18 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError, validators
 from pydantic import ValidationError
-from rich.console import Console
 
-from flows.cli import backfill, watch
+from flows.cli import watch
 from flows.cli.arguments import (
     NO_ARGUMENTS,
     CheckArguments,
     CollectArguments,
     DryRun,
+    FlowArguments,
     Json,
     LedgerArguments,
     ListenArguments,
@@ -31,15 +31,12 @@ from flows.cli.arguments import (
     SubmitArguments,
 )
 from flows.cli.fill_in import fill_in
-from flows.cli.flow_runner import run_flow
-from flows.cli.help_groups import listed, order_commands, shown_default
+from flows.cli.help_groups import listed, order_commands, position, shown_default
 from flows.cli.output import complain, flush, prepare_streams, show
 from flows.cli.places import destination_of
 from flows.cli.prefect_setup import prepare_for_blocks
-from flows.cli.progress import Display
 from flows.cli.repeated import call
 from flows.cli.signals import end_on_signals
-from flows.run.progress import Progress
 from tasks.backfills.record import Order
 from tasks.faults import EndsRun, ExitStatus, Fault, SetupFault
 from tasks.options import FILE_DEFAULTS, Credentials, FileOptions
@@ -56,7 +53,12 @@ app = App(
     suppress_keyboard_interrupt=False,  # handled in `main`
 )
 
-app.command(backfill.app)
+app.command(
+    "flows.cli.backfill:app",
+    name="backfill",
+    help="Named backfills: list, show, start, pause, resume, cancel, set.",
+    **position("backfill"),
+)
 app.command(watch.watch)
 app.command(
     "flows.cli.redo:redo",
@@ -73,7 +75,7 @@ def run(arguments: RunArguments) -> ExitStatus:
     """
     if arguments.dry_run:
         return _plan_instead(arguments, arguments.limit)
-    return run_flow("backfill", arguments, arguments.parameters())
+    return _run_flow("backfill", arguments, arguments.parameters())
 
 
 @app.command
@@ -81,7 +83,13 @@ def submit(arguments: SubmitArguments) -> ExitStatus:
     """One pass: submit the new documents."""
     if arguments.dry_run:
         return _plan_instead(arguments)
-    return run_flow("submit", arguments, arguments.parameters())
+    return _run_flow("submit", arguments, arguments.parameters())
+
+
+def _run_flow(name: str, arguments: FlowArguments, parameters: dict[str, Any]) -> ExitStatus:
+    from flows.cli.flow_runner import run_flow
+
+    return run_flow(name, arguments, parameters)
 
 
 def _plan_instead(arguments: SubmitArguments, limit: int | None = None) -> ExitStatus:
@@ -113,7 +121,7 @@ def listen(
 
     Messages that are not handled stay in the queue. Safe to interrupt, and to run beside any other command.
     """
-    return run_flow("listen", arguments, {**arguments.parameters(), "queue": queue, "seconds": seconds})
+    return _run_flow("listen", arguments, {**arguments.parameters(), "queue": queue, "seconds": seconds})
 
 
 @app.command
@@ -125,7 +133,7 @@ def collect(arguments: CollectArguments) -> ExitStatus:
         return status_instead(
             arguments.destination, arguments.credentials, arguments.options.destination, json=arguments.json
         )
-    return run_flow("collect", arguments, arguments.parameters())
+    return _run_flow("collect", arguments, arguments.parameters())
 
 
 @app.command
@@ -158,7 +166,11 @@ def plan(
     if save is None and arguments.options.run_pages is not None:
         raise SetupFault(f"{flag} bounds what a run sends, and a plan sends nothing: leave it out here, or --save NAME")
     prepare_for_blocks(arguments.credentials)
+    from rich.console import Console
+
     from flows.cli.plan import make_plan, save_plan
+    from flows.cli.progress import Display
+    from flows.run.progress import Progress
 
     settings = arguments.settings()
     price = settings.options.price if price is None else price
@@ -413,7 +425,7 @@ app.command(
     **listed("pdf"),
 )
 app.register_install_completion_command(help="Install completion for this shell: bash, zsh or fish.")
-order_commands(app, lazy=("config", "schema", "redo", "pdf", "index", "search", "words", "export", "view"))
+order_commands(app, lazy=("backfill", "config", "schema", "redo", "pdf", "index", "search", "words", "export", "view"))
 
 
 def _usage(error: CycloptsError) -> str:

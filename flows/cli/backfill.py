@@ -7,6 +7,7 @@ from cyclopts import App, Parameter, validators
 from pydantic import BaseModel, Field, ValidationError
 
 from flows.cli.arguments import ANYWHERE, FLOW_DEFAULTS, BackfillArguments, BackfillAt, DryRun, FlowArguments
+from flows.cli.help_groups import epilogue
 from flows.cli.output import Page, complain, print_json, show
 from flows.cli.prefect_setup import prepare_for_blocks
 from tasks.backfills.figures import Figures
@@ -20,7 +21,11 @@ from tasks.upstage.limits import MOST
 if TYPE_CHECKING:
     from flows.cli.backfill_ledger import BackfillLedger
 
-app = App(name="backfill", help="Named backfills: list, show, start, pause, resume, cancel, set.")
+app = App(
+    name="backfill",
+    help="Named backfills: list, show, start, pause, resume, cancel, set.",
+    help_epilogue=epilogue("backfill"),
+)
 
 Name = Annotated[str, Parameter(help="The backfill.")]
 Setting = Literal[

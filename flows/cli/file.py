@@ -14,8 +14,9 @@ from rich.console import Console
 
 from flows.cli.local_files import Files, LocalDocument, gather
 from flows.cli.local_run import EndedAtOnce, FileResult, LocalRun, open_local_run
-from flows.cli.output import complain, print_json, print_name, print_text, print_words, show, writing
+from flows.cli.output import complain, print_json, print_name, show, writing
 from flows.cli.progress import Display
+from flows.cli.recognised import print_text, print_words
 from flows.cli.signals import CLOCK
 from tasks.faults import EndsRun, ExitStatus, SetupFault
 from tasks.job.spending import duplicates_text

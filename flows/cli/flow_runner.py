@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from flows.cli.arguments import FlowArguments
-from flows.cli.output import Page, complain, flush, print_json, show_report
+from flows.cli.output import Page, complain, flush, print_json
 from flows.cli.prefect_setup import prefect_fault, prepare_prefect, prove_prefect, start_temporary_server
 from flows.cli.progress import Display
 from flows.cli.signals import CLOCK
@@ -42,6 +42,7 @@ def run_flow(name: str, arguments: FlowArguments, parameters: dict[str, Any]) ->
     from prefect.exceptions import PrefectException
 
     from flows.backfill import backfill
+    from flows.cli.run_report import show_report
     from flows.collect import collect as collect_flow
     from flows.listen import listen as listen_flow
     from flows.run.events import TERMINAL

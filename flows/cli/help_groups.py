@@ -160,20 +160,27 @@ _COMMANDS: Mapping[Group, Mapping[str, Sequence[str]]] = {
 }
 
 
-def listed(command: str) -> dict[str, Any]:
-    """Return the arguments of `App.command` for a command: its place in the list, and the epilogue of its help."""
+def position(command: str) -> dict[str, Any]:
+    """Return the arguments of `App.command` that put a command, or an app of several, into its place in the list."""
     number = 0
     for group, commands in _COMMANDS.items():
-        for name, examples in commands.items():
+        for name in commands:
             number += 1
             if name == command:
-                lines = "\n".join(f"    bulk-ocr {example}" for example in examples)
-                return {
-                    "group": group,
-                    "sort_key": number,
-                    "help_epilogue": f"For example:\n\n{lines}\n\n{_EXIT_STATUS}",
-                }
+                return {"group": group, "sort_key": number}
     raise KeyError(f"{command} is in no group of commands")
+
+
+def epilogue(command: str) -> str:
+    """Return what is below a command's help: examples and exit statuses."""
+    examples = next(commands[command] for commands in _COMMANDS.values() if command in commands)
+    lines = "\n".join(f"    bulk-ocr {example}" for example in examples)
+    return f"For example:\n\n{lines}\n\n{_EXIT_STATUS}"
+
+
+def listed(command: str) -> dict[str, Any]:
+    """Return the arguments of `App.command` for a command: its place in the list, and the epilogue of its help."""
+    return {**position(command), "help_epilogue": epilogue(command)}
 
 
 def order_commands(app: App, *, lazy: Sequence[str] = ()) -> None:

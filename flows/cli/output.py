@@ -14,10 +14,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tasks.documents.results.read import read_pages
 from tasks.faults import SetupFault
 from tasks.printable import printable, printable_json
-from tasks.report import RunReport
 
 _PIPE_WIDTH = 200
 SCHEMA_VERSION = 1  # of all JSON output: increased when a field changes its meaning or is removed
@@ -185,57 +183,9 @@ def _write_to_nobody() -> None:
 
 def print_name(name: str, out: TextIO) -> None:
     """Print a name in one line: unchanged for programs, made printable for a terminal."""
-    out.write(f"{_shown(name, out)}\n")
+    out.write(f"{shown(name, out)}\n")
 
 
-def print_text(result: Path, out: TextIO, document: str | None = None) -> None:
-    """Print the text of a document with form feeds between pages, after a line with its name if one is given."""
-    if document is not None:
-        print_name(f"==> {document} <==", out)
-    for page in read_pages(result):
-        text = _shown(page.text, out, "\n\t")
-        out.write(text if page.number == 1 else f"\f{text}")
-    out.write("\n")
-
-
-def print_words(result: Path, out: TextIO, document: str | None = None) -> None:
-    """Print one line per word: page, confidence, box (x,y of each corner) and text, separated by tabs.
-
-    If the document's name is given, it is the first column.
-    """
-    before = "" if document is None else f"{_shown(' '.join(document.split()), out)}\t"
-    for page in read_pages(result):
-        for word in page.words:
-            confidence = "" if word.confidence is None else f"{word.confidence:g}"
-            box = " ".join(f"{x:g},{y:g}" for x, y in word.box)
-            # Line breaks and tabs within a word would break the table.
-            text = _shown(" ".join(word.text.split()), out)
-            out.write(f"{before}{page.number}\t{confidence}\t{box}\t{text}\n")
-
-
-def _shown(text: str, out: TextIO, keep: str = "") -> str:
+def shown(text: str, out: TextIO, keep: str = "") -> str:
+    """Return text unchanged for programs; for a terminal made printable, but for the characters to keep."""
     return printable(text, keep) if out.isatty() else text
-
-
-def show_report(report: RunReport, page: Page) -> None:
-    """Print a run's report for a person."""
-    if report.published:
-        rows = [(row.document, row.result, str(row.pages), str(row.words)) for row in report.published]
-        page.table(rows, ("document", "result", "pages", "words"))
-    for failure in report.failures:
-        page.say(f"failed: {failure.document}: {failure.reason}")
-    for aside in report.set_aside:
-        page.say(f"set aside: {aside.document}: {aside.reason}")
-    for missing in report.missing_keys:
-        page.say(f"missing: {missing}: it does not exist, or lies outside the source")
-    if report.texts:
-        page.say(f"{report.texts} plain texts written beside results of earlier runs")
-    if report.failed_before:
-        page.say(f"{report.failed_before} documents failed in earlier runs")
-    if report.unreadable:
-        page.say(report.left_alone())
-    if report.note:
-        page.say(f"note: {report.note}")
-    if report.stopped:
-        page.say(f"sent less than there was: {report.stopped}")
-    page.say(f"{report.sentence()} ({report.seconds:.1f} s)")

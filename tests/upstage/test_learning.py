@@ -154,7 +154,8 @@ def use(
     events: list[tuple[float, int, int, str, Mapping[str, str], Sent | None]] = []
     for number in range(processes):
         for lane in range(lanes):
-            heapq.heappush(events, (chance.random(), number, lane, "send", {}, None))
+            what = "burst" if lane == 1 and polls == "in bursts" else "send"
+            heapq.heappush(events, (chance.random(), number, lane, what, {}, None))
     while events:
         now, number, lane, what, headers, sent = heapq.heappop(events)
         if now >= seconds:
@@ -171,21 +172,22 @@ def use(
             throttle.heed(headers, sent)
             owed[number] += 2 if sent is not None and lane == 0 else 0
             continue
-        if lane == 1 and polls == "in bursts":
-            if due[number] == 0:
-                due[number], owed[number] = owed[number], 0
-                heapq.heappush(events, (now + _BURSTS, number, lane, "send", {}, None))
-                continue
-            due[number] -= 1
         needed = pages if lane == 0 else 0
-        taken, headers = account.call(now, needed)
-        if now >= _LEARNING:
-            used.taken[number] += taken
-            used.submitted[number] += taken and lane == 0
-            used.refused += not taken
-            used.pages += needed * taken
-        sent = Sent(submitting=lane == 0, at=now) if taken else None
-        heapq.heappush(events, (now + chance.uniform(0.05, 0.15), number, lane, "answer", headers, sent))
+        if what == "burst":
+            due[number], owed[number] = owed[number], 0
+        else:
+            taken, headers = account.call(now, needed)
+            if now >= _LEARNING:
+                used.taken[number] += taken
+                used.submitted[number] += taken and lane == 0
+                used.refused += not taken
+                used.pages += needed * taken
+            sent = Sent(submitting=lane == 0, at=now) if taken else None
+            heapq.heappush(events, (now + chance.uniform(0.05, 0.15), number, lane, "answer", headers, sent))
+            due[number] -= lane
+        if lane == 1 and polls == "in bursts" and due[number] <= 0:
+            heapq.heappush(events, (now + _BURSTS, number, lane, "burst", {}, None))
+            continue
         throttle.take(needed)
         heapq.heappush(events, (max(now, clock.monotonic()), number, lane, "send", {}, None))
     used.learned = throttles[0].learned
