@@ -9,8 +9,8 @@ from collections.abc import Callable
 from rich.console import Console
 
 from flows.cli.output import Page
-from flows.cli.run_report import show_report
 from flows.cli.plan import FailingDocument, FailingGroup, FormatSum, PlanReport
+from flows.cli.run_report import show_report
 from flows.cli.search import FoundPage, SearchReport
 from tasks.report import FailedDocument, RunReport
 from tasks.upstage.limits import PRICE_PER_PAGE

@@ -141,8 +141,8 @@ def _queue(context: RunContext, url: str) -> str:
     visible, lease = int(settings.get("VisibilityTimeout", 30)), context.options.lease_seconds
     if visible < lease:
         words += (
-            f"; its messages are received again after {visible} s, while their documents may still be in progress: give "
-            f"the queue a visibility timeout of more than the lease ({lease:g} s)"
+            f"; its messages are received again after {visible} s, while their documents may still be in progress: "
+            f"give the queue a visibility timeout of more than the lease ({lease:g} s)"
         )
     if not settings.get("RedrivePolicy"):
         words += (
