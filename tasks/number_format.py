@@ -1,4 +1,4 @@
-"""Formatting of amounts, durations, counts and confidences for people."""
+"""Formatting of amounts, durations, counts, quantities and confidences for people."""
 
 
 def dollars(amount: float) -> str:
@@ -19,6 +19,16 @@ def span(seconds: float | None) -> str:
 def number(value: float | None) -> str:
     """Format a count; a question mark if it is unknown."""
     return "?" if value is None else f"{value:,}"
+
+
+def quantity(count: int, noun: str) -> str:
+    """Format a count with its noun: 1 page, 2,345 pages.
+
+    Args:
+        count: the count.
+        noun: the noun in the singular; its plural ends in -s.
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def share(value: float | None) -> str:

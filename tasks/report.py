@@ -13,7 +13,7 @@ from tasks.backfills.figures import Figures
 from tasks.faults import ExitStatus
 from tasks.job.outcome import Outcome
 from tasks.job.spending import duplicates_text
-from tasks.number_format import dollars, span
+from tasks.number_format import dollars, quantity, span
 from tasks.printable import printable
 from tasks.store.location import LEDGER_FOLDER
 
@@ -138,18 +138,19 @@ class RunReport(BaseModel):
 
     def sentence(self) -> str:
         """Return the run in one line."""
-        parts = [f"{number} {name}" for name, number in self._counts()]
+        parts = [f"{number:,} {name}" for name, number in self._counts()]
         line = (
-            f"{self.documents} documents: {', '.join(parts)}; {self.pages_sent} pages sent in {self.requests} requests"
+            f"{quantity(self.documents, 'document')}: {', '.join(parts)}; {quantity(self.pages_sent, 'page')} sent in "
+            f"{quantity(self.requests, 'request')}"
         )
         if self.possible_duplicates:
             line += f"; {duplicates_text(self.possible_duplicates)}"
         if self.missing:
             line += f"; {self.missing} that were named are missing"
         if self.others:
-            line += f"; {self.others} jobs of other documents collected"
+            line += f"; {quantity(self.others, 'job')} of other documents collected"
         if self.flow == "listen":
-            line += f"; {self.messages} messages processed, {self.messages_left} left"
+            line += f"; {quantity(self.messages, 'message')} processed, {self.messages_left} left"
         return line
 
     def explanation(self) -> str:

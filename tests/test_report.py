@@ -169,3 +169,12 @@ def _assert_well_formed(name: str) -> None:
     assert not re.search(r"(?<!\\)<", reason), "no HTML"
     assert page.count("\n# ") == 0
     assert page.startswith("# Backfill of ")
+
+
+def test_one_is_singular_and_thousands_are_separated() -> None:
+    assert report(documents=1, done=1, pages_sent=1, requests=1).sentence() == (
+        "1 document: 1 done, 0 failed, 0 open, 0 skipped; 1 page sent in 1 request"
+    )
+    assert report(documents=2000, done=2000, pages_sent=12000, requests=2000).sentence() == (
+        "2,000 documents: 2,000 done, 0 failed, 0 open, 0 skipped; 12,000 pages sent in 2,000 requests"
+    )

@@ -16,7 +16,7 @@ from flows.cli.output import SCHEMA_VERSION, Page, Styled, writing
 from tasks.catalogue.catalogue import Catalogue
 from tasks.catalogue.queries import SHOWN_COLUMNS, DocumentFilter, Totals, documents, totals, write_documents
 from tasks.faults import SetupFault
-from tasks.number_format import dollars, number, share, span
+from tasks.number_format import dollars, number, quantity, share, span
 from tasks.options import Credentials
 from tasks.printable import printable_json
 from tasks.store.location import Location
@@ -75,7 +75,7 @@ def _write(catalogue: Catalogue, wanted: DocumentFilter, file: Path) -> None:
                 raise
     except OSError as error:
         raise SetupFault(f"{file} cannot be written ({error.strerror}): choose another file with --parquet") from error
-    Page().say(f"{number(written)} documents in {file.absolute()}")
+    Page().say(f"{quantity(written, 'document')} in {file.absolute()}")
 
 
 def _plain(value: Any) -> Any:
@@ -140,17 +140,16 @@ def _show(page: Page, destination: str, catalogue: Catalogue, wanted: DocumentFi
         page.table([_row(row) for row in rows], _HEADER)
     states = f"{number(overall.done)} done, {number(overall.failed)} failed"
     if wanted == DocumentFilter():
-        counts = f"{number(overall.documents)} documents at {destination}: {states}"
+        counts = f"{quantity(overall.documents, 'document')} at {destination}: {states}"
     else:
         counts = (
-            f"{number(sums.documents)} of {number(overall.documents)} documents at {destination} match "
+            f"{number(sums.documents)} of {quantity(overall.documents, 'document')} at {destination} match "
             f"(of all: {states})"
         )
     page.say(counts, "bold")
     confidence = "" if sums.confidence is None else f", mean confidence {share(sums.confidence)}"
-    page.say(
-        f"{number(sums.pages)} pages, {number(sums.blank_pages)} of them blank; {number(sums.words)} words{confidence}"
-    )
+    pages, words = quantity(sums.pages, "page"), quantity(sums.words, "word")
+    page.say(f"{pages}, {number(sums.blank_pages)} of them blank; {words}{confidence}")
     if sums.unmeasured:
         page.say(
             f"{number(sums.unmeasured)} done documents were published before words, confidence and cost were recorded: "

@@ -11,6 +11,7 @@ from flows.cli.dry_run import show_dry_run
 from flows.cli.output import Page, show
 from flows.cli.result_store import READERS, complain_of_skipped, counting, named_place, store_of
 from tasks.faults import ExitStatus
+from tasks.number_format import quantity
 from tasks.outputs.results import find_results
 from tasks.outputs.search_index import SearchIndex
 
@@ -35,8 +36,8 @@ class IndexReport(BaseModel):
     def show(self, page: Page) -> None:
         """Print as text."""
         changes = f"{self.added} added, {self.changed} changed, {self.removed} removed, {self.unchanged} unchanged"
-        page.say(f"{self.place}: {changes} ({self.pages_read} pages read)")
-        page.say(f"{self.index} has {self.results} results with {self.pages} pages")
+        page.say(f"{self.place}: {changes} ({quantity(self.pages_read, 'page')} read)")
+        page.say(f"{self.index} has {quantity(self.results, 'result')} with {quantity(self.pages, 'page')}")
 
 
 def index(

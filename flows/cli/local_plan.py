@@ -11,7 +11,7 @@ from flows.cli.signals import CLOCK
 from tasks.documents.files.inspect import InspectionLimits, inspect_document
 from tasks.documents.files.split import check_size
 from tasks.faults import Fault
-from tasks.number_format import dollars
+from tasks.number_format import dollars, quantity
 from tasks.options import FileOptions
 
 
@@ -39,7 +39,7 @@ class FilesPlan(BaseModel):
             if planned.reason:
                 page.say(f"{planned.document} would fail: {planned.reason}")
                 continue
-            pages = "pages that only the API can count" if planned.pages is None else f"{planned.pages:,} pages"
+            pages = "pages that only the API can count" if planned.pages is None else quantity(planned.pages, "page")
             paid = ", recognised before and not paid for again" if planned.known else ""
             page.say(f"{planned.document}: {pages}{paid}; would write {planned.output}")
         page.say(f"pages to pay for: {self.pages:,}, {dollars(self.price)}. Dry run: nothing was sent or written")

@@ -18,7 +18,7 @@ from tasks.context import RunContext, accounts_of, store_of
 from tasks.documents.files.inspect import Inspected
 from tasks.faults import DocumentChanged, DocumentFault, Fault, SetupFault
 from tasks.job.record import Document
-from tasks.number_format import dollars, span
+from tasks.number_format import dollars, quantity, span
 from tasks.options import Options, RunSettings
 from tasks.scratch import process_folder
 from tasks.steps.discover import LISTED, Missing, discover, several
@@ -120,8 +120,8 @@ class PlanReport(BaseModel):
         """Print for a person."""
         say = page.say
         say(
-            f"{self.documents:,} documents at {self.source}: {self.new:,} new, {self.done:,} done, {self.open:,} open, "
-            f"{self.failed_before:,} failed before"
+            f"{quantity(self.documents, 'document')} at {self.source}: {self.new:,} new, {self.done:,} done, "
+            f"{self.open:,} open, {self.failed_before:,} failed before"
         )
         if self.missing:
             say(f"{self.missing:,} named documents do not exist, are not in the source, or are unreadable:", "bold")
@@ -138,11 +138,12 @@ class PlanReport(BaseModel):
             if group.count > len(group.documents):
                 say(f"  … and {group.count - len(group.documents):,} more")
         if self.not_read:
-            say(f"{self.not_read:,} documents could not be read and are not in the totals: {self.not_read_because}")
+            unread = quantity(self.not_read, "document")
+            say(f"{unread} could not be read, and the totals are without them: {self.not_read_because}")
         if self.extrapolated:
             say(
-                f"ESTIMATE from {self.read:,} documents chosen at random: only their pages were counted, and formats "
-                f"and failures above are theirs. Extrapolated to the {self.new:,} new ones:",
+                f"ESTIMATE from {quantity(self.read, 'document')} chosen at random: only their pages were counted, and "
+                f"formats and failures above are theirs. Extrapolated to the {self.new:,} new ones:",
                 "bold",
             )
         if len(self.partitions) > 1 or self.saved_as:
@@ -155,9 +156,8 @@ class PlanReport(BaseModel):
         if self.text_pages:
             about = "about " if self.extrapolated else ""
             tense = "saves" if self.skip_text else "would save"
-            say(
-                f"--skip-text {tense} {about}{self.text_pages:,} pages that hold their text, {dollars(self.text_price)}"
-            )
+            pages = quantity(self.text_pages, "page")
+            say(f"--skip-text {tense} {about}{pages} whose text is in the document, {dollars(self.text_price)}")
         say(f"price: {dollars(self.price)} at ${self.price_per_page:g} a page. Nothing was sent", "bold")
         if self.saved_as:
             say(f"saved. Start it: bulk-ocr backfill start {self.saved_as} --at {self.destination}")
@@ -218,7 +218,7 @@ def make_plan(
         ):
             _add(report, sums, document, look, settings.options)
             partitions.add(document, look)
-            tell(f"read {report.read:,} documents, {report.pages:,} pages")
+            tell(f"read {quantity(report.read, 'document')}, {quantity(report.pages, 'page')}")
     report.missing, report.missing_keys = missing.count, missing.first
     if not report.documents and not missing.count:
         report.nothing = why_nothing(context)
@@ -385,7 +385,7 @@ def _new(
         report.documents += 1
         partition = partitions.of(discovered.document)
         partition.documents += 1
-        tell(f"listed {report.documents:,} documents")
+        tell(f"listed {quantity(report.documents, 'document')}")
         if discovered.state == "done":
             report.done += 1
         elif discovered.state == "open":

@@ -12,7 +12,7 @@ from flows.cli.output import Page, complain, show
 from flows.cli.prefect_setup import prepare_for_blocks
 from tasks.faults import ExitStatus, RecordUnreadable, SetupFault
 from tasks.job.record import Document, DoneJob, FailedJob
-from tasks.number_format import dollars
+from tasks.number_format import dollars, quantity
 from tasks.selection import Selection
 from tasks.similar_names import did_you_mean
 from tasks.steps.discover import several
@@ -36,13 +36,14 @@ class Redone(BaseModel):
 
     def show(self, page: Page) -> None:
         """Print for a person."""
+        pages = quantity(self.pages, "page")
         if self.dry_run:
             page.say(
-                f"{self.documents:,} documents with {self.pages:,} pages would be paid for again: {dollars(self.price)}"
+                f"{quantity(self.documents, 'document')} with {pages} would be paid for again: {dollars(self.price)}"
             )
             page.say("dry run: nothing was changed")
             return
-        page.say(f"{self.opened:,} documents with {self.pages:,} pages ({dollars(self.price)}) are to be done again")
+        page.say(f"to be done again: {quantity(self.opened, 'document')} with {pages} ({dollars(self.price)})")
         page.say("Their results stay until the new ones are published. Go on with: bulk-ocr run, or backfill start")
 
 
@@ -103,7 +104,8 @@ def redo(
     if dry_run:
         show(report, json=arguments.json)
         return ExitStatus.DONE
-    question = f"{len(chosen):,} documents with {pages:,} pages are paid for again: {dollars(report.price)}"
+    amount = f"{quantity(len(chosen), 'document')} with {quantity(pages, 'page')}"
+    question = f"{amount} will be paid for again: {dollars(report.price)}"
     if not yes:
         if not sys.stdin.isatty():
             raise SetupFault(f"{question}; pass --yes to confirm, since there is no terminal to ask at")

@@ -19,7 +19,7 @@ from tasks.clock import Clock
 from tasks.faults import CredentialsRefused, ExitStatus, Fault, RecordUnreadable, SetupFault
 from tasks.job.record import Job
 from tasks.job.spending import duplicates_text
-from tasks.number_format import dollars, span
+from tasks.number_format import dollars, quantity, span
 from tasks.options import DEFAULTS, ENVIRONMENT, Credentials
 from tasks.scratch import process_folder
 from tasks.steps.discover import several
@@ -97,7 +97,8 @@ class LedgerStatus(BaseModel):
         if self.pages is not None and self.cost is not None:
             lost = f"; {self.possible_pages:,} more may be billed" if self.possible_pages else ""
             lost += f"; {duplicates_text(self.possible_duplicates)}" if self.possible_duplicates else ""
-            page.say(f"{self.pages:,} pages published; {self.pages_sent:,} pages paid for, {dollars(self.cost)}{lost}")
+            published, paid = quantity(self.pages, "page"), quantity(self.pages_sent or 0, "page")
+            page.say(f"{published} published; {paid} paid for, {dollars(self.cost)}{lost}")
         elif self.no_sums:
             page.say(f"pages and cost: {self.no_sums}")
         if self.waiting_for:

@@ -10,7 +10,7 @@ from flows.cli.catalogue import catalogue_of, ledger_store
 from flows.cli.output import Page
 from tasks.catalogue.queries import Grouping, usage
 from tasks.faults import SetupFault
-from tasks.number_format import dollars, number
+from tasks.number_format import dollars, number, quantity
 from tasks.options import Credentials
 from tasks.store.location import Location
 from tasks.store.settings import DestinationOptions
@@ -57,7 +57,7 @@ class UsageReport(BaseModel):
         page.table([_row(name, group, lost=lost, twice=twice) for name, group in named], header)
         total = self.total
         when = f" in {self.month}" if self.month else ""
-        page.say(f"{number(total.pages)} pages, {dollars(total.cost)} at {self.destination}{when}", "bold")
+        page.say(f"{quantity(total.pages, 'page')}, {dollars(total.cost)} at {self.destination}{when}", "bold")
         if total.possible_pages:
             page.say(
                 f"{number(total.possible_pages)} more pages were sent and have no answer on record: if the API "

@@ -28,6 +28,7 @@ from tasks.job import transitions
 from tasks.job.durations import durations
 from tasks.job.outcome import Outcome
 from tasks.job.record import Job, Measured, PageSources, job_id_of
+from tasks.number_format import quantity
 from tasks.steps.beside import JOB, bring_pdf_into_step, bring_text_into_step, is_result
 from tasks.steps.held_job import HeldJob
 from tasks.store.location import pdf_key, text_key
@@ -104,7 +105,7 @@ def publish(context: RunContext, held_job: HeldJob, recognised: Pages, *, copied
     if superseded:
         log.info("%s: a newer version is already published; this one is not", job.document.uri)
     else:
-        log.info("%s: published %d pages at %s", job.document.uri, recognised.pages, job.result)
+        log.info("%s: published %s at %s", job.document.uri, quantity(recognised.pages, "page"), job.result)
     published = held_job.outcome("done")
     words = 0 if recognised.measured is None else recognised.measured.words
     return replace(published, pages=recognised.pages, words=words, result=job.result)

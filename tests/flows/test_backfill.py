@@ -112,7 +112,7 @@ def test_a_backfill_is_planned_bounded_paused_killed_resumed_and_one_month_of_it
     before, results = found["pages_sent"], place.results()
     asked = command("redo", place.destination, "--partition", "2023-03", "--price", "0.01")
     assert asked.returncode == 2
-    assert "2 documents with 4 pages are paid for again: $0.0400" in asked.stderr
+    assert "2 documents with 4 pages will be paid for again: $0.0400" in asked.stderr
     assert command("redo", place.destination, "--partition", "2023-03", "--yes").returncode == 0
     assert place.results() == results, "the old results stay until the new ones are there"
     command(*run, "--partition", "2023-03")

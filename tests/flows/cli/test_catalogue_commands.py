@@ -114,7 +114,7 @@ def test_status_takes_names_of_places_and_says_what_is_waited_for(
     assert waiting.returncode == 1, "unfinished"
     assert "1 at the API" in waiting.stdout
     assert "no worker is running: run 'bulk-ocr collect" in waiting.stdout
-    assert "0 pages published; 1 pages paid for" in waiting.stdout
+    assert "0 pages published; 1 page paid for" in waiting.stdout
     everywhere = command("status", "--json", **named)
     assert everywhere.returncode == 1
     report = report_of(everywhere)

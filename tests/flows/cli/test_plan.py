@@ -281,7 +281,7 @@ def test_a_document_that_changes_meanwhile_is_not_in_the_sums(place: Place) -> N
     place.put({"a.pdf": pages(1, "a"), "b.pdf": pages(1, "b")})
 
     def replace(message: str) -> None:
-        if message == "listed 1 documents":
+        if message == "listed 1 document":
             place.put({"a.pdf": pages(5, "changed")})
 
     plan = make_plan(settings_of(place), 1, tell=replace)
@@ -315,7 +315,7 @@ def test_a_plan_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
         "1,250 documents at s3://b/in: 1,200 new, 50 done, 0 open, 0 failed before",
         "12 named documents do not exist, are not in the source, or are unreadable:",
         "  s3://b/in/[0].pdf", "  … and 2 more", "about 100", "would fail, locked: 12", "  [red]: why",
-        "  … and 11 more", "1 documents could not be read", "ESTIMATE from 100 documents chosen at random",
+        "  … and 11 more", "1 document could not be read", "ESTIMATE from 100 documents chosen at random",
         "pages to pay for: about 37,200; requests: at least 1,300", "price: $55.80 at $0.0015 a page. Nothing was sent",
     ):  # fmt: skip
         assert words in shown, words
