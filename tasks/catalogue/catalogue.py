@@ -17,7 +17,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from tasks.catalogue.database import COLUMNS, Database
+from tasks.catalogue.database import COLUMNS_IN_FILES, Database
 from tasks.catalogue.journal import CATALOGUE_FOLDER, JOURNAL_ENDING, JOURNAL_FOLDER
 from tasks.catalogue.row import Row, row_of_done, row_of_failed, row_of_open
 from tasks.faults import DocumentChanged, Fault, RecordUnreadable, SetupFault
@@ -278,7 +278,7 @@ class Catalogue:
             log.info("the catalogue could not be saved and is read from the ledger again next time: %s", fault)
 
     def _write(self) -> None:
-        names = ", ".join(f'h."{name}"' for name in COLUMNS)
+        names = ", ".join(f'CAST(h."{name}" AS {kind}) AS "{name}"' for name, kind in COLUMNS_IN_FILES.items())
         # Rows of deleted records are kept, for example of results that were redone: their cost still counts.
         self.database.run("CREATE TABLE saving (number BIGINT)")
         for part in self.parts("h.id"):

@@ -68,6 +68,10 @@ COLUMNS: Mapping[str, str] = {
     "spends": _SPEND,
 }
 TIME_COLUMNS = tuple(name for name, kind in COLUMNS.items() if kind == "TIMESTAMP")
+# In files, times have a time zone: readers would take them for local ones. Files of earlier versions have none.
+COLUMNS_IN_FILES: Mapping[str, str] = {
+    name: kind.replace("TIMESTAMP", "TIMESTAMP WITH TIME ZONE") for name, kind in COLUMNS.items()
+}
 
 
 class Database:
@@ -133,6 +137,8 @@ class Database:
 
     def load_parquet(self, file: Path, *, saved: bool) -> None:
         """Load the rows of a catalogue file into the history. Columns missing in the file are NULL.
+
+        Times may have a time zone or, in files of earlier versions, be UTC without one.
 
         Args:
             file: the file.

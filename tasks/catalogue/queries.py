@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tasks.catalogue.catalogue import Catalogue
-from tasks.catalogue.database import COLUMNS, TIME_COLUMNS
+from tasks.catalogue.database import COLUMNS, COLUMNS_IN_FILES, TIME_COLUMNS
 from tasks.catalogue.row import Row
 
 Grouping = Literal["day", "month", "prefix", "model", "run", "backfill"]
@@ -99,8 +99,7 @@ def write_documents(catalogue: Catalogue, wanted: DocumentFilter, file: Path) ->
     """Write the rows that a filter selects to a Parquet file. Returns the number of rows."""
     query, parameters = _documents(wanted, None)
     catalogue.database.run(f"CREATE OR REPLACE TEMP TABLE exported AS {query}", parameters)
-    # Without a time zone, readers would take the times for local ones.
-    times = ", ".join(f'"{name}" AT TIME ZONE \'UTC\' AS "{name}"' for name in TIME_COLUMNS)
+    times = ", ".join(f'CAST("{name}" AS {COLUMNS_IN_FILES[name]}) AS "{name}"' for name in TIME_COLUMNS)
     return catalogue.database.write_parquet(f"SELECT * REPLACE ({times}) FROM exported", file)
 
 

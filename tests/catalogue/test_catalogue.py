@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from tasks.catalogue.catalogue import open_catalogue
+from tasks.catalogue.database import COLUMNS
 from tasks.catalogue.queries import DocumentFilter, documents
-from tests.catalogue.conftest import OUT, Records
+from tests.catalogue.conftest import NOON, OUT, Records
 
 
 def looked_at(records: Records) -> tuple[dict[str, str], int]:
@@ -43,6 +45,39 @@ def test_what_journals_tell_is_not_read_again_and_goes_into_the_rows(records: Re
     records.journal.close()
     assert looked_at(records)[1] == 0
     assert len(records.files()) == 1, "small files are put together"
+
+
+def test_times_have_a_time_zone_in_saved_rows_and_rows_saved_without_one_are_read(
+    records: Records, tmp_path: Path
+) -> None:
+    def saved() -> Path:
+        (entry,) = records.objects.list(OUT.bucket, OUT.key("_jobs/catalogue/rows/"))
+        records.objects.fetch(OUT.bucket, entry.key, entry.etag, tmp_path / "saved.parquet")
+        return tmp_path / "saved.parquet"
+
+    records.done(records.open("old.pdf"))
+    records.journal.close()
+    assert looked_at(records) == ({"old.pdf": "done"}, 0)
+    naive = {name: f'CAST("{name}" AS {kind}) AS "{name}"' for name, kind in COLUMNS.items() if "TIMESTAMP" in kind}
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(
+        f"COPY (SELECT * REPLACE ({', '.join(naive.values())}) FROM read_parquet('{saved()}')) "
+        f"TO '{tmp_path}/naive.parquet' (FORMAT parquet)"
+    )
+    (entry,) = records.objects.list(OUT.bucket, OUT.key("_jobs/catalogue/rows/"))
+    records.objects.put(OUT.bucket, entry.key, (tmp_path / "naive.parquet").read_bytes(), {}, "application/parquet")
+
+    records.done(records.open("new.pdf"))
+    records.journal.close()
+    with open_catalogue(records.objects, OUT) as catalogue:
+        rows = list(documents(catalogue, DocumentFilter()))
+        assert catalogue.read == 0
+    assert [(row["path"], row["claimed_at"]) for row in rows] == [("new.pdf", NOON), ("old.pdf", NOON)]
+    types = connection.execute(f"DESCRIBE SELECT * FROM read_parquet('{saved()}')").fetchall()
+    assert {name: kind.count("TIMESTAMP WITH TIME ZONE") for name, kind, *_ in types if name in naive} == dict.fromkeys(
+        naive, 1
+    )
 
 
 def test_a_failed_document_that_was_put_back_and_is_done_counts_once(records: Records) -> None:
