@@ -21,7 +21,7 @@ from tasks.job.next_step import Bounds, next_step
 from tasks.job.record import Document, DoneJob, Durations, FailedJob, Job, Measured, PageSources, job_id
 from tasks.job.spending import cost, duplicates_text, spends
 from tasks.job.story import next_of_done, next_of_failed, next_of_open
-from tasks.number_format import dollars, number, share, span
+from tasks.number_format import dollars, number, quantity, share, span
 from tasks.options import DEFAULTS, Credentials
 from tasks.steps.nearest import ledgers_near, why_no_ledger
 from tasks.store.aside import AsideNotes
@@ -107,7 +107,7 @@ class JobHistory(BaseModel):
         parts = [number(self.pages)]
         if self.measured:
             blank = f", {self.measured.blank_pages} blank" if self.measured.blank_pages else ""
-            parts.append(f"{number(self.measured.words)} words{blank}")
+            parts.append(f"{quantity(self.measured.words, 'word')}{blank}")
         if self.sources and self.sources.reused:
             parts.append("copied from a document with the same bytes")
         if self.sources and self.sources.text_layer:
