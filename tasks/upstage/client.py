@@ -268,7 +268,7 @@ class UpstageClient:
                         stream=True,
                     )
                     good = response.status_code // 100 == 2
-                    self._throttle.heed(response.headers, Sent(submitting=True, at=begun) if good else None)
+                    self._throttle.learn_from(response.headers, Sent(submitting=True, at=begun) if good else None)
                     call.allow(_READ_SECONDS, when_ended=_LAST_SECONDS)
                     answer = self._without_key(receive(response, call) if good else _content(response, call))
             except requests.RequestException as error:
@@ -352,7 +352,7 @@ class UpstageClient:
                     stream=True,
                 )
                 accepted = response.status_code == 200
-                self._throttle.heed(response.headers, Sent(submitting=False, at=begun) if accepted else None)
+                self._throttle.learn_from(response.headers, Sent(submitting=False, at=begun) if accepted else None)
                 if not body and response.status_code == 200:
                     self._prove_api(response, call)
                     return b""

@@ -238,7 +238,7 @@ class Throttle:
         if wait:
             self.pause(wait)
 
-    def heed(self, headers: Mapping[str, str], sent: Sent | None = None) -> None:
+    def learn_from(self, headers: Mapping[str, str], sent: Sent | None = None) -> None:
         """Learn from the headers of any answer of the API. If a window is used up, pause until its end.
 
         Args:

@@ -169,7 +169,7 @@ def use(
             if sent is None:
                 wait = wait_asked(headers, throttle.server_time.heard(headers))
                 throttle.refused(headers, wait, submitting=lane == 0)
-            throttle.heed(headers, sent)
+            throttle.learn_from(headers, sent)
             owed[number] += 2 if sent is not None and lane == 0 else 0
             continue
         needed = pages if lane == 0 else 0
@@ -292,14 +292,14 @@ def test_it_begins_at_the_lowest_tier() -> None:
 def test_polls_are_learned_apart_from_submissions() -> None:
     clock = FakeClock()
     throttle = Throttle("auto", "auto", clock)
-    throttle.heed({f"{_NAME}-Limit-Requests": "10"})
+    throttle.learn_from({f"{_NAME}-Limit-Requests": "10"})
     throttle.refused({}, None, submitting=False)
     assert throttle.learned["polls"] < throttle.learned["submissions"] == pytest.approx(9.8)
 
 
 def _heard(throttle: Throttle, reset: float) -> float:
     """What submissions a second are learned from an answer that tells a limit of 12, and when its window ends."""
-    throttle.heed({f"{_NAME}-Limit-Requests": "12", f"{_NAME}-Reset-Requests": f"{reset:g}"})
+    throttle.learn_from({f"{_NAME}-Limit-Requests": "12", f"{_NAME}-Reset-Requests": f"{reset:g}"})
     return throttle.learned["submissions"]
 
 

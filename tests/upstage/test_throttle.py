@@ -117,9 +117,9 @@ def window(clock: FakeClock, kind: str, remaining: int, seconds: float) -> dict[
 def test_where_nothing_is_left_of_a_window_calls_wait_for_the_next() -> None:
     clock = FakeClock()
     throttle = Throttle(1000, 1e6, clock)
-    throttle.heed(window(clock, "Requests", 1, 20))
+    throttle.learn_from(window(clock, "Requests", 1, 20))
     assert throttle.take(1) == 0
-    throttle.heed(window(clock, "Requests", 0, 20))
+    throttle.learn_from(window(clock, "Requests", 0, 20))
     assert throttle.take() == pytest.approx(20)
     assert throttle.reported["requests"].limit == 10
 
@@ -127,7 +127,7 @@ def test_where_nothing_is_left_of_a_window_calls_wait_for_the_next() -> None:
 def test_pages_that_are_used_up_hold_up_submissions_and_no_status_calls() -> None:
     clock = FakeClock()
     throttle = Throttle(1000, 1e6, clock)
-    throttle.heed(window(clock, "Pages", 0, 20))
+    throttle.learn_from(window(clock, "Pages", 0, 20))
     assert throttle.take() == 0
     assert throttle.take(1) == pytest.approx(20)
 
@@ -136,9 +136,9 @@ def test_pages_that_are_used_up_hold_up_submissions_and_no_status_calls() -> Non
 def test_a_window_that_ends_in_the_past_or_in_ages_holds_up_nothing_for_long(seconds: float) -> None:
     clock = FakeClock()
     throttle = Throttle(1000, 1e6, clock)
-    throttle.heed(window(clock, "Requests", 0, seconds))
+    throttle.learn_from(window(clock, "Requests", 0, seconds))
     assert throttle.take() <= 60
-    throttle.heed({"X-Upstage-RateLimit-Remaining-Tokens": "0", "X-Upstage-RateLimit-Reset-Tokens": "60"})
+    throttle.learn_from({"X-Upstage-RateLimit-Remaining-Tokens": "0", "X-Upstage-RateLimit-Reset-Tokens": "60"})
     assert throttle.take() == 0  # OCR uses up pages, no tokens
 
 
