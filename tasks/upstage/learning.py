@@ -20,6 +20,7 @@ _REFUSED = 0.003  # target share of refused calls for a single process; n proces
 _EVENT_SECONDS = 1.0  # refusals this close together count once: their calls were in flight together
 _SLOW_START = 0.05  # increase per call until a limit is reported or a call refused
 _LOWEST = 0.02  # of the limit
+_SLOWEST = 1 / 300  # units per second: no header and no number of refusals may stop calls for more than minutes
 
 
 class LearnedRate:
@@ -46,9 +47,10 @@ class LearnedRate:
     def reported(self, limit: float) -> None:
         """Note a limit reported by the API, in units per second."""
         with self._lock:
-            if limit <= 0 or _BELOW * limit == self._ceiling:
+            ceiling = max(_SLOWEST, _BELOW * limit)
+            if limit <= 0 or ceiling == self._ceiling:
                 return
-            self._scale, self._ceiling = limit, _BELOW * limit
+            self._scale, self._ceiling = max(_SLOWEST, limit), ceiling
             # Other processes may use the account as well: refusals show it.
             self._rate = self._ceiling if self._refused_at is None else min(self._rate, self._ceiling)
 
@@ -73,4 +75,4 @@ class LearnedRate:
             self._refused_at, self._calls_since = now, 0.0
             if guessed:
                 self._scale = self._rate
-            self._rate = max(self._rate * (0.5 if guessed else 1 - _DOWN), _LOWEST * self._scale)
+            self._rate = max(self._rate * (0.5 if guessed else 1 - _DOWN), _LOWEST * self._scale, _SLOWEST)

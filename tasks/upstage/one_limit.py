@@ -51,6 +51,11 @@ class OneLimit:
         """Whether submissions and polls share a limit, as far as the answers show."""
         return len(self._limits) == 2 and self._limits[True] == self._limits[False] and self._proofs < _PROOFS
 
+    @property
+    def different(self) -> bool:
+        """Whether submissions and polls have limits of their own, which differ."""
+        return len(self._limits) == 2 and self._limits[True] != self._limits[False]
+
     def answered(self, sent: Sent, allowance: Allowance, server_time: float, window: float) -> None:
         """Note what the answer to a call reports of the limit of requests.
 
@@ -62,11 +67,11 @@ class OneLimit:
         """
         if allowance.limit is None:
             return
-        now = self._clock.monotonic()
         with self._lock:
+            now = self._clock.monotonic()  # in here, so that times are in order
             self._limits[sent.submitting] = allowance.limit
-            if allowance.remaining is None or allowance.reset is None:
-                return
+            if allowance.remaining is None or allowance.reset is None or allowance.reset > window:
+                return  # a window that ends later than it can would hide all those that end before
             ends = server_time + allowance.reset
             if ends > self._ends + window / 2:
                 self._ends, self._answered = ends, []

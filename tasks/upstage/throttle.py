@@ -111,17 +111,19 @@ class _Limit:
     ) -> None:
         self._learned = LearnedRate(start, clock) if fixed_rate is None else None
         self._start, self._clock = start, clock
+        self._changing = threading.Lock()
         self._burst_seconds = burst_seconds
         self.bucket = Bucket(fixed_rate or start, burst if fixed_rate is not None else self._burst(start), clock)
 
     def set(self, fixed_rate: float | None, burst: float) -> None:
         """Switch to a fixed or a learned rate; see the arguments of this class."""
-        if fixed_rate is not None:
-            self._learned = None
-            self.bucket.change(fixed_rate, burst)
-        elif self._learned is None:
-            self._learned = LearnedRate(self._start, self._clock)
-            self._use_rate(self._learned.rate)
+        with self._changing:
+            if fixed_rate is not None:
+                self._learned = None
+                self.bucket.change(fixed_rate, burst)
+            elif self._learned is None:
+                self._learned = LearnedRate(self._start, self._clock)
+                self.bucket.change(self._start, self._burst(self._start))
 
     def _burst(self, rate: float) -> float:
         return max(1.0, self._burst_seconds * rate)
@@ -129,30 +131,36 @@ class _Limit:
     @property
     def learned(self) -> float | None:
         """The learned rate; None if the rate is fixed."""
-        return self._learned.rate if self._learned is not None else None
+        learned = self._learned
+        return learned.rate if learned is not None else None
 
     def take(self, amount: float) -> float:
         """Take tokens, waiting if necessary. Returns the seconds waited."""
         waited = self.bucket.take(amount)
-        if self._learned is not None and waited > 0:
-            self._learned.granted()
-            self._use_rate(self._learned.rate)
+        learned = self._learned
+        if learned is not None and waited > 0:
+            learned.granted()
+            self._use_rate(learned)
         return waited
 
     def reported(self, limit: float) -> None:
         """Note a limit reported by the API, in units per second."""
-        if self._learned is not None:
-            self._learned.reported(limit)
-            self._use_rate(self._learned.rate)
+        learned = self._learned
+        if learned is not None:
+            learned.reported(limit)
+            self._use_rate(learned)
 
     def refused(self) -> None:
         """Note a refusal."""
-        if self._learned is not None:
-            self._learned.refused()
-            self._use_rate(self._learned.rate)
+        learned = self._learned
+        if learned is not None:
+            learned.refused()
+            self._use_rate(learned)
 
-    def _use_rate(self, rate: float) -> None:
-        self.bucket.change(rate, self._burst(rate))
+    def _use_rate(self, learned: LearnedRate) -> None:
+        with self._changing:
+            if learned is self._learned:  # another thread may have switched to a fixed rate, which is a hard limit
+                self.bucket.change(learned.rate, self._burst(learned.rate))
 
 
 class Throttle:
@@ -253,7 +261,7 @@ class Throttle:
         if sent is not None and (requests := reported.get("requests")) is not None:
             self._one_limit.answered(sent, requests, now.timestamp(), self._window("requests", requests))
         # OCR does not consume tokens.
-        for kind, limits in (("requests", {self._submissions, self._polls}), ("pages", {self._pages})):
+        for kind, limits in (("requests", self._limits_of(sent)), ("pages", {self._pages})):
             allowance = reported.get(kind)
             if allowance is None:
                 continue
@@ -262,6 +270,14 @@ class Throttle:
                     limit.reported(allowance.limit / self._window(kind, allowance))
                 if allowance.remaining is not None and allowance.reset and allowance.remaining <= 0:
                     limit.bucket.pause(min(allowance.reset, _LONGEST_WINDOW))
+
+    def _limits_of(self, sent: Sent | None) -> set[_Limit]:
+        """Return the limits of requests that the answer to a call is about."""
+        if not self._one_limit.different:
+            return {self._submissions, self._polls}
+        if sent is None:
+            return set()
+        return {self._submissions if sent.submitting else self._polls}
 
     def _window(self, kind: str, allowance: Allowance) -> float:
         """Return the window of a limit in seconds: requests are per second, unless a longer window was reported."""

@@ -230,6 +230,18 @@ def test_polls_that_do_not_count_against_the_limit_of_submissions_leave_it_to_th
     assert usage.share_refused < 0.02
 
 
+@pytest.mark.parametrize(("limit", "limit_of_polls"), [(40, 10), (10, 100)])
+def test_a_limit_of_polls_that_is_another_does_not_change_the_rate_of_submissions(
+    limit: int, limit_of_polls: int
+) -> None:
+    account = Account(limit, begins=FakeClock().now(), polls="apart")
+    account.polls = Window(limit_of_polls, 1)
+    usage = use(account, 1, 200, polls="in bursts")
+    assert sum(usage.submitted) / (limit * 140) >= 0.95
+    assert usage.share_refused < 0.02
+    assert usage.learned["polls"] == pytest.approx(0.98 * limit_of_polls)
+
+
 @pytest.mark.parametrize("limit", [10, 40])
 def test_who_is_left_alone_takes_over_the_shares_of_the_others(limit: int) -> None:
     usage = use(Account(limit, begins=FakeClock().now()), 3, 300, others_end_at=60)

@@ -22,10 +22,12 @@ class Windows:
         """Seconds since the window began."""
         return (self.clock.monotonic() - self._begun) % 1.0
 
-    def answer(self, *, submitting: bool, used: float, taking: float = 0.0, limit: float = _LIMIT) -> None:
-        """Answer a call that was sent `taking` seconds ago."""
+    def answer(
+        self, *, submitting: bool, used: float, taking: float = 0.0, limit: float = _LIMIT, late: float = 0.0
+    ) -> None:
+        """Answer a call that was sent `taking` seconds ago; report an end of the window that is `late` seconds off."""
         now = self.clock.monotonic()
-        allowance = Allowance(limit=limit, remaining=limit - used, reset=1.0 - self.into_window)
+        allowance = Allowance(limit=limit, remaining=limit - used, reset=1.0 - self.into_window + late)
         self.one_limit.answered(Sent(submitting, now - taking), allowance, now, 1.0)
         self.clock.advance(0.1)
 
@@ -63,6 +65,14 @@ def test_polls_that_do_not_count_the_submissions_before_them_prove_two_limits(po
         windows.both(polls_used)
         assert windows.one_limit.shared  # a server that restarts reports the same
     windows.both(polls_used)
+    assert not windows.one_limit.shared
+
+
+def test_an_impossible_end_of_a_window_does_not_stop_the_comparison() -> None:
+    windows = Windows()
+    windows.answer(submitting=True, used=1, late=86_400)
+    for _ in range(3):
+        windows.both(0)
     assert not windows.one_limit.shared
 
 

@@ -124,12 +124,53 @@ def test_where_nothing_is_left_of_a_window_calls_wait_for_the_next() -> None:
     assert throttle.reported["requests"].limit == 10
 
 
+@pytest.mark.parametrize("limit", ["0.001", "1e-9", "1e-310", "0", "-1", "nan"])
+def test_no_limit_that_is_reported_stops_calls_for_more_than_minutes(limit: str) -> None:
+    clock = FakeClock()
+    throttle = Throttle("auto", "auto", clock)
+    throttle.learn_from({"X-Upstage-RateLimit-Limit-Requests": limit})
+    for _ in range(100):
+        throttle.refused({}, None, submitting=True)
+        clock.advance(2)
+    assert 1 / throttle.learned["submissions"] <= LONGEST_PAUSE + ROUNDING
+
+
 def test_pages_that_are_used_up_hold_up_submissions_and_no_status_calls() -> None:
     clock = FakeClock()
     throttle = Throttle(1000, 1e6, clock)
     throttle.learn_from(window(clock, "Pages", 0, 20))
     assert throttle.take() == 0
     assert throttle.take(1) == pytest.approx(20)
+
+
+class ClockReadByTwo(FakeClock):
+    """A clock at one reading of which another thread gets to work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readings_before, self.work = -1, threading.Thread()
+
+    def monotonic(self) -> float:
+        self.readings_before -= 1
+        if self.readings_before == -1:
+            self.work.start()
+            self.work.join(0.2)  # if it has to wait for this thread, it works later
+        return super().monotonic()
+
+
+@pytest.mark.parametrize("readings_before", range(3))  # of the server's time, of the refusal's, of the bucket's
+def test_a_rate_that_is_fixed_while_another_thread_learns_is_kept(readings_before: int) -> None:
+    clock = ClockReadByTwo()
+    throttle = Throttle("auto", "auto", clock)
+    throttle.learn_from({"X-Upstage-RateLimit-Limit-Requests": "1000"})
+    clock.work = threading.Thread(target=throttle.set_rates, args=(1.0, "auto"))
+    clock.readings_before = readings_before
+    throttle.refused({}, None, submitting=True)
+    clock.work.join(PATIENCE)
+    throttle.take()
+    begin = clock.monotonic()
+    assert throttle.take() == clock.monotonic() - begin == pytest.approx(1)
+    assert "submissions" not in throttle.learned
 
 
 @pytest.mark.parametrize("seconds", [-5.0, 0.0, 86_400.0, 1e12])
