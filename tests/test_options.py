@@ -32,6 +32,7 @@ def test_no_setting_takes_a_number_beyond_all_measure(model: type[Any], value: s
     (Options, {"schma": "clova"}, ("schma",), "schema"),
     (Options, {"destination": {"storage_clas": "GLACIER_IR"}}, ("destination", "storage_clas"), "storage_class"),
     (Options, {"pagination": 3}, ("pagination",), None),
+    (Options, {"limits": {"sync_page": 3}}, ("limits", "sync_page"), "sync_pages"),
     (FileOptions, {"modle": "ocr"}, ("modle",), "model"),
     (Selection, {"inclde": "*.pdf"}, ("inclde",), "include"),
     (DestinationOptions, {"kms_ke": "alias/ocr"}, ("kms_ke",), "kms_key"),

@@ -1,6 +1,8 @@
 """The API's limits. The vendor changes them, so they are settings; the defaults are the published values."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from tasks.settings_model import SettingsModel
 
 PRICE_PER_PAGE = 0.0015  # dollars, as the vendor publishes it
 MOST = 1e9
@@ -9,10 +11,8 @@ MOST = 1e9
 RESULT_DAYS = 30  # how long the API keeps a finished request's result
 
 
-class Limits(BaseModel):
+class Limits(SettingsModel):
     """Limits of one request."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pages: int = Field(1000, ge=1, description="Maximum pages in one request; longer documents are sent in parts")
     sync_pages: int = Field(100, ge=1, description="Maximum pages in one synchronous request")
