@@ -9,6 +9,7 @@ from prefect.automations import AutomationCore
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import WorkPool
 from prefect.events.schemas.automations import Automation
+from prefect.events.schemas.events import matches
 
 from tasks.similar_names import mistyped
 
@@ -118,21 +119,25 @@ def missing_work_pools(client: SyncPrefectClient, names: Iterable[str]) -> list[
 
     Args:
         client: the client of the server.
-        names: the work pools to watch.
+        names: the work pools to watch; or patterns, as Prefect takes them: `scans*`, `!scans`.
 
     Raises:
         AlertsError: a name is probably a misspelling of a work pool that the server has.
     """
     known = {pool.name for pool in _work_pools(client)}
-    missing = [name for name in names if name not in known]
+    missing = [name for name in names if not any(matches(name, pool) for pool in known)]
     for name in missing:
-        meant = mistyped(name, known)
+        meant = mistyped(name, known) if not _is_pattern(name) else None
         if meant is not None:
             raise AlertsError(
                 f"There is no work pool named {name!r}. Did you mean {meant}? If it is to be a new one, create it "
                 f"first: prefect work-pool create {name}"
             )
     return missing
+
+
+def _is_pattern(name: str) -> bool:
+    return name.startswith("!") or name.endswith("*")
 
 
 def _work_pools(client: SyncPrefectClient) -> Iterator[WorkPool]:

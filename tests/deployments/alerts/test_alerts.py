@@ -115,6 +115,9 @@ def test_a_misspelt_work_pool_is_refused_and_one_that_does_not_exist_yet_is_ment
     assert capsys.readouterr().err.splitlines() == [
         "There is no work pool named 'machines' yet: create it, so that its workers are watched."
     ]
+    for patterns in (("bulk-ocr*",), ("bulk-oc*", "!bulk-ocr-test")):  # as Prefect takes them
+        assert main(block=block, thresholds=Thresholds(work_pool=patterns), dry_run=True) == 0
+        assert capsys.readouterr().err == ""
     assert _automations(client) == before
 
 
