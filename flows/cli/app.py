@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -432,7 +433,11 @@ def _usage(error: CycloptsError) -> str:
     """What is wrong with the arguments, in one line."""
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ValidationError):
-        return "; ".join(_complaint(problem["loc"], problem["msg"]) for problem in cause.errors())
+        messages_by_flag: dict[str, dict[str, None]] = {}  # without repetition, in order
+        for problem in cause.errors():
+            message = problem["msg"].removeprefix("Value error, ")
+            messages_by_flag.setdefault(_flag(problem["loc"]), {})[message] = None
+        return "; ".join(f"{flag}{'; '.join(messages)}" for flag, messages in messages_by_flag.items())
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         remark = "; its place is after --at" if _takes_at(error) else ""
         return f"one argument too many: {' '.join(error.unused_tokens)}{remark}"
@@ -452,11 +457,13 @@ def _help_of(error: CycloptsError) -> str:
     return " ".join(["bulk-ocr", *(error.command_chain or ()), "--help"])
 
 
-def _complaint(where: tuple[int | str, ...], message: str) -> str:
-    flag = ".".join(part.replace("_", "-") for part in where if isinstance(part, str))
+def _flag(location: tuple[int | str, ...]) -> str:
+    """Return the flag of an option in error, with a colon; empty if the error is about several options."""
+    parts = [part for part in location if isinstance(part, str)]
+    # Below the field, the location of an error has the type that was tried, such as "literal['auto']".
+    flag = ".".join(part.replace("_", "-") for part in takewhile(str.isidentifier, parts))
     flag += "-block" if flag.replace("-", "_") in Credentials.model_fields else ""
-    message = message.removeprefix("Value error, ")
-    return f"--{flag}: {message}" if flag else message
+    return f"--{flag}: " if flag else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -18,6 +18,11 @@ from flows.cli.app import main
         ),
         (["config", "more"], "one argument too many: more (see 'bulk-ocr config --help')"),
         (["backfill", "show", "--nmae", "a"], "(see 'bulk-ocr backfill show --help')"),
+        (
+            ["plan", "s3://mine/scans", "s3://mine/ocr", "--requests-per-second", "fast", "--workers", "0"],
+            "bulk-ocr: --workers: Input should be greater than or equal to 1; --requests-per-second: Input should be a "
+            "valid number, unable to parse string as a number; Input should be 'auto' (see 'bulk-ocr plan --help')",
+        ),
         (["nothing-like-it"], "(see 'bulk-ocr --help')"),
     ],
 )
