@@ -42,16 +42,17 @@ def _explained(model: type[BaseModel], error: ValidationError, hidden: bool) -> 
     """Yield the problems of an error anew, with suggestions, and without the input if the model hides it.
 
     The outermost model decides whether an error shows its input. So that a model within others can hide it, it is left
-    out here.
+    out here. So are the values of unknown settings: they may be secrets, in settings that were invented for them.
     """
     for problem in error.errors(include_url=False):
         message, location = problem["msg"], problem["loc"]
-        if problem["type"] == _UNKNOWN and len(location) == 1:
+        unknown = problem["type"] == _UNKNOWN
+        if unknown and len(location) == 1:
             message = _no_such_setting(model, str(location[0]))
         yield InitErrorDetails(
             type=PydanticCustomError(problem["type"], "{message}", {"message": message}),
             loc=location,
-            input="(not shown)" if hidden else problem["input"],
+            input="(not shown)" if hidden or unknown else problem["input"],
         )
 
 

@@ -67,3 +67,11 @@ def test_a_secret_in_the_place_of_a_block_name_is_not_repeated_by_the_error(give
             model.model_validate(wrong)
         assert SECRET not in str(refused.value)
     assert SECRET not in str(refused.value.errors())
+
+
+@pytest.mark.parametrize("model", [Options, Selection, RunSettings])
+def test_a_secret_in_a_setting_that_does_not_exist_is_not_repeated_by_the_error(model: type[BaseModel]) -> None:
+    for given in ({"api_key": SECRET}, {"options": {"api_key": SECRET}}, {"credentals": {"upstage": SECRET}}):
+        with pytest.raises(ValidationError) as refused:
+            model.model_validate({"destination": "s3://b/out", **given} if model is RunSettings else given)
+        assert SECRET not in str(refused.value)
