@@ -226,6 +226,8 @@ def _located(objects: ObjectStore, document: str, destination: str | None) -> tu
             ledger_place = _ledger_above(objects, bucket, key) or place
             if ledger_place is not None:
                 return unquote(result.metadata[_SOURCE]), ledger_place
+    if place is None and is_output(key):  # the source of a place may contain other destinations
+        place = _permitted_ledger_above(objects, bucket, key)
     place = place or _place_of(bucket, key) or _permitted_ledger_above(objects, bucket, key)
     if place is None:
         near = [str(ledger) for ledger in ledgers_near(objects, bucket, key)]

@@ -1,5 +1,7 @@
 """`bulk-ocr show` takes the address of a document or of its result, and answers a wrong one with the nearest."""
 
+from pathlib import Path
+
 import pytest
 
 from flows.cli.show import history_of
@@ -34,6 +36,17 @@ def test_a_results_address_names_its_document_whether_it_exists_or_not(
 ) -> None:
     history = history_of(records.objects, address, None)
     assert (history.document, history.destination, len(history.jobs)) == (document, "s3://out/ocr", 1)
+
+
+def test_a_results_address_names_its_document_if_the_source_of_a_place_contains_the_destination(
+    records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration = tmp_path / "bulk-ocr.toml"
+    configuration.write_text('[places.other]\nsource = "s3://out"\ndestination = "s3://out/other"\n')
+    monkeypatch.setenv("BULK_OCR_CONFIG", str(configuration))
+    for address, document in (("2021/report.pdf", DOCUMENT), ("broken.pdf", FAILED)):
+        history = history_of(records.objects, f"s3://out/ocr/{address}.ocr.json", None)
+        assert (history.document, history.destination) == (document, "s3://out/ocr")
 
 
 @pytest.mark.parametrize("address", [DOCUMENT, "scans/2021/report.pdf", "2021/report.pdf"])
