@@ -178,7 +178,10 @@ def _time(text: str) -> datetime:
     Raises:
         ValueError: it is not a time.
     """
-    time = parsedate_to_datetime(text)
+    try:
+        time = parsedate_to_datetime(text)
+    except OverflowError as error:
+        raise ValueError(f"not a time: {text}") from error
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 

@@ -60,6 +60,6 @@ def http_date(value: str) -> datetime | None:
     """Parse an HTTP date; None if it is none, or has no time zone."""
     try:
         moment = parsedate_to_datetime(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return moment if moment.tzinfo is not None else None

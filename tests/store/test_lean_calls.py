@@ -103,6 +103,7 @@ def test_success_that_holds_an_error_is_none(flaky: FlakyS3, written: str) -> No
         (None, "Thu, 26 Nov 2026 10:44:02 GMT"),
         ("five", "Thu, 26 Nov 2026 10:44:02 GMT"),
         ("5", "yesterday"),
+        ("5", "Thu, 99999999999999999999 Nov 2026 10:44:02 GMT"),
     ],
 )
 def test_a_look_whose_answer_lacks_what_s3_tells_is_a_fault_of_the_moment(

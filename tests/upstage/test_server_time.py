@@ -67,6 +67,8 @@ def test_a_time_that_is_further_off_than_clocks_are_does_not_count() -> None:
         ("Wed, 01 Jul 2026 11:59:35 GMT", 65),
         ("Thu, 01 Jan 1970 00:00:00 GMT", 40),  # a cache's old answer, or a server without a clock
         ("today", 40),
+        ("Wed, 99999999999999999999 Jul 2026 12:00:25 GMT", 40),
+        ("Wed, 01 Jul 2026 12:00:25 +99999999999999", 40),
     ],
 )
 def test_moments_are_meant_by_the_servers_clock_where_it_tells_its_time(date: str, seconds: float) -> None:
