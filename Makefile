@@ -7,8 +7,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --b
 PYTEST := $(BIN)/python -m pytest
 # Pages with generated parts.
 COGGED := README.md docs/commands.md docs/json.md
-# Side by side, file by file, what takes longest first; see tests/conftest.py.
-PROCESSES ?= 2
+# Side by side, file by file, what takes longest first; see tests/conftest.py. Three keep two cores busy: tests of
+# deployments and servers spend much of their time waiting.
+PROCESSES ?= 3
 SIDE_BY_SIDE = --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 # Even where the environment forbids it, Python keeps what it compiles: the tests start hundreds of processes.
 unexport PYTHONDONTWRITEBYTECODE
