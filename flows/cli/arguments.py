@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter, Token, validators
 from pydantic import ConfigDict
 
-from flows.cli.help_groups import BUCKETS, CREDENTIALS, DOCUMENTS, hide_options
+from flows.cli.option_groups import BUCKETS, CREDENTIALS, DOCUMENTS, hide_options
 from flows.cli.places import destination_of, source_of
 from tasks.backfills.record import Order
 from tasks.faults import SetupFault

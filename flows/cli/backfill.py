@@ -7,7 +7,7 @@ from cyclopts import App, Parameter, validators
 from pydantic import BaseModel, Field, ValidationError
 
 from flows.cli.arguments import ANYWHERE, FLOW_DEFAULTS, BackfillArguments, BackfillAt, DryRun, FlowArguments
-from flows.cli.help_groups import epilogue
+from flows.cli.command_list import epilogue
 from flows.cli.output import Page, complain, print_json, show
 from flows.cli.prefect_setup import prepare_for_blocks
 from tasks.backfills.figures import Figures

@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Protocol, TextIO
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO
 
-from pydantic import BaseModel
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from tasks.faults import SetupFault
 from tasks.printable import printable, printable_json
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 _PIPE_WIDTH = 200
 SCHEMA_VERSION = 1  # of all JSON output: increased when a field changes its meaning or is removed
@@ -104,7 +106,7 @@ def show(report: Shown, *, json: bool) -> None:
         report.show(Page())
 
 
-def print_json(report: Shown | BaseModel) -> None:
+def print_json(report: "Shown | BaseModel") -> None:
     """Print a report as one JSON object in one line."""
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")
     with writing():

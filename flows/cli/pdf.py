@@ -14,9 +14,9 @@ from rich.console import Console
 
 from flows.cli.arguments import BLOCK, STORE_ENVIRONMENT, DryRun, Json, Quiet, StoreCredentials, to_destination
 from flows.cli.dry_run import DryRunReport
-from flows.cli.help_groups import BUCKETS
 from flows.cli.local_files import as_text, temporary_folder
 from flows.cli.local_results import fetch_local_result, source_of_local
+from flows.cli.option_groups import BUCKETS
 from flows.cli.output import Page, complain, show
 from flows.cli.prefect_setup import prepare_for_blocks
 from flows.cli.progress import Display

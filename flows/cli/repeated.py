@@ -6,13 +6,14 @@ many values of `--key`, all but the first are removed before parsing and added a
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
-from pydantic import ValidationError
 
 from tasks.faults import SetupFault
-from tasks.selection import EVERYTHING, Selection
+
+if TYPE_CHECKING:
+    from tasks.selection import Selection
 
 _FLAG = "--key"
 _MANY = 100
@@ -33,7 +34,7 @@ def call(app: App, arguments: Sequence[str] | None) -> Any:
     if "key" in bound.arguments:
         bound.arguments["key"] = [*bound.arguments["key"], *values]
     elif "selection" in bound.signature.parameters:
-        bound.arguments["selection"] = _selecting(bound.arguments.get("selection", EVERYTHING), values)
+        bound.arguments["selection"] = _selecting(bound.arguments.get("selection"), values)
     run: Callable[..., Any] = command
     return run(*bound.args, **bound.kwargs)
 
@@ -67,7 +68,12 @@ def take_out(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return rest, values
 
 
-def _selecting(selection: Selection, keys: Sequence[str]) -> Selection:
+def _selecting(given: "Selection | None", keys: Sequence[str]) -> "Selection":
+    from pydantic import ValidationError
+
+    from tasks.selection import EVERYTHING, Selection
+
+    selection = EVERYTHING if given is None else given
     fields = selection.model_dump(exclude_unset=True) | {"key": (*selection.key, *keys)}
     try:
         return Selection.model_validate(fields)

@@ -15,9 +15,9 @@ from cyclopts import Parameter, validators
 from pydantic import BaseModel
 
 from flows.cli.arguments import BLOCK, STORE_ENVIRONMENT, Json, ResultsArguments, StoreCredentials
-from flows.cli.help_groups import BUCKETS
 from flows.cli.local_files import as_text, temporary_folder
 from flows.cli.local_results import fetch_local_result, source_of_local
+from flows.cli.option_groups import BUCKETS
 from flows.cli.output import Page, complain, show
 from flows.cli.prefect_setup import prepare_for_blocks
 from flows.cli.result_store import named_place

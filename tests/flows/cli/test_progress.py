@@ -42,7 +42,7 @@ def bash_completion() -> str:
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
-        (("re",), ["redo", "retry"]),
+        (("re",), ["retry", "redo"]),
         (("backfill", "pa"), ["pause"]),
         (("run", "--max-cost-per-"), ["--max-cost-per-day", "--max-cost-per-month"]),
         (("run", "--mode", ""), ["async", "sync", "auto"]),
