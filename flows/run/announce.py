@@ -256,8 +256,8 @@ def announce_early_end(tally: Tally, steering: Steering, error: BaseException) -
         log.warning("the report of this run could not be written: %s", failure)
 
 
-class RunEnded(Abort):
-    """Ends the process of a run that is not completed.
+class RunHeld(Abort):
+    """Ends the process of a run that a ceiling or a pause ended, with exit status 0.
 
     Prefect ends such a process by raising the exception in the run's final state, and logs it with a traceback, as a
     fault of the program. It logs no traceback for its own `Abort`.
@@ -298,8 +298,10 @@ def _unsuccessful(kind: StateType, name: str, reason: str) -> State[Any]:
     """Return the final state of a run that is not completed.
 
     The caller of the flow gets Prefect's `FailedRun` or `CancelledRun` with the reason, which Prefect makes of a state
-    without data. A run that a worker started has no caller, only a process to end.
+    without data. A run that a worker started has no caller, only a process to end: with exit status 1 and that error
+    if it failed, so that whoever started the container sees it as well, and quietly if it was only held.
     """
     message = printable(reason)
     own_process = os.environ.get("PREFECT__FLOW_RUN_ID") == str(flow_run.id)
-    return State(type=kind, name=name, message=message, data=RunEnded(message) if own_process else None)
+    quietly = own_process and kind == StateType.CANCELLED
+    return State(type=kind, name=name, message=message, data=RunHeld(message) if quietly else None)

@@ -75,21 +75,24 @@ def test_the_state_of_a_flow_run_tells_how_it_ended(numbers: dict[str, object], 
 
 
 @pytest.mark.parametrize(
-    ("numbers", "wrapper"),
+    ("numbers", "wrapper", "in_own_process"),
     [
-        ({"ceiling": "7 pages"}, CancelledRun),
-        ({"held": "x"}, CancelledRun),
-        ({"refused": "no credit"}, FailedRun),
-        ({"ended": "no bucket"}, FailedRun),
+        ({"ceiling": "7 pages"}, CancelledRun, Abort),
+        ({"held": "x"}, CancelledRun, Abort),
+        ({"refused": "no credit"}, FailedRun, FailedRun),
+        ({"ended": "no bucket"}, FailedRun, FailedRun),
     ],
 )
-def test_a_run_that_is_not_completed_gives_its_caller_the_reason_and_its_own_process_a_quiet_end(
-    numbers: dict[str, str], wrapper: type[Exception], monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_is_not_completed_gives_its_caller_the_reason_and_its_own_process_a_quiet_end_unless_it_failed(
+    numbers: dict[str, str],
+    wrapper: type[Exception],
+    in_own_process: type[Exception],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     report = RunReport.model_validate({"flow": "backfill", "source": "s3://in", "destination": "s3://out", **numbers})
     (reason,) = numbers.values()
     with pytest.raises(wrapper, match=reason):
         final_state(report).result()
     monkeypatch.setenv("PREFECT__FLOW_RUN_ID", str(uuid.uuid4()))  # as a worker does for the process of a run
-    with pytest.raises(Abort, match=reason):  # which Prefect does not log as a fault of the program
+    with pytest.raises(in_own_process, match=reason):  # Prefect logs no `Abort` as a fault of the program
         final_state(report).result()
