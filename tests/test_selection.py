@@ -200,7 +200,7 @@ def test_a_hostile_pattern_takes_no_time(pattern: str, key: str) -> None:
         ({"inventory": "s3://bucket"}, "write it as s3://bucket/key"),
         ({"manifest": "s3://bucket"}, "write it as s3://bucket/key"),
         ({"key": ["a", "s3://bucket/"]}, "write it as s3://bucket/key"),
-        ({"limit": 3}, "not permitted"),
+        ({"limit": 3}, "no such setting"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_words(given_fields: dict[str, Any], words: str) -> None:

@@ -136,7 +136,7 @@ def test_a_bucket_that_wants_a_checksum_says_how_to_give_one(flaky: FlakyS3, buc
         ({"storage_class": "no class"}, "pattern"),
         ({"expected_owner": "12"}, "pattern"),
         ({"checksum": "crc64"}, "md5"),
-        ({"secret": "x"}, "not permitted"),
+        ({"secret": "x"}, "no such setting"),
     ],
 )
 def test_what_makes_no_sense_is_refused(fields: dict[str, Any], complaint: str) -> None:
