@@ -9,6 +9,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from tasks.similar_names import SETTING_SIMILARITY, did_you_mean
 
 _UNKNOWN = "extra_forbidden"  # pydantic's type of the error about a field that a model does not have
+# Errors whose input may hold secrets: settings that were invented for them, or everything beside a missing setting.
+_INPUT_HIDDEN = {_UNKNOWN, "missing"}
 
 
 class SettingsModel(BaseModel):
@@ -33,7 +35,7 @@ class SettingsModel(BaseModel):
             return handler(given)
         except ValidationError as error:
             hidden = bool(cls.model_config.get("hide_input_in_errors"))
-            if not hidden and not any(problem["type"] == _UNKNOWN for problem in error.errors()):
+            if not hidden and not any(problem["type"] in _INPUT_HIDDEN for problem in error.errors()):
                 raise
             raise ValidationError.from_exception_data(cls.__name__, list(_explained(cls, error, hidden))) from None
 
@@ -42,17 +44,16 @@ def _explained(model: type[BaseModel], error: ValidationError, hidden: bool) -> 
     """Yield the problems of an error anew, with suggestions, and without the input if the model hides it.
 
     The outermost model decides whether an error shows its input. So that a model within others can hide it, it is left
-    out here. So are the values of unknown settings: they may be secrets, in settings that were invented for them.
+    out here.
     """
     for problem in error.errors(include_url=False):
         message, location = problem["msg"], problem["loc"]
-        unknown = problem["type"] == _UNKNOWN
-        if unknown and len(location) == 1:
+        if problem["type"] == _UNKNOWN and len(location) == 1:
             message = _no_such_setting(model, str(location[0]))
         yield InitErrorDetails(
             type=PydanticCustomError(problem["type"], "{message}", {"message": message}),
             loc=location,
-            input="(not shown)" if hidden or unknown else problem["input"],
+            input="(not shown)" if hidden or problem["type"] in _INPUT_HIDDEN else problem["input"],
         )
 
 

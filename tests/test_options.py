@@ -62,7 +62,11 @@ SECRET = "up_A1b2C3d4E5f6G7h8"
     "given", [{"upstage": SECRET}, {"aws": SECRET}, {"upstage_key": SECRET}, {"aws": [SECRET]}, SECRET]
 )
 def test_a_secret_in_the_place_of_a_block_name_is_not_repeated_by_the_error(given: object) -> None:
-    for model, wrong in ((Credentials, given), (RunSettings, {"destination": "s3://b/out", "credentials": given})):
+    for model, wrong in (
+        (Credentials, given),
+        (RunSettings, {"destination": "s3://b/out", "credentials": given}),
+        (RunSettings, {"credentials": given}),
+    ):
         with pytest.raises(ValidationError) as refused:
             model.model_validate(wrong)
         assert SECRET not in str(refused.value)
