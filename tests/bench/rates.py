@@ -140,7 +140,7 @@ def _run(ground: Ground, bucket: str, processes: int) -> list[Sample]:
         sample = _sample(ground.control)
         if samples or sample.submissions:
             samples.append(sample)
-        time.sleep(_LOOK_SECONDS)  # between two samples
+        time.sleep(_LOOK_SECONDS)  # a sample a second: the rate is the difference of two counts over time
     if failed := [process.returncode for process in started if process.returncode]:
         raise RuntimeError(f"a run ended with {failed}")
     return [*samples, _sample(ground.control)]
