@@ -17,7 +17,7 @@ _MINUTE = 60
 _BINS = tuple(f"bin_{number}" for number in range(CONFIDENCE_BINS))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DoneFigures:
     """The data of a finished document that the figures need."""
 

@@ -64,7 +64,7 @@ class FiguresReader:
     Args:
         context: the context, opened for all documents of the backfill; see `settings_of`.
         name: the name of the backfill.
-        published: records that this process has written itself and need not read.
+        published: documents that this process publishes itself, and whose records it need not read.
     """
 
     def __init__(self, context: RunContext, name: str, published: Published | None = None) -> None:
@@ -81,7 +81,7 @@ class FiguresReader:
         self._list_at = 0.0  # by the monotonic clock
         self._reading = threading.Lock()
         if published is not None:
-            published.follow()
+            published.follow(self._figures_of)
 
     def read(self, *, everything: bool = False) -> Figures | None:
         """Return the current figures; None if there is no such backfill.
@@ -199,11 +199,10 @@ class FiguresReader:
 
     def _take_published(self) -> None:
         """Note what this process has published since the last reading."""
-        for record in self._published.take() if self._published is not None else ():
-            partition = self._partition(record.job.document)
-            if self._census.change(record.job.id, "done", known=True):
-                self._failed.pop(record.job.id, None)
-                self._done.put(record.job.id, self._figures_of(record, partition))
+        for job_id, done in self._published.take() if self._published is not None else ():
+            if self._census.change(job_id, "done", known=True):
+                self._failed.pop(job_id, None)
+                self._done.put(job_id, done)
 
     def _forget(self, job_id: str) -> None:
         self._done.forget(job_id)
@@ -231,16 +230,16 @@ class FiguresReader:
                 if value is not None:
                     yield job_id, value
 
-    def _read_done(self, job_id: str, partition: str) -> DoneFigures | Literal["unreadable"] | None:
+    def _read_done(self, job_id: str, _partition: str) -> DoneFigures | Literal["unreadable"] | None:
         try:
             record = self._context.ledger.done(job_id)
         except RecordUnreadable:
             return "unreadable"  # by this version of the program, now and later
-        return None if record is None else self._figures_of(record, partition)
+        return None if record is None else self._figures_of(record)
 
-    def _figures_of(self, record: DoneJob, partition: str) -> DoneFigures:
+    def _figures_of(self, record: DoneJob) -> DoneFigures:
         return DoneFigures(
-            partition,
+            self._partition(record.job.document),
             record.job.document.uri,
             record.pages,
             *self._spent(record.job),
