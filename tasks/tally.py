@@ -68,7 +68,7 @@ class KnownJobs:
     def __init__(self, folder: Path) -> None:
         self._ledger: Ledger | None = None
         self._path = folder / "known-jobs.sqlite"
-        self._database = sqlite3.connect(self._path)
+        self._database = sqlite3.connect(self._path, check_same_thread=False)
         self._database.execute("PRAGMA synchronous=OFF")
         self._database.execute("PRAGMA journal_mode=OFF")
         self._database.execute(
@@ -93,6 +93,17 @@ class KnownJobs:
             states: the states to list, in this order.
             ours: whether a job id belongs to this run.
         """
+        for _ in self.load_gradually(ledger, states, ours):
+            pass
+        return self.number("open")
+
+    def load_gradually(
+        self,
+        ledger: Ledger,
+        states: tuple[State, ...] = ("open", "failed", "done"),
+        ours: Callable[[str], bool] = _all,
+    ) -> Iterator[None]:
+        """Do the same, but yield after each job, so that the caller regains control."""
         for state in states:
             for entry in filter(lambda entry: ours(entry.id), ledger.entries(state)):
                 self._database.execute(
@@ -101,8 +112,8 @@ class KnownJobs:
                     "SET state = excluded.state, before = excluded.before, written = excluded.written",
                     (entry.id, state, state != "open", entry.last_modified.timestamp()),
                 )
+                yield
         self._database.commit()
-        return self.number("open")
 
     def load_open(self, ledger: Ledger, ours: Callable[[str], bool] = _all) -> int:
         """List the open jobs only, for the first time or again. Returns how many of this run's there are.

@@ -18,8 +18,6 @@ from flows.cli.signals import CLOCK
 from tasks.faults import ExitStatus, SetupFault, TransientFault
 from tasks.similar_names import did_you_mean
 
-_SHARE = 0.1  # maximum share of the time spent on reading the figures
-
 
 def watch(
     name: Annotated[str | None, Parameter(help="The backfill, or its destination; the only one by default.")] = None,
@@ -61,7 +59,6 @@ def watch(
     screen = Live(console=console, auto_refresh=False, vertical_overflow="crop") if live else None
     try:
         while True:
-            began = time.monotonic()
             try:
                 figures = reader.read()
             except TransientFault as fault:
@@ -84,7 +81,7 @@ def watch(
             over = figures is not None and figures.state in ("finished", "cancelled") and not figures.served_by
             if figures is not None and (once or over):
                 return ExitStatus.DONE if figures.state == "finished" else ExitStatus.SOME_FAILED
-            CLOCK.sleep(max(seconds, (time.monotonic() - began) / _SHARE))
+            CLOCK.sleep(max(seconds, reader.pause))
     finally:
         if screen is not None:
             screen.stop()

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from prefect import Task
 
-from flows.run.engines import Engine, outcome_of
+from flows.run.engines import Engine, forget_results, outcome_of
 from tasks.clock import Clock
 from tasks.faults import EndsRun
 from tasks.job.record import Document
@@ -304,6 +304,7 @@ class Dispatcher:
         except Empty:
             return None
         stage, items = self._under_way.pop(future)
+        forget_results()
         self._lanes[stage].ended(len(items))
         return Ended(stage, items, _result(future, stage, items))
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from prefect.context import FlowRunContext
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.faults import SetupFault
@@ -129,6 +130,17 @@ def outcome_of(future: Any) -> Any:
         return future.result(raise_on_failure=False)
     except Exception as error:  # noqa: BLE001  # a cluster that lost a process raises whatever it likes
         return error
+
+
+def forget_results() -> None:
+    """Make Prefect forget the results of task runs that have ended.
+
+    Until a flow run ends, Prefect keeps a state of some kilobytes for each result, in order to recognise results that
+    are passed to other task runs. None is passed on here.
+    """
+    context = FlowRunContext.get()
+    if context is not None:
+        context.run_results.clear()
 
 
 @contextmanager

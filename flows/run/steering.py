@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 _SHORTEST_SECONDS = 2.0
 _LAST_SECONDS = 30.0  # for a reading of the figures that is in progress when the run ends
-_SHARE = 0.1  # maximum share of the time spent on reading the figures
 _LINE_SECONDS = 60.0
 _WARNED_SHARE = 0.8
 _FEW = 50  # documents; below this, the share of failures means little
@@ -237,8 +236,7 @@ class Steering:
             except Exception as error:  # noqa: BLE001  # for display only; the steps detect faults themselves
                 log.info("the figures of backfill %s cannot be read now: %s", self._name, error)
                 figures = None
-            took = time.monotonic() - began
-            rest = max(_SHORTEST_SECONDS, took / _SHARE)
+            rest = max(_SHORTEST_SECONDS, self._reader.pause if self._reader else 0)
             if figures is None:
                 continue
             self.figures = figures

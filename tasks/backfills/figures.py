@@ -290,7 +290,9 @@ def figures(
         per_minute=_per_minute(done.per_minute),
         latencies=[round(document.seconds, 3) for document in done.recent],
     )
-    return _with_rates(result, done.spent, done.recent, now)
+    # Of a long backfill, not all records have been read at first.
+    paid = done.spent * counted.of("done") / done.documents if done.documents else 0
+    return _with_rates(result, paid, done.recent, now)
 
 
 def _partitions(
@@ -333,7 +335,7 @@ def _changed(planned: Sequence[PartitionPlan], partitions: Sequence[PartitionFig
     return f"the source has changed since it was planned: {sum(more.values()):+,} documents ({some}{rest})"
 
 
-def _with_rates(figures: Figures, paid: int, recent: Sequence[RecentDocument], now: datetime) -> Figures:
+def _with_rates(figures: Figures, paid: float, recent: Sequence[RecentDocument], now: datetime) -> Figures:
     """Add the rates of the last minutes, and the time left at these rates."""
     within = [document for document in recent if now - document.finished_at <= _WINDOW]
     if not within:

@@ -23,10 +23,10 @@ class Census:
         self._database.execute("PRAGMA synchronous=OFF")
         self._database.execute("PRAGMA journal_mode=OFF")
         self._database.execute(
-            "CREATE TABLE documents (id TEXT PRIMARY KEY, partition TEXT, state TEXT, known INTEGER, listed INTEGER) "
-            "WITHOUT ROWID"
+            "CREATE TABLE documents (id TEXT PRIMARY KEY, partition TEXT, state TEXT, known INTEGER, written REAL, "
+            "listed INTEGER, changed INTEGER) WITHOUT ROWID"
         )
-        self._database.execute("CREATE INDEX unread ON documents (state, known)")
+        self._database.execute("CREATE INDEX unread ON documents (state, known, written)")
         self._listing = 0
 
     def close(self) -> None:
@@ -37,18 +37,22 @@ class Census:
         """Begin a listing: documents that it does not find are removed at its end."""
         self._listing += 1
 
-    def put(self, job_id: str, partition: str, state: DocumentState, *, known: bool) -> None:
-        """Add a document that the listing found.
+    def put(self, job_id: str, partition: str, state: DocumentState, *, known: bool, written: float) -> None:
+        """Add a document that the listing found. A change noted since the listing began is newer and is kept.
 
         Args:
             job_id: its job.
             partition: its partition.
             state: its state.
             known: whether its record has been read already.
+            written: when its record was written, as a UNIX time.
         """
         self._database.execute(
-            "INSERT OR REPLACE INTO documents (id, partition, state, known, listed) VALUES (?, ?, ?, ?, ?)",
-            (job_id, partition, state, known, self._listing),
+            "INSERT INTO documents (id, partition, state, known, written, listed, changed) "
+            "VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0) ON CONFLICT (id) DO UPDATE SET partition = ?2, listed = ?6, "
+            "state = iif(changed = ?6, state, ?3), known = iif(changed = ?6, known, ?4), "
+            "written = iif(changed = ?6, written, ?5)",
+            (job_id, partition, state, known, written, self._listing),
         )
 
     def end(self) -> None:
@@ -56,10 +60,18 @@ class Census:
         self._database.execute("DELETE FROM documents WHERE listed < ?", (self._listing,))
         self._database.commit()
 
-    def change(self, job_id: str, state: DocumentState, *, known: bool = False) -> bool:
-        """Change the state of a document. Returns whether it belongs to the backfill."""
+    def change(self, job_id: str, state: DocumentState, now: float, *, known: bool = False) -> bool:
+        """Change the state of a document. Returns whether it belongs to the backfill.
+
+        Args:
+            job_id: its job.
+            state: its new state.
+            now: the current UNIX time.
+            known: whether its record has been read already.
+        """
         changed = self._database.execute(
-            "UPDATE documents SET state = ?, known = ? WHERE id = ?", (state, known, job_id)
+            "UPDATE documents SET state = ?, known = ?, written = ?, changed = ? WHERE id = ?",
+            (state, known, now, self._listing, job_id),
         )
         return changed.rowcount > 0
 
@@ -68,9 +80,10 @@ class Census:
         self._database.executemany("UPDATE documents SET known = 1 WHERE id = ?", ((job_id,) for job_id in job_ids))
 
     def unknown(self, state: DocumentState, most: int) -> list[tuple[str, str]]:
-        """Return documents in a state whose records have not been read yet, as job and partition."""
+        """Return documents in a state whose records have not been read yet, as job and partition, the newest first."""
         rows = self._database.execute(
-            "SELECT id, partition FROM documents WHERE state = ? AND NOT known LIMIT ?", (state, most)
+            "SELECT id, partition FROM documents WHERE state = ? AND known = 0 ORDER BY written DESC LIMIT ?",
+            (state, most),
         )
         return rows.fetchall()
 

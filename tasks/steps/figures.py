@@ -3,8 +3,8 @@
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -20,16 +20,16 @@ from tasks.job.record import Document, DoneJob, Job
 from tasks.options import Options, RunSettings
 from tasks.scratch import process_folder
 from tasks.steps.census import Census
-from tasks.steps.discover import discover
-from tasks.store.aside import AsideNotes
+from tasks.steps.census_listing import CensusListing
+from tasks.steps.discover import several
 from tasks.store.ledger import Held, RecordEntry
-from tasks.tally import KnownJobs
 
 _READERS = 8
 _MOST_READ = 5000  # records per reading; the rest follow with the next one
 _MOST_OPEN = 500
+_SHARE = 0.1  # maximum share of the time spent on reading
 _LISTING_REST = 19  # pause after a listing, as a multiple of its duration: listings take a twentieth of the time
-_WRITTEN_SECONDS = 90.0  # between the end of a document and its record, with clocks that differ by half a minute
+_LISTING_SECONDS = 0.2  # for which a listing is continued in a reading; longer if the rest of a reading takes longer
 _SHOWN_RUN = 8  # letters of a run's id: enough to find it
 
 Value = TypeVar("Value")
@@ -58,16 +58,22 @@ def settings_of(backfill: Backfill, settings: RunSettings | None = None) -> RunS
 class FiguresReader:
     """Reads the figures of one backfill repeatedly.
 
-    Source and ledger are listed completely the first time, and again so often that it takes a twentieth of the time. In
-    between, only what can change is read: the open jobs, which are few, and those that are no longer open.
+    Source and ledger are listed completely for the first reading. Later listings are divided among many readings, and
+    take a twentieth of the time. In between, only what can change is read: the open jobs, which are few, and those that
+    are no longer open.
 
     Args:
         context: the context, opened for all documents of the backfill; see `settings_of`.
         name: the name of the backfill.
         published: documents that this process publishes itself, and whose records it need not read.
+
+    Attributes:
+        pause: seconds to wait before the next reading, so that readings take a tenth of the time. Complete listings
+            are not counted: the next reading makes none.
     """
 
     def __init__(self, context: RunContext, name: str, published: Published | None = None) -> None:
+        self.pause = 0.0
         self._context = context
         self._name = name
         self._published = published
@@ -77,8 +83,10 @@ class FiguresReader:
         self._folder = tempfile.TemporaryDirectory(dir=process_folder())
         self._census = Census(Path(self._folder.name))
         self._done = DoneDocuments(Path(self._folder.name))
+        self._listing: CensusListing | None = None
         self._listed_at: datetime | None = None
         self._list_at = 0.0  # by the monotonic clock
+        self._looked_for = 0.0  # duration of the last reading, without listing
         self._reading = threading.Lock()
         if published is not None:
             published.follow(self._figures_of)
@@ -101,20 +109,49 @@ class FiguresReader:
         Raises:
             SetupFault, TransientFault: as for `read`.
         """
+        clock = self._context.clock
         with self._reading:
-            return self._read_of(backfill, everything=everything)
+            complete = everything or self._listed_at is None
+            if complete:
+                self._list()
+            began = clock.monotonic()
+            try:
+                if not complete:
+                    self._continue_listing()
+                return self._look_at(backfill)
+            finally:
+                self.pause = (clock.monotonic() - began) / _SHARE
 
-    def _read_of(self, backfill: Backfill, *, everything: bool) -> Figures:
+    def _list(self) -> None:
+        """List source and ledger completely."""
+        if self._listing is not None:
+            self._listing.close()
+        self._go_on(self._new_listing(), None)
+
+    def _continue_listing(self) -> None:
+        """Continue the listing in progress, or begin one if it is due."""
+        if self._listing is None and self._context.clock.monotonic() < self._list_at:
+            return
+        self._go_on(self._listing or self._new_listing(), max(_LISTING_SECONDS, self._looked_for))
+
+    def _new_listing(self) -> CensusListing:
+        return CensusListing(self._context, self._census, self._done, self._failed, self._partition)
+
+    def _go_on(self, listing: CensusListing, seconds: float | None) -> None:
+        self._listing = None  # one that fails cannot be continued
+        if not listing.go_on(seconds):
+            self._listing = listing
+            return
+        self._listed_at = listing.began_at
+        self._list_at = self._context.clock.monotonic() + listing.seconds * _LISTING_REST
+
+    def _look_at(self, backfill: Backfill) -> Figures:
+        """Read what has changed, and return the figures."""
         context, census = self._context, self._census
         began = context.clock.monotonic()
-        open_now = {entry.id: entry for entry in context.ledger.entries("open")}
-        if everything or self._listed_at is None or began >= self._list_at:
-            self._list()
-            ended = context.clock.monotonic()
-            self._list_at = ended + (ended - began) * _LISTING_REST
-        else:
-            self._look(open_now)
         self._take_published()
+        open_now = {entry.id: entry for entry in context.ledger.entries("open")}
+        self._look(open_now)
         for job_id, done in self._several(census.unknown("done", _MOST_READ), self._read_done):
             if isinstance(done, DoneFigures):
                 self._done.put(job_id, done)
@@ -139,68 +176,43 @@ class FiguresReader:
             self.serving(backfill),
         )
         backfill_figures.listed_at = self._listed_at
+        self._looked_for = context.clock.monotonic() - began
         return backfill_figures
 
     def close(self) -> None:
         """Delete the temporary files."""
         with self._reading:
+            if self._listing is not None:
+                self._listing.close()
             self._census.close()
             self._done.close()
             self._folder.cleanup()
 
-    def _list(self) -> None:
-        """List source and ledger, and note the state of every document."""
-        context, census = self._context, self._census
-        failed: dict[str, tuple[float, FailedFigures]] = {}
-        now = context.clock.now()
-        with tempfile.TemporaryDirectory(dir=process_folder()) as folder, KnownJobs(Path(folder)) as known:
-            known.load(context.ledger)
-            aside = set(AsideNotes(context.objects, context.destination).ids())
-            census.begin()
-            self._done.begin()
-            for discovered in discover(context, known, look_only=True):
-                job_id, state = (
-                    discovered.job_id,
-                    discovered.state or ("aside" if discovered.job_id in aside else "new"),
-                )
-                written, is_known = known.written(job_id), False
-                if state == "done":
-                    is_known = self._done.confirm(job_id, written, _WRITTEN_SECONDS)
-                elif state == "failed" and (given_up := self._failed.get(job_id)) is not None:
-                    is_known = given_up[0] == written
-                    if is_known:
-                        failed[job_id] = given_up
-                census.put(job_id, self._partition(discovered.document), state, known=is_known)
-            census.end()
-        self._done.end()
-        self._failed = failed
-        self._listed_at = now
-
     def _look(self, open_now: Mapping[str, RecordEntry]) -> None:
         """Note changes since the listing: which jobs are open, and the new states of those that no longer are."""
-        census, ledger = self._census, self._context.ledger
+        census, ledger, now = self._census, self._context.ledger, self._context.clock.now().timestamp()
         for job_id, (_, state) in census.found(open_now).items():
             # A job that is being closed has an open and a done record for a moment; one that is done again does not.
             if state != "open" and not (state == "done" and ledger.entry("done", job_id) is not None):
                 self._forget(job_id)
-                census.change(job_id, "open")
+                census.change(job_id, "open", now)
         failed_now = {entry.id for entry in ledger.entries("failed")}
         for job_id, (_, state) in census.found(failed_now).items():
             if state not in ("failed", "done"):  # if there are both records, done takes precedence
-                census.change(job_id, "failed")
+                census.change(job_id, "failed", now)
         for job_id in census.ids("failed"):
             if job_id not in failed_now and job_id not in open_now:
                 self._forget(job_id)
-                census.change(job_id, "new")  # put back
-        for job_id in census.ids("open"):
-            if job_id not in open_now:
-                # Most likely published; if there is no done record, its claim was released.
-                census.change(job_id, "done" if ledger.entry("done", job_id) is not None else "new")
+                census.change(job_id, "new", now)  # put back
+        vanished = [job_id for job_id in census.ids("open") if job_id not in open_now]
+        for job_id, done in several(partial(ledger.entry, "done"), vanished, _READERS):
+            # Most likely published; if there is no done record, its claim was released.
+            census.change(job_id, "new" if done is None else "done", now)
 
     def _take_published(self) -> None:
         """Note what this process has published since the last reading."""
         for job_id, done in self._published.take() if self._published is not None else ():
-            if self._census.change(job_id, "done", known=True):
+            if self._census.change(job_id, "done", done.finished_at.timestamp(), known=True):
                 self._failed.pop(job_id, None)
                 self._done.put(job_id, done)
 
@@ -223,12 +235,9 @@ class FiguresReader:
     def _several(
         self, jobs: list[tuple[str, str]], read: Callable[[str, str], Value | None]
     ) -> Iterator[tuple[str, Value]]:
-        if not jobs:
-            return
-        with ThreadPoolExecutor(min(_READERS, len(jobs))) as pool:
-            for (job_id, _), value in zip(jobs, pool.map(lambda job: read(*job), jobs), strict=True):
-                if value is not None:
-                    yield job_id, value
+        for (job_id, _), value in several(lambda job: read(*job), jobs, _READERS):
+            if value is not None:
+                yield job_id, value
 
     def _read_done(self, job_id: str, _partition: str) -> DoneFigures | Literal["unreadable"] | None:
         try:

@@ -22,17 +22,18 @@ from tasks.upstage.limits import Limits
 from tests.fakes import FakeClock
 from tests.sample_documents import docx, encrypted_pdf
 from tests.steps.conftest import World, pdf
-from tests.store.flaky_s3 import FlakyS3
+from tests.store.flaky_s3 import FlakyS3, Rule
 
 MONTHS = ("2023-01", "2023-02")
 
 
-class SlowListings(FakeClock):
-    """A clock by which whatever is read of source and ledger as a whole takes ten minutes."""
+LISTING_SECONDS = 600
 
-    def monotonic(self) -> float:
-        self.advance(600)
-        return super().monotonic()
+
+def slow_source(flaky: FlakyS3, clock: FakeClock) -> None:
+    """Let a listing of the source take ten minutes: the next one is due three hours later."""
+    slow = Rule("pass", "list-type=.*prefix=in/", "GET", times=-1, before=lambda: clock.advance(LISTING_SECONDS))
+    flaky.fail(slow)
 
 
 def backfill_of(context: RunContext) -> Backfill:
@@ -60,7 +61,9 @@ def test_what_is_read_between_two_listings_is_what_a_listing_would_find(world: W
     locked = world.put(encrypted_pdf("locked"), "in/2023-02/locked.pdf")
     worker = world.context(rounds=1)
     backfill = backfill_of(worker)
-    follower = reader_of(backfill, SlowListings(), Objects(World.client(flaky.url)))
+    clock = FakeClock()
+    slow_source(flaky, clock)
+    follower = reader_of(backfill, clock, Objects(World.client(flaky.url)))
     follower.read()
     listings = "list-type=.*prefix=(in|out/_jobs/done)/"
     assert flaky.calls("GET", listings) == 2
@@ -94,17 +97,34 @@ def test_what_is_read_between_two_listings_is_what_a_listing_would_find(world: W
 def test_what_a_process_published_itself_is_not_read_again(world: World, flaky: FlakyS3) -> None:
     document, worker = world.put(pdf(3, "own"), "in/2023-01/a.pdf"), world.context()
     backfill = backfill_of(worker)
-    whole = RunContext(settings_of(backfill), Objects(World.client(flaky.url)), clock=SlowListings())
+    clock = FakeClock()
+    slow_source(flaky, clock)
+    whole = RunContext(settings_of(backfill), Objects(World.client(flaky.url)), clock=clock)
     reader = FiguresReader(whole, backfill.name, worker.published)
     reader.read()
     submit_document(worker, document)
+    reader.read()
     world.finish(worker, document)
     flaky.seen.clear()
     for everything in (False, True):
         figures_now = reader.read(everything=everything)
         assert figures_now is not None
         assert (figures_now.done, figures_now.pages, figures_now.pages_of) == (1, 3, 1)
-    assert flaky.calls("GET", f"_jobs/done/{job_id(document, 'ocr')}") == 0
+    record = f"_jobs/done/{job_id(document, 'ocr')}"
+    assert flaky.calls("GET", record) == flaky.calls("HEAD", record) == 0
+
+
+def test_the_pause_between_readings_does_not_depend_on_how_long_the_source_is(world: World, flaky: FlakyS3) -> None:
+    """After a listing of ten minutes, nobody should wait for figures for more than an hour."""
+    world.put(pdf(1), "in/2023-01/a.pdf")
+    backfill, clock = backfill_of(world.context()), FakeClock()
+    slow_source(flaky, clock)
+    reader = reader_of(backfill, clock, Objects(World.client(flaky.url)))
+    reader.read()
+    assert reader.pause == 0
+    flaky.fail(Rule("pass", "prefix=out/_jobs/open/", "GET", before=lambda: clock.advance(3)))
+    reader.read()
+    assert reader.pause == pytest.approx(30), "the reading took three seconds: a tenth of the time"
 
 
 FORGOTTEN = {"method": "GET", "path": "/requests/", "action": "status", "status": 404, "times": -1}

@@ -8,7 +8,10 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prefect.context import FlowRunContext
+from prefect.states import Completed
 from prefect.task_runners import TaskRunner
+from prefect.utilities.engine import link_state_to_task_run_result
 
 from flows.run.dispatch import Dispatcher, Item, Lane, Pace, Scale, Stage
 from flows.run.engines import Engine
@@ -230,6 +233,21 @@ def test_a_task_run_that_died_leaves_its_jobs_and_the_others_go_on() -> None:
     assert [result.left for result in results(dispatched, "collect", held("a", "b", "c"))] == [[], ["b"], []]
     died, _ = dispatcher(lambda _: RuntimeError("killed"))
     assert results(died, "poll", held("a", "b")) == [StepResult()], "they are asked for again in the next pass"
+
+
+def test_prefect_keeps_nothing_of_task_runs_that_have_ended() -> None:
+    """A state for each of them until the flow run ends would be memory that grows with the run."""
+    context = cast(Any, FlowRunContext).model_construct(run_results={})
+    with context:
+
+        def give(_: object) -> StepResult:
+            link_state_to_task_run_result(Completed(), result := StepResult())
+            assert context.run_results, "Prefect has noted the result"
+            return result
+
+        dispatched, _ = dispatcher(give)
+        assert len(results(dispatched, "submit", documents(300))) > 1
+        assert context.run_results == {}
 
 
 def test_a_process_that_cannot_work_ends_the_run() -> None:
