@@ -162,6 +162,7 @@ def main() -> None:
                 documents, pages = _size(size)
                 measured, task_runs = prefect_rows(ground, documents, pages, workers)
                 rows.append(_row("bulk-ocr run", [measured], documents, pages, measured.rate, [task_runs * documents]))
+                keep()
             if given.side:
                 rows += side_rows(ground, *_size(given.side), workers, given.processes)
                 keep()
