@@ -4,7 +4,7 @@ They come from a listing, from given keys, or from an inventory; all are process
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -252,7 +252,7 @@ def _is_searchable_pdf(context: RunContext, entry: Entry) -> bool:
 
 def several(
     work: Callable[[Item], Value], items: Iterable[Item], threads: int, first: int | None = None
-) -> Iterator[tuple[Item, Value]]:
+) -> Generator[tuple[Item, Value]]:
     """Process items concurrently and yield the results in order, taking items no further ahead than needed.
 
     Args:

@@ -3,6 +3,7 @@
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -26,6 +27,7 @@ from tasks.store.ledger import Held, RecordEntry
 
 _READERS = 8
 _MOST_READ = 5000  # records per reading; the rest follow with the next one
+_READ_SECONDS = 0.5  # for which records are read, except with a complete listing
 _MOST_OPEN = 500
 _SHARE = 0.1  # maximum share of the time spent on reading
 _LISTING_REST = 19  # pause after a listing, as a multiple of its duration: listings take a twentieth of the time
@@ -68,8 +70,8 @@ class FiguresReader:
         published: documents that this process publishes itself, and whose records it need not read.
 
     Attributes:
-        pause: seconds to wait before the next reading, so that readings take a tenth of the time. Complete listings
-            are not counted: the next reading makes none.
+        pause: seconds to wait before the next reading, so that readings take a tenth of the time. After a complete
+            listing, which may have taken minutes, it is 0: the next reading is short.
     """
 
     def __init__(self, context: RunContext, name: str, published: Published | None = None) -> None:
@@ -111,14 +113,14 @@ class FiguresReader:
         """
         clock = self._context.clock
         with self._reading:
-            complete = everything or self._listed_at is None
-            if complete:
+            if everything or self._listed_at is None:
+                self.pause = 0.0
                 self._list()
+                return self._look_at(backfill, None)
             began = clock.monotonic()
             try:
-                if not complete:
-                    self._continue_listing()
-                return self._look_at(backfill)
+                self._continue_listing()
+                return self._look_at(backfill, _READ_SECONDS)
             finally:
                 self.pause = (clock.monotonic() - began) / _SHARE
 
@@ -145,18 +147,23 @@ class FiguresReader:
         self._listed_at = listing.began_at
         self._list_at = self._context.clock.monotonic() + listing.seconds * _LISTING_REST
 
-    def _look_at(self, backfill: Backfill) -> Figures:
-        """Read what has changed, and return the figures."""
+    def _look_at(self, backfill: Backfill, seconds: float | None) -> Figures:
+        """Read what has changed, and return the figures.
+
+        Args:
+            backfill: the backfill.
+            seconds: for how long records of finished documents are read; None for no limit.
+        """
         context, census = self._context, self._census
         began = context.clock.monotonic()
         self._take_published()
         open_now = {entry.id: entry for entry in context.ledger.entries("open")}
         self._look(open_now)
-        for job_id, done in self._several(census.unknown("done", _MOST_READ), self._read_done):
+        for job_id, done in self._several(census.unknown("done", _MOST_READ), self._read_done, seconds):
             if isinstance(done, DoneFigures):
                 self._done.put(job_id, done)
             census.note_known([job_id])
-        for job_id, _ in self._several(census.unknown("failed", _MOST_READ), self._read_failed):
+        for job_id, _ in self._several(census.unknown("failed", _MOST_READ), self._read_failed, seconds):
             census.note_known([job_id])
         for key, job in context.ledger.earlier(self._earlier):
             self._earlier[key] = EarlierFigures(self._partition(job.document), *self._spent(job))
@@ -233,11 +240,17 @@ class FiguresReader:
         return context.settings.selection.partition_of(context.source.relative(document.key), document.last_modified)
 
     def _several(
-        self, jobs: list[tuple[str, str]], read: Callable[[str, str], Value | None]
+        self, jobs: list[tuple[str, str]], read: Callable[[str, str], Value | None], seconds: float | None = None
     ) -> Iterator[tuple[str, Value]]:
-        for (job_id, _), value in several(lambda job: read(*job), jobs, _READERS):
-            if value is not None:
-                yield job_id, value
+        """Read the records of jobs concurrently, and yield those that exist; for so many seconds at most."""
+        clock = self._context.clock
+        began = clock.monotonic()
+        with closing(several(lambda job: read(*job), jobs, _READERS)) as values:
+            for (job_id, _), value in values:
+                if value is not None:
+                    yield job_id, value
+                if seconds is not None and clock.monotonic() - began >= seconds:
+                    return
 
     def _read_done(self, job_id: str, _partition: str) -> DoneFigures | Literal["unreadable"] | None:
         try:
