@@ -12,7 +12,7 @@ from tasks.backfills.record import Backfill, new_backfill
 from tasks.catalogue.catalogue import open_catalogue
 from tasks.catalogue.queries import usage
 from tasks.context import RunContext
-from tasks.job.record import Document, job_id
+from tasks.job.record import Document, DoneJob, Job, job_id
 from tasks.options import RunSettings
 from tasks.steps.figures import FiguresReader, settings_of
 from tasks.steps.poll import poll_job
@@ -126,6 +126,31 @@ def test_the_pause_between_readings_does_not_depend_on_how_long_the_source_is(wo
     flaky.fail(Rule("pass", "prefix=out/_jobs/open/", "GET", before=lambda: clock.advance(3)))
     reader.read()
     assert reader.pause == pytest.approx(30), "the reading took three seconds: a tenth of the time"
+
+
+def test_records_are_read_for_a_moment_at_a_time_and_all_in_the_end(world: World, flaky: FlakyS3) -> None:
+    documents = [world.put(pdf(1, f"{number}"), f"in/2023-01/{number}.pdf") for number in range(5)]
+    worker, clock = world.context(), FakeClock()
+    backfill = backfill_of(worker)
+    slow_source(flaky, clock)
+    reader = reader_of(backfill, clock, flaky.objects())
+    jobs = [
+        Job(id=worker.job_id(each), document=each, model="ocr", result="s3://b/r", claimed_at=clock.now())
+        for each in documents
+    ]
+    claimed = [held for job in jobs if (held := worker.ledger.claim(job)) is not None]
+    reader.read()
+    for held in claimed:
+        worker.ledger.finish(held, DoneJob(job=held.job, pages=1, finished_at=clock.now()))
+    flaky.fail(Rule("pass", "_jobs/done/[0-9a-f]+.json", "GET", times=-1, before=lambda: clock.advance(1)))
+    read = []
+    for _ in documents:
+        figures_now = reader.read()
+        assert figures_now is not None
+        assert figures_now.done == 5
+        read.append(figures_now.pages_of)
+    assert 0 < read[0] < 5
+    assert read[-1] == 5
 
 
 FORGOTTEN = {"method": "GET", "path": "/requests/", "action": "status", "status": 404, "times": -1}
