@@ -135,7 +135,7 @@ class Figures(BaseModel):
     documents_per_minute: float = 0
     seconds_left: float | None = None
     ends_at: datetime | None = None
-    at_api: int = Field(0, description="open jobs that the API works on")
+    at_api: int = Field(0, description="open jobs that the API works on; an estimate if there are many")
     seconds_p50: float | None = Field(None, description="from claim to result, of the last documents")
     seconds_p90: float | None = None
     api_p50: float | None = Field(None, description="seconds at the API, of the last documents")
@@ -262,7 +262,7 @@ def figures(
         max_pages=backfill.ceilings.max_pages,
         max_cost=backfill.ceilings.max_cost,
         price_per_page=backfill.price_per_page,
-        at_api=sum(job.at_api for job in opened),
+        at_api=_at_api(opened, counted.of("open")),
         seconds_p50=_quantile(seconds, 0.5),
         seconds_p90=_quantile(seconds, 0.9),
         api_p50=_quantile(at_api, 0.5),
@@ -293,6 +293,12 @@ def figures(
     # Of a long backfill, not all records have been read at first.
     paid = done.spent * counted.of("done") / done.documents if done.documents else 0
     return _with_rates(result, paid, done.recent, now)
+
+
+def _at_api(opened: Sequence[OpenFigures], number: int) -> int:
+    """Return how many open jobs are at the API; an estimate if not all of their records were read."""
+    share = sum(job.at_api for job in opened) / len(opened) if opened else 0
+    return round(share * max(number, len(opened)))
 
 
 def _partitions(

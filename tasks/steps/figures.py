@@ -27,11 +27,11 @@ from tasks.store.ledger import Held, RecordEntry
 
 _READERS = 8
 _MOST_READ = 5000  # records per reading; the rest follow with the next one
-_READ_SECONDS = 0.5  # for which records are read, except with a complete listing
+_READ_SECONDS = 0.3  # for which records of a state are read, except with a complete listing
 _MOST_OPEN = 500
-_SHARE = 0.1  # maximum share of the time spent on reading
+_SHARE = 0.1  # maximum share of the time spent on reading, without listings
 _LISTING_REST = 19  # pause after a listing, as a multiple of its duration: listings take a twentieth of the time
-_LISTING_SECONDS = 0.2  # for which a listing is continued in a reading; longer if the rest of a reading takes longer
+_LISTING_SECONDS = 0.2  # for which a listing is continued in a reading; half as long as the reading if that is longer
 _SHOWN_RUN = 8  # letters of a run's id: enough to find it
 
 Value = TypeVar("Value")
@@ -70,8 +70,8 @@ class FiguresReader:
         published: documents that this process publishes itself, and whose records it need not read.
 
     Attributes:
-        pause: seconds to wait before the next reading, so that readings take a tenth of the time. After a complete
-            listing, which may have taken minutes, it is 0: the next reading is short.
+        pause: seconds to wait before the next reading, so that readings, without listings, take a tenth of the time.
+            After a complete listing, which may have taken minutes, it is 0: the next reading is short.
     """
 
     def __init__(self, context: RunContext, name: str, published: Published | None = None) -> None:
@@ -88,7 +88,7 @@ class FiguresReader:
         self._listing: CensusListing | None = None
         self._listed_at: datetime | None = None
         self._list_at = 0.0  # by the monotonic clock
-        self._looked_for = 0.0  # duration of the last reading, without listing
+        self._looked_for = 0.0  # duration of the last short reading, without listing
         self._reading = threading.Lock()
         if published is not None:
             published.follow(self._figures_of)
@@ -117,12 +117,13 @@ class FiguresReader:
                 self.pause = 0.0
                 self._list()
                 return self._look_at(backfill, None)
+            self._continue_listing()
             began = clock.monotonic()
             try:
-                self._continue_listing()
                 return self._look_at(backfill, _READ_SECONDS)
             finally:
-                self.pause = (clock.monotonic() - began) / _SHARE
+                self._looked_for = clock.monotonic() - began
+                self.pause = self._looked_for / _SHARE
 
     def _list(self) -> None:
         """List source and ledger completely."""
@@ -134,7 +135,7 @@ class FiguresReader:
         """Continue the listing in progress, or begin one if it is due."""
         if self._listing is None and self._context.clock.monotonic() < self._list_at:
             return
-        self._go_on(self._listing or self._new_listing(), max(_LISTING_SECONDS, self._looked_for))
+        self._go_on(self._listing or self._new_listing(), max(_LISTING_SECONDS, self._looked_for / 2))
 
     def _new_listing(self) -> CensusListing:
         return CensusListing(self._context, self._census, self._done, self._failed, self._partition)
@@ -152,10 +153,9 @@ class FiguresReader:
 
         Args:
             backfill: the backfill.
-            seconds: for how long records of finished documents are read; None for no limit.
+            seconds: for how long the records of a state are read; None for no limit.
         """
         context, census = self._context, self._census
-        began = context.clock.monotonic()
         self._take_published()
         open_now = {entry.id: entry for entry in context.ledger.entries("open")}
         self._look(open_now)
@@ -167,7 +167,7 @@ class FiguresReader:
             census.note_known([job_id])
         for key, job in context.ledger.earlier(self._earlier):
             self._earlier[key] = EarlierFigures(self._partition(job.document), *self._spent(job))
-        opened = self._read_open(open_now)
+        opened = self._read_open(open_now, seconds)
         # The meter is read last, so that it includes everything counted above.
         stored = context.ledger.read_budget(backfill.meter)
         spent = Charged() if stored is None else read_charged(backfill.meter, stored[0])
@@ -183,7 +183,6 @@ class FiguresReader:
             self.serving(backfill),
         )
         backfill_figures.listed_at = self._listed_at
-        self._looked_for = context.clock.monotonic() - began
         return backfill_figures
 
     def close(self) -> None:
@@ -289,7 +288,7 @@ class FiguresReader:
         self._failed[job_id] = entry.last_modified.timestamp(), figures_of
         return True
 
-    def _read_open(self, open_now: Mapping[str, RecordEntry]) -> list[OpenFigures]:
+    def _read_open(self, open_now: Mapping[str, RecordEntry], seconds: float | None) -> list[OpenFigures]:
         """Return the figures of open jobs, up to a limit; only records that have changed are read again."""
         entries = self._census.found(open_now).items()
         selected = dict(islice(((job_id, where) for job_id, where in entries if where[1] == "open"), _MOST_OPEN))
@@ -298,7 +297,8 @@ class FiguresReader:
             for job_id, (partition, _) in selected.items()
             if job_id not in self._open or self._open[job_id][0] != open_now[job_id].etag
         ]
-        for job_id, held in self._several(unread, self._read_held):
+        unread.sort(key=lambda job: job[0] in self._open)  # those that are not known at all first
+        for job_id, held in self._several(unread, self._read_held, seconds):
             self._open[job_id] = open_now[job_id].etag, held.job
         self._open = {job_id: record for job_id, record in self._open.items() if job_id in selected}
         return [self._open_figures(selected[job_id][0], job) for job_id, (_, job) in self._open.items()]

@@ -82,6 +82,22 @@ def test_sums_rates_and_time_left() -> None:
     assert summary.budget_share == pytest.approx(27 / 100)
 
 
+def test_what_is_computed_from_some_of_many_records_is_of_all_documents() -> None:
+    """At first, ten of a hundred finished documents have been read, and ten of fifty open jobs."""
+    settings = RunSettings(source="s3://bucket/scans", destination="s3://bucket/ocr")
+    planned = Planned(at=NOW, documents=200, pages=800, partitions=(PartitionPlan(name="", documents=200, pages=800),))
+    backfill = new_backfill(settings, "scans", NOW).changed(NOW, planned=planned, state="running")
+    done = DoneDocuments()
+    for number in range(10):
+        done.put(str(number), done_document("", 10.0, NOW - timedelta(minutes=number)))
+    opened = [OpenFigures("", number % 2 == 0, None, 0, 0) for number in range(10)]
+    states = Counter({("", "done"): 100, ("", "open"): 50, ("", "new"): 50})
+    summary = figures(backfill, NOW, Counted(states), done.summary(), opened, [], [], Charged(), [])
+    assert summary.at_api == 25
+    assert summary.documents_per_minute == pytest.approx(10 / 9)
+    assert summary.seconds_left == pytest.approx((800 - 400) / (40 / 9) * 60)
+
+
 def test_a_source_that_has_changed_since_the_plan_is_told() -> None:
     assert some().changed is None
     planned = some()
