@@ -8,6 +8,7 @@ import atexit
 import errno
 import os
 import shutil
+import sqlite3
 import stat
 import sys
 import tempfile
@@ -54,6 +55,18 @@ def scratch_folder() -> Iterator[Path]:
         if fault is None:
             raise
         raise fault from error
+
+
+def scratch_database(file: Path | None) -> sqlite3.Connection:
+    """Open a database for temporary data. Any thread may use it, one at a time.
+
+    Args:
+        file: its file; None to keep it in memory.
+    """
+    database = sqlite3.connect(":memory:" if file is None else file, check_same_thread=False)
+    database.execute("PRAGMA synchronous=OFF")  # nobody needs the data after a crash
+    database.execute("PRAGMA journal_mode=OFF")
+    return database
 
 
 def process_folder() -> Path:

@@ -1,7 +1,6 @@
 """The job states and sums of one run. States are kept on disk, so that millions of jobs need no memory."""
 
 import logging
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +12,7 @@ from tasks.backfills.figures import Figures
 from tasks.clock import Clock
 from tasks.job.outcome import Outcome
 from tasks.report import RunReport
+from tasks.scratch import scratch_database
 from tasks.store.ledger import Held, Ledger, State
 
 log = logging.getLogger(__name__)
@@ -68,9 +68,7 @@ class KnownJobs:
     def __init__(self, folder: Path) -> None:
         self._ledger: Ledger | None = None
         self._path = folder / "known-jobs.sqlite"
-        self._database = sqlite3.connect(self._path, check_same_thread=False)
-        self._database.execute("PRAGMA synchronous=OFF")
-        self._database.execute("PRAGMA journal_mode=OFF")
+        self._database = scratch_database(self._path)
         self._database.execute(
             "CREATE TABLE known "
             "(id TEXT PRIMARY KEY, state TEXT, before INTEGER, counted INTEGER, written REAL, "

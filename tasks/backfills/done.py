@@ -1,12 +1,12 @@
 """The finished documents of a backfill, as far as its figures need them: in a file, so that memory does not grow."""
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.job.record import CONFIDENCE_BINS, Confidence
+from tasks.scratch import scratch_database
 
 MOST_MINUTES = 720
 """Minutes for which the published pages are told."""
@@ -86,10 +86,7 @@ class DoneDocuments:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        path = ":memory:" if folder is None else folder / "done.sqlite"
-        self._database = sqlite3.connect(path, check_same_thread=False)
-        self._database.execute("PRAGMA synchronous=OFF")
-        self._database.execute("PRAGMA journal_mode=OFF")
+        self._database = scratch_database(None if folder is None else folder / "done.sqlite")
         self._database.execute(
             "CREATE TABLE done (id TEXT PRIMARY KEY, written REAL, listed INTEGER, partition TEXT, document TEXT, "
             "pages INTEGER, spent INTEGER, possible_duplicates INTEGER, seconds REAL, finished_at REAL, at_api REAL, "

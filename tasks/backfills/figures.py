@@ -14,27 +14,15 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from tasks.backfills.done import MOST_MINUTES, DoneSummary, RecentDocument
+from tasks.backfills.earlier import EarlierSummary
+from tasks.backfills.failed import MOST_LISTED, FailedSummary
 from tasks.backfills.record import Backfill, PartitionPlan, shown_state
 from tasks.budget.charged import MICROS, Charged
 from tasks.job.spending import duplicates_text
 from tasks.number_format import dollars, span
 
 _WINDOW = timedelta(minutes=10)
-_LISTED = 100
 _SHORTEST_WINDOW = timedelta(seconds=5)
-
-
-@dataclass(frozen=True)
-class FailedFigures:
-    """The data of a failed document that the figures need."""
-
-    partition: str
-    code: str
-    reason: str
-    spent: int
-    possible_duplicates: int
-    document: str = ""
-    run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,15 +35,6 @@ class OpenFigures:
     spent: int
     possible_duplicates: int
     since: datetime | None = None
-
-
-@dataclass(frozen=True)
-class EarlierFigures:
-    """What a document had cost before it was done again."""
-
-    partition: str
-    spent: int
-    possible_duplicates: int
 
 
 class FailedDocument(BaseModel):
@@ -148,7 +127,9 @@ class Figures(BaseModel):
     )
     failures: dict[str, int] = Field({}, description="by reason")
     reasons: dict[str, str] = Field({}, description="by code, what was said of one of the documents, and what to do")
-    failed_documents: list[FailedDocument] = Field([], description=f"the first {_LISTED}, in the order of their names")
+    failed_documents: list[FailedDocument] = Field(
+        [], description=f"the first {MOST_LISTED}, in the order of their names"
+    )
     served_by: list[str] = Field([], description="the runs that work for it now")
     partitions: list[PartitionFigures] = []
     slowest: list[tuple[str, float]] = Field([], description="documents, with seconds from claim to result")
@@ -209,8 +190,8 @@ def figures(
     counted: Counted,
     done: DoneSummary,
     opened: Sequence[OpenFigures],
-    failed: Sequence[FailedFigures],
-    earlier: Sequence[EarlierFigures],
+    failed: FailedSummary,
+    earlier: EarlierSummary,
     spent: Charged,
     served_by: Sequence[str],
 ) -> Figures:
@@ -230,8 +211,10 @@ def figures(
     planned = backfill.planned
     left = counted.of("new") + counted.of("open")
     since = f"{backfill.why}; since then {left:,} documents are to be done" if left else backfill.why
-    others: list[OpenFigures | FailedFigures | EarlierFigures] = [*opened, *failed, *earlier]
-    partitions = _partitions(backfill, counted, done, [(job.partition, job.spent) for job in others])
+    spent_in = [(job.partition, job.spent) for job in opened]
+    spent_in += [*failed.by_partition.items(), *earlier.by_partition.items()]
+    partitions = _partitions(backfill, counted, done, spent_in)
+    summaries: list[DoneSummary | FailedSummary | EarlierSummary | OpenFigures] = [done, failed, earlier, *opened]
     seconds = sorted(document.seconds for document in done.recent)
     at_api = sorted(document.at_api for document in done.recent if document.at_api is not None)
     held = [job.held_until for job in opened if job.held_until is not None]
@@ -256,7 +239,7 @@ def figures(
         pages_of=done.documents,
         pages_sent=spent.sent,
         pages_lost=spent.lost,
-        possible_duplicates=done.possible_duplicates + sum(job.possible_duplicates for job in others),
+        possible_duplicates=sum(each.possible_duplicates for each in summaries),
         pages_reserved=spent.total - spent.sent - spent.lost,
         cost=spent.cost / MICROS,
         max_pages=backfill.ceilings.max_pages,
@@ -270,8 +253,8 @@ def figures(
         held=len(held),
         held_until=max(held, default=None),
         oldest_open_seconds=max(((now - job.since).total_seconds() for job in opened if job.since), default=None),
-        failures=dict(Counter(failure.code for failure in failed).most_common()),
-        reasons={failure.code: failure.reason for failure in failed},
+        failures=dict(failed.codes),
+        reasons=dict(failed.reasons),
         failed_documents=[
             FailedDocument(
                 document=failure.document,
@@ -280,7 +263,7 @@ def figures(
                 reason=failure.reason,
                 run=failure.run,
             )
-            for failure in sorted(failed, key=lambda failure: failure.document)[:_LISTED]
+            for failure in failed.first
         ],
         served_by=list(served_by),
         partitions=partitions,

@@ -1,10 +1,11 @@
 """All documents of a backfill by partition and state, in a temporary file, so that memory does not grow with them."""
 
-import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
+
+from tasks.scratch import scratch_database
 
 DocumentState = Literal["done", "failed", "open", "aside", "new"]
 
@@ -19,9 +20,7 @@ class Census:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._database = sqlite3.connect(folder / "census.sqlite", check_same_thread=False)
-        self._database.execute("PRAGMA synchronous=OFF")
-        self._database.execute("PRAGMA journal_mode=OFF")
+        self._database = scratch_database(folder / "census.sqlite")
         self._database.execute(
             "CREATE TABLE documents (id TEXT PRIMARY KEY, partition TEXT, state TEXT, known INTEGER, written REAL, "
             "listed INTEGER, changed INTEGER) WITHOUT ROWID"

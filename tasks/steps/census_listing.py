@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from tasks.backfills.done import DoneDocuments
-from tasks.backfills.figures import FailedFigures
+from tasks.backfills.failed import FailedDocuments
 from tasks.context import RunContext
 from tasks.job.record import Document
 from tasks.scratch import process_folder
@@ -29,8 +29,7 @@ class CensusListing:
         context: the context, opened for all documents of the backfill.
         census: the documents by state.
         done: the finished documents that are known.
-        failed: the failed documents that are known, by job: when the record was written, and its data. Those whose
-            records no longer exist are removed at the end.
+        failed: the failed documents that are known.
         partition_of: returns the partition of a document.
 
     Attributes:
@@ -43,7 +42,7 @@ class CensusListing:
         context: RunContext,
         census: Census,
         done: DoneDocuments,
-        failed: dict[str, tuple[float, FailedFigures]],
+        failed: FailedDocuments,
         partition_of: Callable[[Document], str],
     ) -> None:
         self.began_at: datetime = context.clock.now()
@@ -81,9 +80,8 @@ class CensusListing:
     def _list(self) -> Generator[None]:
         """List source and ledger, and note the state of every document; yields often."""
         context, census = self._context, self._census
-        failed_before, failed_still = dict(self._failed), set[str]()
-        census.begin()  # before the ledger is listed: what changes from then on is newer
-        self._done.begin()
+        for file in (census, self._done, self._failed):
+            file.begin()  # before the ledger is listed: what changes from then on is newer
         with tempfile.TemporaryDirectory(dir=process_folder()) as folder, KnownJobs(Path(folder)) as known:
             yield from known.load_gradually(context.ledger)
             aside = set(AsideNotes(context.objects, context.destination).ids())
@@ -95,14 +93,9 @@ class CensusListing:
                 written, is_known = known.written(job_id), False
                 if state == "done":
                     is_known = self._done.confirm(job_id, written, _WRITTEN_SECONDS)
-                elif state == "failed" and (given_up := failed_before.get(job_id)) is not None:
-                    is_known = given_up[0] == written
-                    if is_known:
-                        failed_still.add(job_id)
+                elif state == "failed":
+                    is_known = self._failed.confirm(job_id, written)
                 census.put(job_id, self._partition_of(discovered.document), state, known=is_known, written=written)
                 yield
-            census.end()
-        self._done.end()
-        for job_id, given_up in failed_before.items():
-            if job_id not in failed_still and self._failed.get(job_id) is given_up:
-                del self._failed[job_id]
+        for file in (census, self._done, self._failed):
+            file.end()

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from tasks.backfills.done import DoneDocuments, DoneFigures
-from tasks.backfills.figures import Counted, EarlierFigures, FailedFigures, Figures, OpenFigures, figures
+from tasks.backfills.earlier import EarlierRecords
+from tasks.backfills.failed import FailedDocuments, FailedFigures
+from tasks.backfills.figures import Counted, Figures, OpenFigures, figures
 from tasks.backfills.published import Published
 from tasks.backfills.record import Backfill
 from tasks.budget.charged import Charged, read_charged
@@ -79,12 +81,12 @@ class FiguresReader:
         self._context = context
         self._name = name
         self._published = published
-        self._failed: dict[str, tuple[float, FailedFigures]] = {}
         self._open: dict[str, tuple[str, Job]] = {}  # by job: the version of its record, and the record
-        self._earlier: dict[str, EarlierFigures] = {}  # by record
         self._folder = tempfile.TemporaryDirectory(dir=process_folder())
         self._census = Census(Path(self._folder.name))
         self._done = DoneDocuments(Path(self._folder.name))
+        self._failed = FailedDocuments(Path(self._folder.name))
+        self._earlier = EarlierRecords(Path(self._folder.name))
         self._listing: CensusListing | None = None
         self._listed_at: datetime | None = None
         self._list_at = 0.0  # by the monotonic clock
@@ -163,10 +165,17 @@ class FiguresReader:
             if isinstance(done, DoneFigures):
                 self._done.put(job_id, done)
             census.note_known([job_id])
-        for job_id, _ in self._several(census.unknown("failed", _MOST_READ), self._read_failed, seconds):
+        for job_id, failed in self._several(census.unknown("failed", _MOST_READ), self._read_failed, seconds):
+            if isinstance(failed, tuple):
+                written, figures_of = failed
+                self._failed.put(job_id, written, figures_of)
             census.note_known([job_id])
-        for key, job in context.ledger.earlier(self._earlier):
-            self._earlier[key] = EarlierFigures(self._partition(job.document), *self._spent(job))
+        unread = [(key, "") for key in islice(context.ledger.earlier_keys(self._earlier), _MOST_READ)]
+        for key, earlier in self._several(unread, self._read_earlier, seconds):
+            if isinstance(earlier, Job):
+                self._earlier.put(key, self._partition(earlier.document), *self._spent(earlier))
+            else:
+                self._earlier.put(key, None, 0, 0)
         opened = self._read_open(open_now, seconds)
         # The meter is read last, so that it includes everything counted above.
         stored = context.ledger.read_budget(backfill.meter)
@@ -177,8 +186,8 @@ class FiguresReader:
             Counted(census.counted()),
             self._done.summary(),
             opened,
-            [failed_figures for _, failed_figures in self._failed.values()],
-            list(self._earlier.values()),
+            self._failed.summary(),
+            self._earlier.summary(),
             spent,
             self.serving(backfill),
         )
@@ -190,8 +199,8 @@ class FiguresReader:
         with self._reading:
             if self._listing is not None:
                 self._listing.close()
-            self._census.close()
-            self._done.close()
+            for file in (self._census, self._done, self._failed, self._earlier):
+                file.close()
             self._folder.cleanup()
 
     def _look(self, open_now: Mapping[str, RecordEntry]) -> None:
@@ -219,12 +228,12 @@ class FiguresReader:
         """Note what this process has published since the last reading."""
         for job_id, done in self._published.take() if self._published is not None else ():
             if self._census.change(job_id, "done", done.finished_at.timestamp(), known=True):
-                self._failed.pop(job_id, None)
+                self._failed.forget(job_id)
                 self._done.put(job_id, done)
 
     def _forget(self, job_id: str) -> None:
         self._done.forget(job_id)
-        self._failed.pop(job_id, None)
+        self._failed.forget(job_id)
 
     def serving(self, backfill: Backfill) -> list[str]:
         """Return the runs that currently serve a backfill, according to the heartbeats of their processes."""
@@ -270,11 +279,12 @@ class FiguresReader:
             record.measured.confidence if record.measured else None,
         )
 
-    def _read_failed(self, job_id: str, partition: str) -> bool | None:
+    def _read_failed(self, job_id: str, partition: str) -> tuple[float, FailedFigures] | Literal["unreadable"] | None:
+        """Return when the record was written, and its data."""
         try:
             entry, record = self._context.ledger.entry("failed", job_id), self._context.ledger.failed(job_id)
         except RecordUnreadable:
-            return True
+            return "unreadable"
         if record is None or entry is None:
             return None
         figures_of = FailedFigures(
@@ -285,8 +295,10 @@ class FiguresReader:
             record.job.document.uri,
             record.flow_run,
         )
-        self._failed[job_id] = entry.last_modified.timestamp(), figures_of
-        return True
+        return entry.last_modified.timestamp(), figures_of
+
+    def _read_earlier(self, key: str, _partition: str) -> Job | Literal["unreadable"]:
+        return self._context.ledger.earlier_job(key) or "unreadable"
 
     def _read_open(self, open_now: Mapping[str, RecordEntry], seconds: float | None) -> list[OpenFigures]:
         """Return the figures of open jobs, up to a limit; only records that have changed are read again."""

@@ -1,13 +1,12 @@
 """The order in which new documents are sent: as listed, or sorted on disk, so that memory does not grow."""
 
-import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.backfills.record import Order
 from tasks.job.record import Document
-from tasks.scratch import process_folder
+from tasks.scratch import process_folder, scratch_database
 
 _SORTED_BY = {"oldest": "written, key", "newest": "written DESC, key", "smallest": "size, key"}
 
@@ -24,9 +23,8 @@ def ordered(documents: Iterator[Document | None], order: Order) -> Iterator[Docu
         yield from documents
         return
     with tempfile.TemporaryDirectory(dir=process_folder()) as folder:
-        database = sqlite3.connect(Path(folder) / "order.sqlite", check_same_thread=False)
+        database = scratch_database(Path(folder) / "order.sqlite")
         try:
-            database.execute("PRAGMA synchronous=OFF")
             database.execute("CREATE TABLE documents (written REAL, size INTEGER, key TEXT, document TEXT)")
             rows = (
                 (document.last_modified.timestamp(), document.size, document.key, document.model_dump_json())

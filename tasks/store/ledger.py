@@ -347,17 +347,23 @@ class Ledger:
             self._objects.remove(self._bucket, self._kept_key(entry.id, pages), etag)
         return True
 
-    def earlier(self, known: Container[str] = ()) -> Iterator[tuple[str, Job]]:
-        """Yield the earlier records of redone documents, each as its key and its job.
+    def earlier_keys(self, known: Container[str] = ()) -> Iterator[str]:
+        """Yield the keys of the earlier records of redone documents.
 
         Args:
             known: keys to leave out: these records never change.
         """
         for entry in self._objects.list(self._bucket, f"{self._folder}earlier/"):
-            stored = None if entry.key in known else self._objects.get(self._bucket, entry.key)
-            if stored is not None:
-                with suppress(ValidationError):  # written by another version of this program
-                    yield entry.key, _Earlier.model_validate_json(stored.body).job
+            if entry.key not in known:
+                yield entry.key
+
+    def earlier_job(self, key: str) -> Job | None:
+        """Read the job of an earlier record; None if it is gone, or was written by another version of this program."""
+        stored = self._objects.get(self._bucket, key)
+        if stored is not None:
+            with suppress(ValidationError):
+                return _Earlier.model_validate_json(stored.body).job
+        return None
 
     def opened_since(self, moment: datetime) -> Iterator[str]:
         """Yield the jobs of documents that were marked to be done again since a moment, by the store's clock."""

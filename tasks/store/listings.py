@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import json
 import re
-import sqlite3
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from urllib.parse import unquote_plus
 from pydantic import BaseModel, Field, ValidationError
 
 from tasks.faults import DocumentChanged, ObjectRefused, SetupFault
+from tasks.scratch import scratch_database
 from tasks.store.object_store import Entry, ObjectStore
 
 _OBJECT = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9])/(.+)", re.DOTALL | re.IGNORECASE)
@@ -89,9 +89,7 @@ class Once:
     """Detects names that a list contains twice, in a temporary file. Not thread-safe."""
 
     def __init__(self, folder: Path) -> None:
-        self._database = sqlite3.connect(folder / "seen.sqlite", isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA synchronous=OFF")
-        self._database.execute("PRAGMA journal_mode=OFF")
+        self._database = scratch_database(folder / "seen.sqlite")
         self._database.execute("CREATE TABLE seen (name BLOB PRIMARY KEY) WITHOUT ROWID")
 
     def first(self, name: str) -> bool:

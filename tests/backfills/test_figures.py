@@ -10,10 +10,10 @@ from flows.cli.backfill_figures import picture
 from tasks.backfills.charts import bars, histogram, sparkline
 from tasks.backfills.done import DoneDocuments, DoneFigures, DoneSummary
 from tasks.backfills.duration import duration, interval
+from tasks.backfills.earlier import EarlierRecords, EarlierSummary
+from tasks.backfills.failed import FailedDocuments, FailedFigures, FailedSummary
 from tasks.backfills.figures import (
     Counted,
-    EarlierFigures,
-    FailedFigures,
     Figures,
     OpenFigures,
     figures,
@@ -46,18 +46,18 @@ def some(months: int = 2, minutes: int = 2) -> Figures:
         NOW, planned=planned, ceilings=Ceilings(max_pages=100), state="running", price_per_page=0.01
     )
     states: Counter[tuple[str, str]] = Counter()
-    done, failed, opened = DoneDocuments(), [], []
+    done, failed, earlier, opened = DoneDocuments(), FailedDocuments(), EarlierRecords(), []
     for name in names:
         states += Counter({(name, "done"): 2, (name, "failed"): 1, (name, "open"): 1, (name, "new"): 1})
         for number in range(2):
             ended = NOW - timedelta(minutes=number * minutes)
             done.put(f"{name} {number}", done_document(name, 10.0 + number, ended))
-        failed.append(FailedFigures(name, "encrypted", f"a password {HOSTILE}", 0, 0))
+        failed.put(name, 0, FailedFigures(name, "encrypted", f"a password {HOSTILE}", 0, 0))
         opened.append(OpenFigures(name, True, None, 4, 2))
     spent = Charged(sent=12 * months, cost=12 * months * 10_000, reserved={"r": Reserved(job="j", pages=3, before=0)})
-    return figures(
-        backfill, NOW, Counted(states), done.summary(), opened, failed, [EarlierFigures(names[0], 2, 3)], spent, []
-    )
+    earlier.put("key", names[0], 2, 3)
+    summaries = done.summary(), opened, failed.summary(), earlier.summary()
+    return figures(backfill, NOW, Counted(states), *summaries, spent, [])
 
 
 def test_sums_rates_and_time_left() -> None:
@@ -92,7 +92,9 @@ def test_what_is_computed_from_some_of_many_records_is_of_all_documents() -> Non
         done.put(str(number), done_document("", 10.0, NOW - timedelta(minutes=number)))
     opened = [OpenFigures("", number % 2 == 0, None, 0, 0) for number in range(10)]
     states = Counter({("", "done"): 100, ("", "open"): 50, ("", "new"): 50})
-    summary = figures(backfill, NOW, Counted(states), done.summary(), opened, [], [], Charged(), [])
+    summary = figures(
+        backfill, NOW, Counted(states), done.summary(), opened, FailedSummary(), EarlierSummary(), Charged(), []
+    )
     assert summary.at_api == 25
     assert summary.documents_per_minute == pytest.approx(10 / 9)
     assert summary.seconds_left == pytest.approx((800 - 400) / (40 / 9) * 60)
@@ -107,7 +109,9 @@ def test_a_source_that_has_changed_since_the_plan_is_told() -> None:
         NOW, planned=Planned(at=NOW, documents=2, partitions=(PartitionPlan(name="2021-01", documents=2),))
     )
     states = Counter({("2021-01", "new"): 1, ("2021-02", "new"): 3})
-    summary = figures(backfill, NOW, Counted(states), DoneSummary(), [], [], [], Charged(), [])
+    summary = figures(
+        backfill, NOW, Counted(states), DoneSummary(), [], FailedSummary(), EarlierSummary(), Charged(), []
+    )
     assert summary.changed == ("the source has changed since it was planned: +2 documents (2021-01 -1, 2021-02 +3)")
     assert summary.total == 4
 
