@@ -24,13 +24,14 @@ def is_result(described: Described) -> bool:
     return JOB in described.metadata
 
 
-def bring_text_into_step(context: RunContext, key: str, *, missing_too: bool) -> bool:
+def bring_text_into_step(context: RunContext, key: str, *, missing_too: bool, anew: bool = False) -> bool:
     """Rewrite the text beside a result if it belongs to another version of the document.
 
     Args:
         context: the run's context.
         key: the result's key.
         missing_too: also write the file if there is none.
+        anew: also rewrite the file if it belongs to the same job as the result, which may have been done again.
 
     Returns:
         Whether the file was written.
@@ -42,10 +43,10 @@ def bring_text_into_step(context: RunContext, key: str, *, missing_too: bool) ->
     def make(_: Described, result: Path, to: Path) -> None:
         write_text(result, to)
 
-    return _bring_into_step(context, key, text_key(key), TEXT, make, missing_too=missing_too)
+    return _bring_into_step(context, key, text_key(key), TEXT, make, missing_too=missing_too, anew=anew)
 
 
-def bring_pdf_into_step(context: RunContext, key: str, *, missing_too: bool) -> bool:
+def bring_pdf_into_step(context: RunContext, key: str, *, missing_too: bool, anew: bool = False) -> bool:
     """Rewrite the searchable PDF beside a result if it belongs to another version of the document.
 
     If the document is gone, the PDF shows only its text.
@@ -54,6 +55,7 @@ def bring_pdf_into_step(context: RunContext, key: str, *, missing_too: bool) -> 
         context: the run's context.
         key: the result's key.
         missing_too: also write the file if there is none.
+        anew: also rewrite the file if it belongs to the same job as the result, which may have been done again.
 
     Returns:
         Whether the file was written.
@@ -72,7 +74,7 @@ def bring_pdf_into_step(context: RunContext, key: str, *, missing_too: bool) -> 
                     "s3://%s/%s: its PDF contains only text: %s", context.destination.bucket, key, made.text_only
                 )
 
-    return _bring_into_step(context, key, pdf_key(key), MEDIA_TYPE, make, missing_too=missing_too)
+    return _bring_into_step(context, key, pdf_key(key), MEDIA_TYPE, make, missing_too=missing_too, anew=anew)
 
 
 def source_of(context: RunContext, result: Described) -> Source | None:
@@ -95,13 +97,16 @@ def _bring_into_step(
     make: Callable[[Described, Path, Path], None],
     *,
     missing_too: bool,
+    anew: bool,
 ) -> bool:
     bucket = context.destination.bucket
     for _ in range(_ATTEMPTS):
         head, output = context.objects.head(bucket, key), context.objects.head(bucket, beside)
         if head is None or not is_result(head) or (output is None and not missing_too):
             return False
-        if output is not None and (not is_result(output) or output.metadata[JOB] == head.metadata[JOB]):
+        if output is not None and not is_result(output):
+            return False
+        if output is not None and not anew and output.metadata[JOB] == head.metadata[JOB]:
             return False
         with context.scratch() as folder:
             try:

@@ -22,6 +22,7 @@ from tasks.faults import (
     FailureCode,
     RecordUnreadable,
     SetupFault,
+    Superseded,
     TransientFault,
 )
 from tasks.job import transitions
@@ -69,6 +70,7 @@ def publish(context: RunContext, held_job: HeldJob, recognised: Pages, *, copied
     Raises:
         DocumentFault: something else occupies the result's key.
         SetupFault: writing the result is not allowed; the job stays open.
+        Superseded: another worker has finished the job, and the document was done again since.
         TransientFault: the result could not be written; the job stays open.
     """
     job = held_job.job
@@ -80,10 +82,11 @@ def publish(context: RunContext, held_job: HeldJob, recognised: Pages, *, copied
             _write(context, job, recognised.text, recognised.pages, bucket, text_key(key), TEXT)
         except DocumentFault as fault:  # the result is there, and is paid for
             log.warning("%s: its text was not written: %s", job.document.uri, fault)
+    renewed = wrote == "renewed"
     if recognised.text is not None or wrote != "written":
-        bring_text_into_step(context, key, missing_too=recognised.text is not None)
+        bring_text_into_step(context, key, missing_too=recognised.text is not None, anew=renewed)
     if context.options.pdf or wrote != "written":
-        _bring_pdf(context, job, key)
+        _bring_pdf(context, job, key, anew=renewed)
     now = context.clock.now()
     done = transitions.done(
         job,
@@ -111,9 +114,9 @@ def publish(context: RunContext, held_job: HeldJob, recognised: Pages, *, copied
     return replace(published, pages=recognised.pages, words=words, result=job.result)
 
 
-def _bring_pdf(context: RunContext, job: Job, key: str) -> None:
+def _bring_pdf(context: RunContext, job: Job, key: str, *, anew: bool) -> None:
     try:
-        bring_pdf_into_step(context, key, missing_too=context.options.pdf)
+        bring_pdf_into_step(context, key, missing_too=context.options.pdf, anew=anew)
     except (EndsDocument, SetupFault) as fault:  # the result is there, and is paid for
         if isinstance(fault, CredentialsRefused):
             raise
@@ -155,20 +158,48 @@ def _look(context: RunContext, job: Job, bucket: str, key: str) -> Described | N
 
 def _write(
     context: RunContext, job: Job, file: Path, pages: int, bucket: str, key: str, media_type: str
-) -> Literal["written", "replaced", "superseded"]:
-    """Write a result to a free key or over an older version's result, unless a newer version's result is there."""
+) -> Literal["written", "replaced", "renewed", "superseded"]:
+    """Write a result to a free key or over an older result of the document, unless a newer version's result is there.
+
+    Returns:
+        "renewed" if this job had a result before: an earlier attempt wrote it, or the document is done again.
+    """
     for attempt in range(1 + _ATTEMPTS):
         # The first attempt skips the HEAD: if the key is taken, the conditional write fails.
         existing = _look(context, job, bucket, key) if attempt else None
         if existing is not None and _newer(context, existing, job):
             return "superseded"
+        if existing is not None and _is_already_written(existing, job, pages):
+            return "renewed"
+        own = existing is not None and existing.metadata.get(JOB) == job.id
+        if own:
+            _prove_current(context, job)
         etag = existing.etag if existing else None
         if context.objects.put_file(bucket, key, file, _provenance(job, pages), media_type, over=etag):
-            return "replaced" if existing else "written"
-        written = context.objects.head(bucket, key)
-        if written is not None and written.metadata.get(JOB) == job.id:
-            return "replaced" if existing else "written"
+            if existing is None:
+                return "written"
+            return "renewed" if own else "replaced"
     raise TransientFault(f"other workers keep writing the result of {job.document.uri}")
+
+
+def _is_already_written(existing: Described, job: Job, pages: int) -> bool:
+    """Whether an earlier attempt has written the result of this job.
+
+    A document that is done again has the same job id as before, but other requests. Without requests, nothing tells the
+    two results apart, so the result is written again.
+    """
+    return bool(job.requests) and _provenance(job, pages).items() <= existing.metadata.items()
+
+
+def _prove_current(context: RunContext, job: Job) -> None:
+    """Check that the document has not been done again since this job was claimed: that result is newer.
+
+    Raises:
+        Superseded: it has.
+    """
+    held = context.ledger.read(job.id)
+    if held is None or held.job.claimed_at != job.claimed_at:
+        raise Superseded(job.id)
 
 
 def _newer(context: RunContext, existing: Described, job: Job) -> bool:
