@@ -17,6 +17,7 @@ one document.
 import threading
 import uuid
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -287,7 +288,8 @@ class Budget:
             if waiting.written is None and waiting.fault is None:  # the previous holder of the lock did not write it
                 self._write_all()
         if waiting.fault is not None:
-            raise waiting.fault
+            # A copy for each thread: every one attaches the cost of its own document to a fault that ends the run.
+            raise copy(waiting.fault) from waiting.fault
         return bool(waiting.written)
 
     def _write_all(self) -> None:

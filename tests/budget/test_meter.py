@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from tasks.budget.charged import Charged
 from tasks.budget.meter import Budget, InMemory, Reservation
+from tasks.faults import SetupFault
+from tests.waiting import PATIENCE, until
 
 
 def reserve(budget: Budget, job: str, pages: int, spent: int = 0) -> Reservation:
@@ -156,6 +158,45 @@ def test_many_meters_of_one_store_never_exceed_the_ceiling() -> None:
         list(pool.map(work, range(8)))
     assert sum(sent) == 99
     assert charged(store) == Charged(sent=99)
+
+
+class BecomesUnreadable(InMemory):
+    """Unreadable from its second reading on; the first one takes as long as the test wants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.go_on = threading.Event(), threading.Event()
+
+    def read_budget(self, name: str) -> tuple[bytes, str] | None:
+        if self.read.is_set():
+            return b"unreadable", "1"
+        self.read.set()
+        assert self.go_on.wait(PATIENCE)
+        return super().read_budget(name)
+
+
+def test_threads_whose_write_fails_together_get_a_fault_each() -> None:
+    store = BecomesUnreadable()
+    budget = Budget(100, "b", store)
+
+    def work(job: str) -> BaseException | None:
+        try:
+            budget.reserve(job, 1)
+        except SetupFault as fault:
+            return fault
+        return None
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(work, "first")
+        assert store.read.wait(PATIENCE)
+        others = [pool.submit(work, job) for job in ("second", "third")]
+        until(lambda: len(budget._queue) == 2, "two more reservations behind the first one")
+        store.go_on.set()
+    assert first.result() is None
+    one, other = (call.result() for call in others)
+    assert one is not None
+    assert str(one) == str(other)
+    assert one is not other, "each thread attaches the cost of its own document"
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9), st.integers(0, 9), st.booleans()), max_size=30))
