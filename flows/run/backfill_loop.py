@@ -131,6 +131,7 @@ class BackfillLoop:
         if self._listing is None or self._pumps.awaiting_counts or now < self._listing_troubles.until:
             return
         open_now = self._open_before if self._looked_at is None else self._pumps.open_jobs
+        queued = self._pumps.submitting
         try:
             room = self._steering.window - open_now - self._pumps.submitting
             if self._limit is not None:
@@ -139,6 +140,7 @@ class BackfillLoop:
         except TransientFault as fault:
             self._listing_troubles.record_fault(fault, now)
             self._listing = self._documents()  # a failed listing cannot be continued
+            self._taken += self._pumps.submitting - queued  # what it yielded before it failed is sent
             return
         self._listing_troubles.clear()
         self._taken += added

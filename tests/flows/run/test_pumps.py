@@ -1,7 +1,7 @@
 """The loop that decides: what it leaves alone, and when it ends."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from flows.run.meant import Meant
 from flows.run.pumps import Pumps
 from flows.run.steering import Steering
 from tasks.context import RunContext
+from tasks.faults import TransientFault
 from tasks.job import transitions
 from tasks.job.outcome import Outcome
 from tasks.job.record import Document, Request
@@ -60,14 +61,16 @@ class _Runner:
 class Trial:
     """A run over a store in a folder, whose steps do what a test says."""
 
-    def __init__(self, folder: Path, give: Give, include: tuple[str, ...] = (), **options: Any) -> None:
+    def __init__(
+        self, folder: Path, give: Give, include: tuple[str, ...] = (), behind: float = 0, **options: Any
+    ) -> None:
         settings = RunSettings(
             source="s3://scans",
             destination="s3://out",
             options=Options(workers=2, poll_seconds=0.05, **options),
             selection=Selection(include=include),
         )
-        self.clock = FakeClock(datetime.now(UTC))  # the store's clock is the machine's
+        self.clock = FakeClock(datetime.now(UTC) - timedelta(seconds=behind))  # the store's clock is the machine's
         self.context = RunContext(settings, FolderObjects(folder / "store"), self.clock, key="up_test_key")
         self.known = KnownJobs(folder)
         self.tally = Tally(
@@ -164,6 +167,26 @@ def test_what_is_done_makes_room_and_the_run_ends_when_nothing_is_left(trial: Ca
     assert run.tally.census().done == 250
     assert sum(items for _, items in run.runner.runs) == 250
     assert len(run.runner.runs) >= 100
+
+
+def test_documents_of_a_listing_that_broke_off_count_for_the_limit(trial: Callable[..., Trial]) -> None:
+    listings: list[int] = []
+
+    def give(_stage: str, items: list[Any]) -> StepResult:
+        return StepResult([Outcome("done", run.context.job_id(item), item.uri) for item in items])
+
+    def new() -> Iterator[Document | None]:
+        listings.append(len(run.runner.runs))
+        for place, document in enumerate(run.documents(20)):
+            if len(listings) == 1 and place == 3:
+                run.clock.advance(30)  # the pause after a fault, which the loop would sit out in real time
+                raise TransientFault("the listing broke off")
+            yield document if run.known.state(run.context.job_id(document)) is None else None
+
+    run = trial(give, behind=20)  # its clock and the store's must not differ by more than half a minute
+    run.pumps.run(new, 0, limit=5)
+    assert len(listings) == 2
+    assert run.tally.census().done == 5
 
 
 class Office:
