@@ -17,6 +17,7 @@ from tasks.context import RunContext
 from tasks.documents.results.read import write_text
 from tasks.faults import (
     CredentialsRefused,
+    DocumentChanged,
     DocumentFault,
     EndsDocument,
     FailureCode,
@@ -276,7 +277,11 @@ def reuse_identical(context: RunContext, held_job: HeldJob, content: str, folder
         described = context.objects.head(bucket, key)
         if described is not None and described.metadata.get(JOB) == owner:
             copy = folder / "copy.json"
-            context.objects.fetch(bucket, key, described.etag, copy)
+            try:
+                context.objects.fetch(bucket, key, described.etag, copy)
+            except DocumentChanged as changed:  # the result, not the document: it was replaced or deleted
+                ledger.close(held_job.written)
+                return held_job.outcome("later", f"the result to copy is no longer there: {changed}")
             text = folder / "copy.txt" if context.options.text else None
             if text is not None:
                 write_text(copy, text)

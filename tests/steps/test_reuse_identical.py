@@ -6,6 +6,7 @@ from tasks.job.record import job_id
 from tasks.steps.collect import collect_job
 from tasks.steps.submit import submit_document
 from tests.steps.conftest import World, pdf, sha
+from tests.store.flaky_s3 import FlakyS3, Rule
 
 
 def text_beside(world: World, key: str) -> str:
@@ -81,3 +82,16 @@ def test_a_result_that_another_version_has_replaced_is_not_copied(world: World) 
     collect_job(context, world.recognised(context, again))
     assert world.texts(again) == ["page 1 of the first", "page 2 of the first"]
     assert world.billed_pages() == [2, 2, 2]
+
+
+def test_a_result_that_changes_while_it_is_copied_is_copied_by_a_later_pass(world: World, flaky: FlakyS3) -> None:
+    first, second = world.put(pdf(2), "in/a.pdf"), world.put(pdf(2), "in/b.pdf")
+    context = world.context(objects=flaky.objects(), reuse_identical=True)
+    submit_document(context, first)
+    world.finish(context, first)
+    flaky.fail(Rule("refuse", "/out/a.pdf.ocr.json", "GET", status=412, code="PreconditionFailed"))
+    outcome = submit_document(context, second)
+    assert (outcome.kind, outcome.moved) == ("later", False), "it is the result that moved, and not the document"
+    assert "/out/a.pdf.ocr.json" in outcome.message
+    assert submit_document(context, second).kind == "done"
+    assert world.billed_pages() == [2]
