@@ -1,10 +1,11 @@
 """The command `bulk-ocr file --dry-run`: which local documents would be sent, and at what cost."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from pydantic import BaseModel, Field
 
-from flows.cli.local_files import LocalDocument
+from flows.cli.local_files import LocalDocument, as_text, words_of
 from flows.cli.local_run import open_local_run, state_folder
 from flows.cli.output import Page
 from flows.cli.signals import CLOCK
@@ -56,7 +57,7 @@ def plan_files(documents: Sequence[LocalDocument], options: FileOptions, *, agai
     known = _known(documents, options) if state_folder().exists() and not again else set()
     planned, paid = [], 0
     for local in documents:
-        entry = PlannedFile(document=local.shown, output=str(local.output), known=local.path in known)
+        entry = PlannedFile(document=local.shown, output=as_text(local.output), known=local.path in known)
         try:
             limits = InspectionLimits(options.limits.pixels, options.limits.dpi, options.refuse_restricted)
             inspected = inspect_document(local.path, local.shown, limits)
@@ -66,10 +67,16 @@ def plan_files(documents: Sequence[LocalDocument], options: FileOptions, *, agai
                 paid += inspected.estimate if inspected.pages is None else inspected.pages
         except Fault as fault:
             entry.reason = str(fault)
+        except OSError as error:
+            entry.reason = f"it cannot be read ({words_of(error)})"
         planned.append(entry)
     return FilesPlan(documents=planned, pages=paid, price=round(paid * options.price, 6))
 
 
 def _known(documents: Sequence[LocalDocument], options: FileOptions) -> set[object]:
-    run = open_local_run(options, CLOCK)
-    return {local.path for local in documents if run.is_known(local)}
+    run, known = open_local_run(options, CLOCK), set[object]()
+    for local in documents:
+        with suppress(OSError):  # the plan says why it cannot be read
+            if run.is_known(local):
+                known.add(local.path)
+    return known

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from flows.cli import app as program
+from flows.cli.local_files import LocalDocument
+from flows.cli.local_plan import plan_files
 from flows.cli.repeated import call
+from tasks.options import FileOptions
 from tests import sample_documents as documents
 from tests.flows.conftest import FAST, Command, Place, report_of
 from tests.outputs.result_samples import write_result
@@ -64,6 +67,17 @@ def test_local_documents_are_counted_and_not_sent(results: Path, capsys: pytest.
     assert (report["pages"], report["price"]) == (3, 0.03)
     assert [bool(planned["reason"]) for planned in report["documents"]] == [False, True]
     assert _seen(results) == before
+
+
+def test_a_local_document_may_have_any_name_and_may_vanish(results: Path) -> None:
+    named, gone = (
+        LocalDocument(results / name, "shown", results / f"{name}.json") for name in ("\udcff.pdf", "gone.pdf")
+    )
+    named.path.write_bytes(documents.text_pdf(["one"]))
+    plan = plan_files([named, gone], FileOptions(), again=False)
+    assert [planned.pages for planned in plan.documents] == [1, None]
+    assert plan.documents[1].reason == "it cannot be read (No such file or directory)"
+    assert json.loads(plan.model_dump_json())["documents"][0]["output"].endswith(r"\xff.pdf.json")
 
 
 @pytest.mark.usefixtures("api")
