@@ -451,6 +451,8 @@ def _add_failing(report: PlanReport, document: Document, fault: DocumentFault) -
 
 def requests_at_least(look: Inspected, size: int, options: Options) -> int:
     """Return the minimum number of submissions for a document, assuming parts of equal size."""
+    if look.pages == 0:  # the document's own text is used for all of its pages
+        return 0
     if look.pages is None or not look.form.divisible:
         return 1
     longest = options.limits.sync_pages if options.mode == "sync" else options.limits.pages

@@ -298,6 +298,7 @@ def test_every_request_has_its_own_limit_of_pages_and_bytes() -> None:
     assert requests_at_least(long, 1000, options.model_copy(update={"mode": "sync"})) == 11
     assert requests_at_least(Inspected(PNG, 1, 1), 1000, options) == 1
     assert requests_at_least(Inspected(DOCX, None, 5000), 1000, options) == 1
+    assert requests_at_least(Inspected(PDF, 0, 0, text_pages=3), 1000, options) == 0
 
 
 def test_a_plan_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
