@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -256,6 +256,7 @@ def status_of(objects: ObjectStore, destination: Location, now: datetime) -> Led
         aside = _aside(AsideNotes(objects, destination), known)
         jobs = sorted(opened.jobs, key=lambda job: job.claimed_at)
         waiting = [job for job in jobs if job.id not in aside]
+        workers = _workers(objects, destination)
         return LedgerStatus(
             destination=str(destination),
             documents=known.number("done") + known.number("failed") + len(open_now - aside.keys()) + len(aside),
@@ -266,9 +267,9 @@ def status_of(objects: ObjectStore, destination: Location, now: datetime) -> Led
             moved=len(open_before ^ open_now),
             unreadable=len(opened.ids) - len(jobs),
             expiring=sum(expires_soon(job, now) for job in jobs),
-            waiting_for=_waiting_for(jobs, now),
-            workers=_workers(objects, destination),
-            oldest=[_open_job(job, now) for job in waiting[:_SHOWN]],
+            waiting_for=_waiting_for(jobs, now, workers),
+            workers=len(workers),
+            oldest=[_open_job(job, now, workers) for job in waiting[:_SHOWN]],
             set_aside=[note for note in aside.values() if note is not None],
         )
 
@@ -332,19 +333,19 @@ def _aside(notes: AsideNotes, known: KnownJobs) -> dict[str, AsideJob | None]:
     return notes_by_job
 
 
-def _state(job: Job, now: datetime) -> str:
-    """Describe what an open job is waiting for."""
+def _state(job: Job, now: datetime, workers: Collection[str]) -> str:
+    """Describe what an open job is waiting for. The heartbeats of the workers extend their leases."""
     if job.lease is not None:
-        over = job.lease.until <= now
+        over = job.lease.until <= now and job.lease.owner not in workers
         return f"{job.lease.doing} stopped; the next pass takes it over" if over else job.lease.doing
     if job.open_requests:
         return "at the API"
     return "finished at the API" if job.requests else "to be sent"
 
 
-def _waiting_for(jobs: Sequence[Job], now: datetime) -> str:
+def _waiting_for(jobs: Sequence[Job], now: datetime, workers: Collection[str]) -> str:
     """Describe what the open jobs are waiting for, the most common first."""
-    counts = Counter(_state(job, now) for job in jobs)
+    counts = Counter(_state(job, now, workers) for job in jobs)
     words = [f"{count:,} {state}" for state, count in counts.most_common()]
     polls = [job.poll_after for job in jobs if job.open_requests and job.poll_after is not None]
     if polls and min(polls) > now:
@@ -352,19 +353,19 @@ def _waiting_for(jobs: Sequence[Job], now: datetime) -> str:
     return "; ".join(words)
 
 
-def _workers(objects: ObjectStore, destination: Location) -> int:
-    """The number of processes with a live heartbeat at a destination."""
+def _workers(objects: ObjectStore, destination: Location) -> Collection[str]:
+    """The processes with a live heartbeat at a destination."""
     folder = destination.key(LEDGER_FOLDER)
     heartbeats = Heartbeats(objects, destination.bucket, folder, "", DEFAULTS.lease_seconds, Clock())
-    return len(heartbeats.living())
+    return set(heartbeats.living())
 
 
-def _open_job(job: Job, now: datetime) -> OpenJob:
+def _open_job(job: Job, now: datetime, workers: Collection[str]) -> OpenJob:
     return OpenJob(
         document=job.document.uri,
         age_seconds=(now - job.claimed_at).total_seconds(),
         pages=job.pages,
         pages_completed=job.pages_completed,
         requests=len(job.requests),
-        state=_state(job, now),
+        state=_state(job, now, workers),
     )

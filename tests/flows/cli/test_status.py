@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from flows.cli.output import Page
 from flows.cli.status import status_of
+from tasks.clock import Clock
 from tasks.faults import FailureCode
 from tasks.job import transitions
 from tasks.job.record import Document, DoneJob, FailedJob, Job, job_id
 from tasks.store.aside import AsideNote, AsideNotes
+from tasks.store.heartbeats import Heartbeats
 from tasks.store.ledger import Held, Ledger
 from tasks.store.local_folder import FolderObjects
 from tasks.store.location import Location
@@ -130,6 +132,17 @@ def test_what_moved_on_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert status.moved == 2
     status.show(Page())
     assert "(2 changed state during the count)" in capsys.readouterr().out
+
+
+def test_a_lease_that_a_heartbeat_extends_is_not_shown_as_over(tmp_path: Path) -> None:
+    world, now = World(tmp_path, []), datetime.now(UTC)
+    for number, owner in enumerate(("living", "dead")):
+        lease = transitions.lease(owner, now - timedelta(minutes=5), 60, "reading")
+        world.ledger.claim(transitions.collecting(world.job(number), lease).job)
+    Heartbeats(FolderObjects(tmp_path), "out", world.ledger.folder, "living", 60, Clock()).beat()
+    status = status_of(world.objects, OUT, now)
+    assert (status.workers, status.waiting_for) == (1, "1 reading; 1 reading stopped; the next pass takes it over")
+    assert sorted(job.state for job in status.oldest) == ["reading", "reading stopped; the next pass takes it over"]
 
 
 def test_a_job_that_was_put_back_by_somebody_who_was_stopped_is_open(tmp_path: Path) -> None:
