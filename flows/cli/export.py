@@ -4,7 +4,7 @@ import io
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -63,8 +63,8 @@ def export(
         target = "standard output" if output is None else output
         return show_dry_run(", ".join(places), result_sets, [target], json=arguments.json)
     report = ExportReport(files=[])
-    with counting("exporting", quiet=arguments.quiet) as count:
-        results = counted((pair for result_set in result_sets for pair in read_ahead(result_set, READERS)), count)
+    with counting("exporting", quiet=arguments.quiet) as tell:
+        results = counted((pair for result_set in result_sets for pair in read_ahead(result_set, READERS)), tell)
         first = next(results, None)
         if first is None:
             raise SetupFault(f"there is no result at {', '.join(places)}")
@@ -85,11 +85,9 @@ def export(
 def _into_folder(
     results: Iterable[tuple[ResultFile, Path | EndsDocument]], to: ExportFormat, folder: Path, report: ExportReport
 ) -> None:
-    address_by_file: dict[Path, str] = {}
+    written: set[Path] = set()
     for result, file in results:
-        target = _inside(folder, storable(result.document) + ENDINGS[to])
-        if target in address_by_file:
-            target = _inside(folder, storable(Path(result.address).name).removesuffix(".json") + ENDINGS[to])
+        target = next(path for path in _targets(folder, result, ENDINGS[to]) if path not in written)
         unfinished = target.with_name(f".{target.name}.part")
         try:
             if isinstance(file, EndsDocument):
@@ -104,10 +102,20 @@ def _into_folder(
             continue
         except OSError as error:
             raise _unwritable(target, error) from error
-        address_by_file[target] = result.address
+        written.add(target)
         report.files.append(str(target))
         report.results += 1
         report.pages += pages
+
+
+def _targets(folder: Path, result: ResultFile, ending: str) -> Iterator[Path]:
+    """Yield the file of a result, and the alternatives if it is taken: several results may be of one document."""
+    document = storable(result.document)
+    yield _inside(folder, document + ending)
+    beside = f"{document.rpartition('/')[0]}/{storable(Path(result.address).name).removesuffix('.json')}"
+    yield _inside(folder, beside + ending)
+    for number in count(2):  # of several places
+        yield _inside(folder, f"{beside}-{number}{ending}")
 
 
 def _into_stream(

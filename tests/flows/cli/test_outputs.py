@@ -101,3 +101,15 @@ def test_an_export_into_a_folder_stays_in_it_and_reports(folder: Path, capsys: p
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.pdf.txt", "sub"]
     assert run("export", "in/a.pdf", "in/sub", "--to", "jsonl", "-o", "all.jsonl") == 0
     assert len((folder / "all.jsonl").read_text().splitlines()) == 3
+
+
+def test_no_exported_file_takes_the_place_of_another(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for place in ("sub", "top"):
+        write_result(folder / "in" / place / "b.png.ocr.json", [[f"plain {place}"]])
+        write_result(folder / "in" / place / "b.png.ocr.clova.json", [[f"clova {place}"]])
+    assert run("export", "in", "in/top", "--to", "text", "-o", "out/") == 0
+    files = capsys.readouterr().out.split()
+    assert len(set(files)) == len(files) == 7
+    assert {"out/sub/b.png.txt", "out/top/b.png.txt"} < set(files)
+    texts = [(folder / file).read_text() for file in files]
+    assert sorted(texts)[1:] == ["clova sub", "clova top", "clova top", "plain sub", "plain top", "plain top"]
