@@ -1,5 +1,6 @@
 """What a run tells Prefect's server is worth little of its time, and none of it when the server is gone."""
 
+import json
 import uuid
 
 import httpx
@@ -18,14 +19,14 @@ class Calls:
     def __init__(self, clock: FakeClock, seconds: float) -> None:
         self._clock = clock
         self.seconds = seconds
-        self.failing = False
+        self.failing: Exception | None = None
         self.made = 0
 
     def __call__(self) -> None:
         self.made += 1
         self._clock.advance(self.seconds)
-        if self.failing:
-            raise httpx.ConnectError("gone")
+        if self.failing is not None:
+            raise self.failing
 
 
 @pytest.mark.parametrize("seconds", [0.01, 5.0])
@@ -41,17 +42,25 @@ def test_a_slow_server_costs_a_twentieth_of_the_time(clock: FakeClock, seconds: 
     assert call.made == before + 1, "the report is told in any case"
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        httpx.ConnectError("gone"),
+        json.JSONDecodeError("Expecting value", "<html>", 0),  # what Prefect's client makes of a proxy's page
+        RuntimeError("Failed to reach API"),
+    ],
+)
 def test_a_server_that_is_gone_is_left_alone_for_five_minutes(
-    clock: FakeClock, caplog: pytest.LogCaptureFixture
+    clock: FakeClock, caplog: pytest.LogCaptureFixture, fault: Exception
 ) -> None:
     server, call = PrefectServer(clock), Calls(clock, 60)
-    call.failing = True
+    call.failing = fault
     for _ in range(250):
         server.tell(call, once=True)
         clock.advance(1)
     assert call.made == 1
     assert caplog.text.count("Prefect's server did not take the run's progress") == 1
-    call.failing = False
+    call.failing = None
     clock.advance(300)
     server.tell(call, once=True)
     server.tell(call, once=True)
