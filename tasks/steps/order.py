@@ -18,6 +18,9 @@ def ordered(documents: Iterator[Document | None], order: Order) -> Iterator[Docu
         documents: consumed lazily in listing order; otherwise read completely into a temporary file. None stands for a
             document that is not new.
         order: the order.
+
+    Yields:
+        The documents. None for each that has no turn yet, so that the caller regains control while they are listed.
     """
     if order == "listed":
         yield from documents
@@ -26,12 +29,12 @@ def ordered(documents: Iterator[Document | None], order: Order) -> Iterator[Docu
         database = scratch_database(Path(folder) / "order.sqlite")
         try:
             database.execute("CREATE TABLE documents (written REAL, size INTEGER, key TEXT, document TEXT)")
-            rows = (
-                (document.last_modified.timestamp(), document.size, document.key, document.model_dump_json())
-                for document in documents
-                if document is not None
-            )
-            database.executemany("INSERT INTO documents VALUES (?, ?, ?, ?)", rows)
+            for document in documents:
+                if document is not None:
+                    written, body = document.last_modified.timestamp(), document.model_dump_json()
+                    row = (written, document.size, document.key, body)
+                    database.execute("INSERT INTO documents VALUES (?, ?, ?, ?)", row)
+                yield None
             query = f"SELECT document FROM documents ORDER BY {_SORTED_BY[order]}"  # one of three constants
             for (document_json,) in database.execute(query):
                 yield Document.model_validate_json(document_json)
