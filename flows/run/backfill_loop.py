@@ -86,6 +86,7 @@ class BackfillLoop:
         self._listing: Iterator[Document | None] | None = documents()
         self._listings = 1
         self._taken = 0
+        self._lists_on = False  # whether the listing has more, and there is room for it
         self._held = self._limited = False
         self._listing_troubles, self._looking_troubles = _Troubles(), _Troubles()
         self._looked_at: float | None = None
@@ -112,7 +113,7 @@ class BackfillLoop:
                 return
             if next_ == "turn":
                 complete = self._listing is None or self._pumps.awaiting_counts
-                self._pumps.turn(_SUBMIT if complete else _NONE)
+                self._pumps.turn(_SUBMIT if complete else _NONE, wait=not self._lists_on)
 
     def _heed_refusal(self, now: float) -> None:
         if self._tally.refused and self._closing_at is None:
@@ -128,6 +129,7 @@ class BackfillLoop:
 
     def _list(self, now: float) -> None:
         """Take documents from the listing, as many as window and limit allow."""
+        self._lists_on = False
         if self._listing is None or self._pumps.awaiting_counts or now < self._listing_troubles.until:
             return
         open_now = self._open_before if self._looked_at is None else self._pumps.open_jobs
@@ -136,7 +138,7 @@ class BackfillLoop:
             room = self._steering.window - open_now - self._pumps.submitting
             if self._limit is not None:
                 room = min(room, self._limit - self._taken)
-            added, more = self._pumps.take_listed(self._listing, room)
+            added, more, has_room = self._pumps.take_listed(self._listing, room)
         except TransientFault as fault:
             self._listing_troubles.record_fault(fault, now)
             self._listing = self._documents()  # a failed listing cannot be continued
@@ -147,6 +149,7 @@ class BackfillLoop:
         self._limited = more and self._taken == self._limit
         if self._limited or not more:
             self._listing = None
+        self._lists_on = self._listing is not None and has_room
 
     def _heed_limit(self) -> None:
         if self._limited and not self._pumps.submitting:

@@ -100,7 +100,7 @@ class Pumps:
                     exhausted = document is None
                     if document is not None and self._add_document(document):
                         taken, room = taken + 1, room - 1
-                self.turn(_SUBMIT if exhausted else _NONE, on_outcome)
+                self.turn(_SUBMIT if exhausted else _NONE, on_outcome, wait=exhausted or not room)
         except TransientFault:
             # Submissions in progress have to end first, or the next survey would treat them as abandoned.
             for ended in self._dispatcher.drain():
@@ -224,11 +224,11 @@ class Pumps:
             return "open"
         return None if held is None else "closed" if held.job.closed is not None else "open"
 
-    def take_listed(self, listing: Iterator[Document | None], room: int) -> tuple[int, bool]:
-        """Take documents from the listing, up to `room` and the lane's own limit.
+    def take_listed(self, listing: Iterator[Document | None], room: int) -> tuple[int, bool, bool]:
+        """Take documents from the listing, up to `room` and the lane's own limit, for a moment at most.
 
         Returns:
-            How many were added, and whether there may be more.
+            How many were added, whether there may be more, and whether there is room for them.
         """
         room, added = min(room, self._dispatcher.room("submit")), 0
         until = self._context.clock.monotonic() + _LISTING_SECONDS
@@ -236,10 +236,10 @@ class Pumps:
             try:
                 document = next(listing)
             except StopIteration:
-                return added, False
+                return added, False, True
             if document is not None:
                 added += self._add_document(document)
-        return added, True
+        return added, True, added < room
 
     def _add_document(self, document: Document) -> bool:
         """Queue a document for submission, unless it is queued already: a listing that is restarted yields it again."""
@@ -323,15 +323,22 @@ class Pumps:
             room = self._dispatcher.room(stage)
             self._dispatcher.add(stage, [queue.popleft() for _ in range(min(room, len(queue)))])
 
-    def turn(self, at_once: Collection[Stage], on_outcome: Callable[[Outcome], None] = lambda _: None) -> None:
+    def turn(
+        self,
+        at_once: Collection[Stage],
+        on_outcome: Callable[[Outcome], None] = lambda _: None,
+        *,
+        wait: bool = True,
+    ) -> None:
         """Start task runs, wait for one to end, and count the results.
 
         Args:
             at_once: the stages for which no more items will arrive.
             on_outcome: called with the outcome of each document.
+            wait: whether there is nothing else to do meanwhile.
         """
         clock = self._context.clock
-        seconds = min(self._dispatcher.start(at_once), self._seconds_to_wait())
+        seconds = min(self._dispatcher.start(at_once), self._seconds_to_wait() if wait else 0.0)
         self._show(self._doing())
         ended = self._dispatcher.next(seconds)
         while ended is not None:

@@ -9,7 +9,7 @@ import pytest
 from prefect.task_runners import TaskRunner
 
 from flows.run.awaiting_counts import AwaitingCounts
-from flows.run.dispatch import Dispatcher
+from flows.run.dispatch import Dispatcher, Ended
 from flows.run.engines import Engine
 from flows.run.meant import Meant
 from flows.run.pumps import Pumps
@@ -58,6 +58,18 @@ class _Runner:
         return _Ended(self._give(step.name, items))
 
 
+class _Waits(Dispatcher):
+    """Notes how long the run would wait for a task run to end."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.waits: list[float] = []
+
+    def next(self, seconds: float) -> Ended | None:
+        self.waits.append(seconds)
+        return super().next(seconds)
+
+
 class Trial:
     """A run over a store in a folder, whose steps do what a test says."""
 
@@ -79,10 +91,11 @@ class Trial:
         self.runner = _Runner(give)
         engine = Engine(cast(TaskRunner[Any], self.runner), settings, 1, lambda _: 1)
         meant = Meant(self.context, self.known)
+        self.dispatcher = _Waits(engine, "run", self.clock)
         self.pumps = Pumps(
             self.context,
             self.tally,
-            Dispatcher(engine, "run", self.clock),
+            self.dispatcher,
             OpenJobs(self.context, meant.document),
             meant,
             Steering(self.context),
@@ -187,6 +200,19 @@ def test_documents_of_a_listing_that_broke_off_count_for_the_limit(trial: Callab
     run.pumps.run(new, 0, limit=5)
     assert len(listings) == 2
     assert run.tally.census().done == 5
+
+
+def test_a_run_that_has_nothing_else_to_do_lists_without_pauses(trial: Callable[..., Trial]) -> None:
+    def known() -> Iterator[Document | None]:
+        for _ in range(20):
+            run.clock.advance(0.3)
+            yield None
+        waits.extend(run.dispatcher.waits)
+
+    waits: list[float] = []
+    run = trial(lambda _stage, _items: StepResult())
+    run.pumps.run(known, 0)
+    assert set(waits) == {0.0}
 
 
 class Office:
