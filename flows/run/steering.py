@@ -18,7 +18,7 @@ from tasks.backfills.figures import Figures
 from tasks.backfills.page import report_page
 from tasks.backfills.record import Backfill, PartitionPlan, Planned, Server, difference, new_backfill, own_name, who
 from tasks.context import RunContext
-from tasks.faults import EndsRun, Fault, SetupFault, TransientFault
+from tasks.faults import EndsRun, Fault, NotSending, SetupFault, TransientFault
 from tasks.similar_names import did_you_mean, mistyped
 from tasks.steps.figures import FiguresReader, settings_of
 
@@ -133,24 +133,30 @@ class Steering:
 
     @property
     def sends(self) -> bool:
-        """Whether documents may be sent at present.
+        """Whether documents may be sent at present: not while the backfill's record cannot be read.
 
         Raises:
-            SetupFault: the backfill's record cannot be read.
-        """
-        return self.held is None
-
-    @property
-    def held(self) -> str | None:
-        """Why nothing may be sent at present; None if documents may be sent.
-
-        Raises:
-            SetupFault: the backfill's record cannot be read.
+            SetupFault: it is of another version, or was deleted.
         """
         try:
             self._context.prove_sends(self._name)
-        except TransientFault as held:
-            return str(held)
+        except TransientFault:
+            return False
+        return True
+
+    @property
+    def held(self) -> str | None:
+        """Why the backfill sends nothing at present; None if it does, or if its record cannot be read.
+
+        Raises:
+            SetupFault: the record is of another version, or was deleted.
+        """
+        try:
+            self._context.prove_sends(self._name)
+        except NotSending as paused:
+            return str(paused)
+        except TransientFault:
+            return None
         return None
 
     @property

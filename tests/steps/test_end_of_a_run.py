@@ -260,3 +260,18 @@ def test_a_cancelled_backfill_does_not_wait_for_pages_that_it_does_not_send(worl
     assert run.to_the_end() == Census(done=1, open=1)
     assert [request.id for request in world.open(documents[0]).requests] != []
     assert world.billed_pages() == [2, 2]
+
+
+def test_a_backfill_whose_record_cannot_be_read_for_a_moment_is_not_paused(world: World, flaky: FlakyS3) -> None:
+    context = world.context(objects=flaky.objects())
+    context.settings = RunSettings.model_validate({**dict(context.settings), "backfill": "letters"})
+    context.backfills.make(new_backfill(context.settings, "letters", context.clock.now()))
+    steering = Steering(context)
+    flaky.fail(Rule("refuse", "_jobs/backfills/letters.json", "GET", times=-1))
+    assert (steering.sends, steering.held) == (False, None), "nothing is sent, but nobody has paused it"
+    flaky.rules.clear()
+    assert (steering.sends, steering.held) == (True, None)
+    context.backfills.change("letters", lambda record: record.moved("paused", "", context.clock.now()))
+    context.followed.forget("letters")
+    assert not steering.sends
+    assert "letters is paused" in (steering.held or "")
