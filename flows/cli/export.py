@@ -17,7 +17,7 @@ from flows.cli.output import Page, print_json, writing
 from flows.cli.result_store import READERS, complain_of_skipped, counted, counting, named_place, store_of
 from tasks.faults import EndsDocument, ExitStatus, SetupFault
 from tasks.outputs.exports import ENDINGS, ExportedFrom, ExportFormat, export_result
-from tasks.outputs.results import ResultFile, find_results, read_ahead, storable
+from tasks.outputs.results import ResultFile, find_results, inside, read_ahead, storable
 from tasks.scratch import folder_fault
 
 _STREAMED: tuple[ExportFormat, ...] = ("text", "jsonl")  # several results fit into one file
@@ -111,11 +111,11 @@ def _into_folder(
 def _targets(folder: Path, result: ResultFile, ending: str) -> Iterator[Path]:
     """Yield the file of a result, and the alternatives if it is taken: several results may be of one document."""
     document = storable(result.document)
-    yield _inside(folder, document + ending)
+    yield inside(folder, document + ending)
     beside = f"{document.rpartition('/')[0]}/{storable(Path(result.address).name).removesuffix('.json')}"
-    yield _inside(folder, beside + ending)
+    yield inside(folder, beside + ending)
     for number in count(2):  # of several places
-        yield _inside(folder, f"{beside}-{number}{ending}")
+        yield inside(folder, f"{beside}-{number}{ending}")
 
 
 def _into_stream(
@@ -138,12 +138,6 @@ def _into_stream(
 
 def _source(result: ResultFile) -> ExportedFrom:
     return ExportedFrom(storable(result.document), storable(result.address))
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """A file in a folder. Names of S3 documents that lead out of the folder are kept inside it."""
-    parts = [part for part in name.replace("\0", "").split("/") if part not in ("", ".", "..")]
-    return folder.joinpath(*parts or ["document"])
 
 
 @contextmanager

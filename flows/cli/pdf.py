@@ -28,7 +28,7 @@ from tasks.faults import CredentialsRefused, EndsDocument, ExitStatus, SetupFaul
 from tasks.job.record import Document, job_id
 from tasks.options import Options, RunSettings
 from tasks.outputs.originals import Source, find_original
-from tasks.outputs.results import ResultFile, find_results
+from tasks.outputs.results import ResultFile, find_results, inside, is_result_name
 from tasks.outputs.searchable_pdf import SearchablePdf, write_searchable_pdf
 from tasks.scratch import scratch_folder
 from tasks.steps.beside import bring_pdf_into_step, source_of
@@ -311,10 +311,13 @@ class _Command:
         if self._output is None:
             return beside
         output = Path(self._output)
-        if output.is_dir() or self._output.endswith(os.sep) or several:
-            name = beside.name if result is None else f"{result.document}.ocr.pdf"
-            return output.resolve() / name
-        return output.resolve()
+        if not (output.is_dir() or self._output.endswith(os.sep) or several):
+            return output.resolve()
+        if result is None:
+            return output.resolve() / beside.name
+        place = inside(output.resolve(), f"{result.document}.ocr.pdf")
+        name = Path(result.address).name  # has the model and the schema: a document may have several results
+        return _beside(place.with_name(name)) if is_result_name(name) else place
 
 
 def _written(name: str, to: Path, made: SearchablePdf) -> WrittenPdf:

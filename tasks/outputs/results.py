@@ -243,6 +243,12 @@ def storable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
+def inside(folder: Path, name: str) -> Path:
+    """Return a file in a folder. A name that leads out of it, as an S3 key may, is kept inside."""
+    parts = [part for part in name.replace("\0", "").split("/") if part not in ("", ".", "..")]
+    return folder.joinpath(*parts or ["document"])
+
+
 def read_ahead(
     results: Results, threads: int = 8, wanted: Callable[[ResultFile], bool] = lambda _: True
 ) -> Iterator[tuple[ResultFile, Path | EndsDocument]]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.faults import DocumentChanged, SetupFault
-from tasks.outputs.results import document_name, find_results, is_result_name, read_ahead
+from tasks.outputs.results import document_name, find_results, inside, is_result_name, read_ahead
 from tasks.store.local_folder import FolderObjects
 from tasks.store.location import Location, result_key, result_suffix
 from tests.outputs.result_samples import write_result
@@ -110,3 +110,13 @@ def test_the_name_of_a_result_tells_its_document(name: str, model: str, schema: 
     assert is_result_name(key)
     assert document_name(key) == name
     assert key == name + result_suffix(model, schema)
+
+
+@pytest.mark.parametrize("key", ["out//etc/a.pdf", "out/../etc/a.pdf", "out/./etc/../../etc//a.pdf"])
+def test_the_name_of_a_document_does_not_lead_out_of_a_folder(objects: FolderObjects, key: str) -> None:
+    objects.put("other", f"{key}.ocr.json", b"{}", {}, "application/json")
+    (result,) = find_results("s3://other/out", lambda: objects).files()
+    target = inside(Path("/folder"), result.document)
+    assert target.is_relative_to("/folder")
+    assert ".." not in target.parts
+    assert target.name == "a.pdf"

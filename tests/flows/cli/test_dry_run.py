@@ -56,6 +56,19 @@ def test_what_is_made_of_results_is_named_and_not_made(
     assert _seen(results) == before
 
 
+def test_several_pdfs_in_a_folder_are_in_that_folder_and_not_the_same(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_result(results / "in" / "a.pdf.ocr.clova.json", [["Annual Report"]])
+    assert call(program.app, ["pdf", "in", "-o", "pdfs/", "--dry-run", "--json"]) == 0
+    writes = sorted(json.loads(capsys.readouterr().out)["writes"])
+    assert [str(Path(file).relative_to(results / "pdfs")) for file in writes] == [
+        "a.pdf.ocr.clova.pdf",
+        "a.pdf.ocr.pdf",
+        "b.png.ocr.pdf",
+    ]
+
+
 def test_local_documents_are_counted_and_not_sent(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (results / "three.pdf").write_bytes(documents.text_pdf(["one", "two", "three"]))
     (results / "broken.pdf").write_bytes(b"%PDF-1.4 nonsense")
