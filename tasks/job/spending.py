@@ -57,7 +57,8 @@ def spends(job: Job) -> list[Spend]:
     accepted = [
         Spend(
             request.submitted_at,
-            len(request.pages) if request.pages else job.pages or job.estimate,
+            # As it was charged: by the estimate, unless the API has counted the pages of this very request.
+            len(request.pages) if request.pages else job.estimate or job.pages or 0,
             True,
             request.run,
             request.price_per_page,

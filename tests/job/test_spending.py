@@ -87,3 +87,13 @@ def test_pages_that_only_the_api_counts_are_reckoned_until_it_has_counted_them()
     record = transitions.counted(record, 7, posting(2), record.requests).job
     assert [spend.pages for spend in spends(record)] == [7]
     assert record.pages_sent == 7
+
+
+def test_a_request_that_was_lost_before_the_api_counted_its_pages_costs_what_was_reckoned_for_it() -> None:
+    record = sent(job(None), "r", None, 4, 1)
+    record = transitions.asked(record, [transitions.lost(record.requests[0], "forgotten")], 0).job
+    record = transitions.resending(record, posting(2)).job
+    record = sent(record, "s", None, 4, 2)
+    record = transitions.counted(record, 10, posting(3), record.requests[1:]).job
+    assert [(spend.request, spend.pages) for spend in spends(record)] == [("r", 4), ("s", 10)]
+    assert sum(spend.pages for spend in spends(record)) == record.pages_sent
