@@ -54,6 +54,8 @@ class Steering:
         self._thread: threading.Thread | None = None
         self._partition_runs: PartitionRuns | None = None
         self._telemetry: Telemetry | None = None
+        self._finished = -1  # documents, at the last reading
+        self._stalled_at = self._line_at = time.monotonic()  # when that changed, and when a line was logged
 
     def join(self) -> None:
         """Join the backfill, which is created if it does not exist, and start to follow its figures.
@@ -106,7 +108,7 @@ class Steering:
         self._partition_runs.begin(self.figures)
         self._telemetry = open_telemetry(time.monotonic)
         inherited = copy_context()  # for the run's log, and its artifacts
-        self._thread = threading.Thread(target=inherited.run, args=(self._follow,), name="backfill", daemon=True)
+        self._thread = threading.Thread(target=inherited.run, args=(self._follow, reader), name="backfill", daemon=True)
         self._thread.start()
 
     def _prove_name(self, name: str) -> None:
@@ -230,36 +232,36 @@ class Steering:
         self._reader.close()
         return self.figures
 
-    def _follow(self) -> None:
+    def _follow(self, reader: FiguresReader) -> None:
         """Read the figures repeatedly, and act on them."""
-        line_at = stalled_at = time.monotonic()
-        finished, rest = -1, _SHORTEST_SECONDS
+        rest = _SHORTEST_SECONDS
         while not self._ended.wait(rest):
-            began = time.monotonic()
             try:
                 self._context.budget.flush()  # the meter gets the last submissions only with the next reservation
-                figures = self._reader.read() if self._reader else None
-            except Exception as error:  # noqa: BLE001  # for display only; the steps detect faults themselves
-                log.info("the figures of backfill %s cannot be read now: %s", self._name, error)
-                figures = None
-            rest = max(_SHORTEST_SECONDS, self._reader.pause if self._reader else 0)
-            if figures is None:
-                continue
-            self.figures = figures
-            self._heed_failures(figures)
-            self._tell_progress(figures)
-            self.tell_budgets()
-            if self._partition_runs is not None:
-                self._partition_runs.tell(figures)
-            self._measure(figures)
-            if figures.finished != finished:
-                finished, stalled_at = figures.finished, began
-            elif figures.open and began - stalled_at >= _STALLED_SECONDS:
-                stalled_at = began
-                self._tell("stalled", f"stalled-{began}")
-            if began - line_at >= _LINE_SECONDS:
-                line_at = began
-                log.info("%s", figures.sentence())
+                figures = reader.read()
+                if figures is not None:
+                    self._act_on(figures)
+            except Exception as error:  # noqa: BLE001  # a thread that ended would heed no failure any more
+                log.info("the figures of backfill %s cannot be read or told now: %s", self._name, error)
+            rest = max(_SHORTEST_SECONDS, reader.pause)
+
+    def _act_on(self, figures: Figures) -> None:
+        now = time.monotonic()
+        self.figures = figures
+        self._heed_failures(figures)
+        if figures.finished != self._finished:
+            self._finished, self._stalled_at = figures.finished, now
+        elif figures.open and now - self._stalled_at >= _STALLED_SECONDS:
+            self._stalled_at = now
+            self._tell("stalled", f"stalled-{now}")
+        if now - self._line_at >= _LINE_SECONDS:
+            self._line_at = now
+            log.info("%s", figures.sentence())
+        self._tell_progress(figures)
+        self.tell_budgets()
+        if self._partition_runs is not None:
+            self._partition_runs.tell(figures)
+        self._measure(figures)
 
     def _measure(self, figures: Figures, *, last: bool = False) -> None:
         figures.throttle_wait_seconds = round(self._context.throttle_wait_seconds, 3)
@@ -277,7 +279,11 @@ class Steering:
             if record.state != "running" or figures.failed <= allowed:
                 return record
             limit = record.ceilings.stop_after_failures
-            return record.moved("paused", f"{figures.failed:,} documents failed, and it stops after {limit}", now)
+            why = (
+                f"{figures.failed:,} documents failed, and it stops after {limit}: before it is resumed, put them back "
+                "with 'bulk-ocr retry', or raise --stop-after-failures with 'bulk-ocr backfill set'"
+            )
+            return record.moved("paused", why, now)
 
         try:
             if self._context.backfills.change(name, paused).state == "paused":
