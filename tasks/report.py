@@ -146,7 +146,8 @@ class RunReport(BaseModel):
         if self.possible_duplicates:
             line += f"; {duplicates_text(self.possible_duplicates)}"
         if self.missing:
-            line += f"; {self.missing} that were named are missing"
+            one = self.missing == 1
+            line += f"; {self.missing:,} that {'was' if one else 'were'} named {'is' if one else 'are'} missing"
         if self.others:
             line += f"; {quantity(self.others, 'job')} of other documents collected"
         if self.flow == "listen":

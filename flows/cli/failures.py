@@ -12,6 +12,7 @@ from flows.cli.output import Page
 from tasks.access.open import open_results
 from tasks.faults import RecordUnreadable, SetupFault
 from tasks.job.record import FailedJob
+from tasks.number_format import quantity
 from tasks.options import ENVIRONMENT, Credentials
 from tasks.similar_names import did_you_mean
 from tasks.steps.nearest import why_no_ledger
@@ -83,7 +84,8 @@ class PutBack(BaseModel):
     def show(self, page: Page) -> None:
         """Print as text."""
         kept = (
-            f"{self.pages_kept} pages are kept and not paid for again, up to {self.pages_missing} are sent and paid for"
+            f"{quantity(self.pages_kept, 'page')} {'is' if self.pages_kept == 1 else 'are'} kept and not paid for "
+            f"again, up to {self.pages_missing:,} {'is' if self.pages_missing == 1 else 'are'} sent and paid for"
         )
         if self.dry_run:
             page.say(f"{self.put_back} would be put back, {self.left} left as failed; {kept}")
@@ -192,6 +194,8 @@ def _prove_matches(destination: Location, label: str, wanted: Sequence[str], kno
         if name not in names:
             nearest = did_you_mean(name, names)
             suggestion = f". Did you mean {nearest}?" if nearest else ""
+            if not known:
+                raise SetupFault(f"there is no failed document at {destination}; nothing was put back")
             raise SetupFault(
                 f"of {len(known)} failed documents at {destination}, none has the {label} '{name}'; nothing was put "
                 f"back{suggestion}"

@@ -158,7 +158,8 @@ def _conclude(results: Sequence[FileResult], files: Files, content: Content) -> 
     if known:
         several = len(files.documents) > 1
         which = f"{known} of {len(files.documents)} documents" if several else files.documents[0].shown
-        complain(f"{which} had been recognised before and were not paid for again (--again pays again)")
+        were = "were" if known > 1 else "was"
+        complain(f"{which} had been recognised before and {were} not paid for again (--again pays again)")
     twice = sum(result.possible_duplicates for result in results)
     if twice:
         complain(f"{duplicates_text(twice)}: their answers were lost, late or incomplete")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from flows.cli.arguments import FROM_RESULTS, DryRun, ResultsArguments
 from flows.cli.dry_run import show_dry_run
 from flows.cli.output import Page, show
-from flows.cli.result_store import READERS, complain_of_skipped, counting, named_place, store_of
+from flows.cli.result_store import READERS, complain_of_skipped, counting, named_place, require_results, store_of
 from tasks.faults import ExitStatus
 from tasks.number_format import quantity
 from tasks.outputs.results import find_results
@@ -54,7 +54,11 @@ def index(
     results = find_results(named_place(place), store_of(arguments))
     if dry_run:
         return show_dry_run(results.place, [results], [str(database)], json=arguments.json)
+    if not database.exists():
+        require_results(results)
     with SearchIndex(database, create=True) as search_index:
+        if results.place not in search_index.places():
+            require_results(results)
         with counting("indexing", quiet=arguments.quiet) as count:
             changes = search_index.update(results, lambda now: count(now.added + now.changed), READERS)
         results_in_all, pages_in_all = search_index.counts()

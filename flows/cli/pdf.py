@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +29,7 @@ from tasks.faults import CredentialsRefused, EndsDocument, ExitStatus, SetupFaul
 from tasks.job.record import Document, job_id
 from tasks.options import Options, RunSettings
 from tasks.outputs.originals import Source, find_original
-from tasks.outputs.results import ResultFile, find_results, inside, is_result_name
+from tasks.outputs.results import ResultFile, Results, find_results, inside, is_result_name
 from tasks.outputs.searchable_pdf import SearchablePdf, write_searchable_pdf
 from tasks.scratch import scratch_folder
 from tasks.steps.beside import bring_pdf_into_step, source_of
@@ -158,11 +159,12 @@ class _Command:
         if where.lower().startswith(_SCHEME):
             address = self._result_of_document(where) or where
             with self._context(address) as context:
-                for result in find_results(address, lambda: context.objects).files():
+                in_s3 = find_results(address, lambda: context.objects)
+                several = _several(in_s3)
+                for result in in_s3.files():
                     if self._output is None and self._document is None:
                         yield f"{result.address.removesuffix('.json')}.pdf"
                     else:
-                        several = result.address != address
                         yield as_text(self._place(Path(f"{result.document}.ocr.pdf"), several=several, result=result))
             return
         path = Path(where)
@@ -212,14 +214,14 @@ class _Command:
         address = self._result_of_document(where) or where
         with self._context(address) as context:
             results = find_results(address, lambda: context.objects)
-            any_result = False
+            any_result, several = False, _several(results)
             for result in results.files():
                 any_result = True
                 yield result.address
                 if self._output is None and self._document is None:
                     self._write_beside(context, result)
                 else:
-                    self._fetch_and_write(context, result, several=result.address != address)
+                    self._fetch_and_write(context, result, several=several)
             if not any_result:
                 raise SetupFault(
                     f"there is no result at {where}: name a result or a destination; for a document, also name its "
@@ -322,6 +324,11 @@ class _Command:
 
 def _written(name: str, to: Path, made: SearchablePdf) -> WrittenPdf:
     return WrittenPdf(result=name, pdf=as_text(to), pages=made.pages, words=made.words, text_only=made.text_only)
+
+
+def _several(results: Results) -> bool:
+    """Whether --output names a folder: for a folder or destination, or a document with several results."""
+    return results.whole_place or len(list(islice(results.files(), 2))) > 1
 
 
 def _is_result(address: str) -> bool:

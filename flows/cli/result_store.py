@@ -14,7 +14,8 @@ from flows.cli.prefect_setup import prepare_for_blocks
 from flows.cli.progress import Display
 from flows.run.progress import Progress
 from tasks.access.open import open_results
-from tasks.outputs.results import Store
+from tasks.faults import SetupFault
+from tasks.outputs.results import Results, Store
 from tasks.store.object_store import ObjectStore
 
 READERS = 8
@@ -42,6 +43,19 @@ def named_place(name_or_address: str) -> str:
         return name_or_address
     destinations = (place.destination for place in known_places() if place.name == name_or_address)
     return next(destinations, name_or_address)
+
+
+def require_results(results: Results) -> None:
+    """Refuse a place without results, so that a misspelt address does not look like an empty destination.
+
+    Raises:
+        SetupFault: there is no result.
+        TransientFault: the store is unavailable at the moment.
+    """
+    if next(results.files(), None) is None:
+        raise SetupFault(
+            f"there is no result at {results.place}: name a result, or a folder or destination with results"
+        )
 
 
 @contextmanager

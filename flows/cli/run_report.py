@@ -1,6 +1,7 @@
 """A run's report on standard output."""
 
 from flows.cli.output import Page
+from tasks.number_format import quantity
 from tasks.report import RunReport
 
 
@@ -16,9 +17,10 @@ def show_report(report: RunReport, page: Page) -> None:
     for missing in report.missing_keys:
         page.say(f"missing: {missing}: it does not exist, or lies outside the source")
     if report.texts:
-        page.say(f"{report.texts} plain texts written beside results of earlier runs")
+        page.say(f"{quantity(report.texts, 'plain text')} written beside results of earlier runs")
     if report.failed_before:
-        page.say(f"{report.failed_before} documents failed in earlier runs")
+        why = f"'bulk-ocr failures {report.destination}' shows why"
+        page.say(f"{quantity(report.failed_before, 'document')} failed in earlier runs: {why}")
     if report.unreadable:
         page.say(report.left_alone())
     if report.note:

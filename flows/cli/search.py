@@ -11,8 +11,9 @@ from pydantic import BaseModel, Field
 from flows.cli.arguments import FROM_RESULTS, ResultsArguments
 from flows.cli.index import DEFAULT_INDEX
 from flows.cli.output import Page, complain, show
-from flows.cli.result_store import READERS, complain_of_skipped, counting, named_place, store_of
+from flows.cli.result_store import READERS, complain_of_skipped, counting, named_place, require_results, store_of
 from tasks.faults import ExitStatus, SetupFault
+from tasks.number_format import quantity
 from tasks.outputs.results import find_results, is_result_name
 from tasks.outputs.search import SearchResult
 from tasks.outputs.search import search as search_index
@@ -115,12 +116,14 @@ def _index(place: str, arguments: ResultsArguments) -> Iterator[SearchIndex]:
             yield index
         return
     results = find_results(place, store_of(arguments))
+    require_results(results)
     with scratch_folder() as folder:
         with SearchIndex(folder / "index", create=True) as index, counting("reading", quiet=arguments.quiet) as count:
             changes = index.update(results, lambda now: count(now.added), READERS)
         complain_of_skipped(changes.skipped, changes.skipped_count)
         complain(
-            f"read {changes.added} results for this search; 'bulk-ocr index {place}' makes an index for the next ones"
+            f"read {quantity(changes.added, 'result')} for this search; 'bulk-ocr index {place}' makes an index for "
+            "the next ones"
         )
         with SearchIndex(folder / "index") as index:
             yield index

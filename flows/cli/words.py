@@ -9,10 +9,21 @@ from pydantic import BaseModel, Field
 from flows.cli.arguments import FROM_RESULTS, DryRun, ResultsArguments
 from flows.cli.dry_run import show_dry_run
 from flows.cli.output import Page, show
-from flows.cli.result_store import READERS, complain_of_skipped, counted, counting, named_place, store_of
-from tasks.faults import ExitStatus
+from flows.cli.result_store import (
+    READERS,
+    complain_of_skipped,
+    counted,
+    counting,
+    named_place,
+    require_results,
+    store_of,
+)
+from tasks.faults import ExitStatus, SetupFault
+from tasks.number_format import quantity
 from tasks.outputs.results import find_results, read_ahead
 from tasks.outputs.words_table import ROWS_A_FILE, write_words
+
+_OTHER_FORMATS = {".csv", ".tsv", ".json", ".jsonl", ".xlsx"}
 
 
 class WordsReport(BaseModel):
@@ -27,7 +38,7 @@ class WordsReport(BaseModel):
     def show(self, page: Page) -> None:
         """Print as text."""
         where = self.path if self.files == 1 else f"{self.path}, a folder of {self.files} files"
-        page.say(f"{self.words} words of {self.results} results in {where}")
+        page.say(f"{quantity(self.words, 'word')} of {quantity(self.results, 'result')} in {where}")
 
 
 def words(
@@ -48,9 +59,12 @@ def words(
 
     Readable by Pandas, DuckDB, Spark and others. Needs the extra 'outputs'.
     """
+    if table.suffix.lower() in _OTHER_FORMATS:
+        raise SetupFault(f"the table is a Parquet file: name it {table.with_suffix('.parquet')} instead of {table}")
     results = find_results(named_place(place), store_of(arguments))
     if dry_run:
         return show_dry_run(results.place, [results], [str(table)], json=arguments.json)
+    require_results(results)  # an existing table is not replaced by an empty one
     with counting("reading", quiet=arguments.quiet) as count:
         written = write_words(counted(read_ahead(results, READERS), count), table, rows_per_file)
     skipped = written.skipped

@@ -18,6 +18,7 @@ from typing import Protocol, Self
 
 from tasks.budget.meter import Budget, Reservation
 from tasks.faults import CeilingReached, CountsAwaited, Fault
+from tasks.number_format import quantity
 
 
 class Meters(Protocol):
@@ -154,7 +155,9 @@ def _refusal(budget: Budget, pages: int) -> CeilingReached:
     uncounted = budget.awaits_counts(pages)
     if not uncounted:
         return CeilingReached(
-            f"its {pages} pages exceed what is left of the page budget of {budget.label} ({budget.room()})", budget.name
+            f"its {quantity(pages, 'page')} {'exceeds' if pages == 1 else 'exceed'} what is left of the page budget of "
+            f"{budget.label} ({budget.room()})",
+            budget.name,
         )
     documents = "1 document" if uncounted == 1 else f"{uncounted:,} documents"
     verb = "is" if uncounted == 1 else "are"

@@ -22,7 +22,7 @@ def test_a_run_of_office_documents_exceeds_its_ceiling_by_one_document_at_most_a
     # The sixth is admitted when 25 pages are counted; the seventh, when it is counted as well.
     assert (report["done"], report["left"], billed) == (6, 2, 6 * [PAGES])
     assert sum(billed) <= CEILING + PAGES
-    assert f"its 1 pages exceed what is left of the page budget of this run (0 of {CEILING}" in report["ceiling"]
+    assert f"its 1 page exceeds what is left of the page budget of this run (0 of {CEILING}" in report["ceiling"]
 
 
 def test_documents_on_this_machine_wait_for_one_another_too(machine: Machine, api: StandInControl) -> None:
@@ -31,4 +31,4 @@ def test_documents_on_this_machine_wait_for_one_another_too(machine: Machine, ap
     before = api.requests()
     status, _, complaints = machine.run(*names, "--limits.pages", str(LONGEST), "--max-pages", "12", "--workers", "4")
     assert [submission["pages"] for submission in api.billed(since=before)] == 3 * [PAGES], complaints
-    assert (status, "its 1 pages exceed what is left of the page budget" in complaints) == (1, True)
+    assert (status, "its 1 page exceeds what is left of the page budget" in complaints) == (1, True)

@@ -91,6 +91,8 @@ def test_putting_back_what_did_not_fail_is_told_and_a_key_may_leave_the_source_o
     assert len(place.records("failed")) == 3, "nothing was put back"
     for key in ("a/b.txt", "in/c.txt", f"{place.source}/locked.pdf"):
         assert report_of(command(*retry, "--key", key, "--json"))["put_back"] == 1
+    none_left = command(*retry, "--reason", "encrypted").stderr
+    assert none_left == f"bulk-ocr: there is no failed document at {place.destination}; nothing was put back\n"
 
 
 def test_a_budget_of_a_plan_is_told(command: Command, place: Place) -> None:

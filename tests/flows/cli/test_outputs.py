@@ -86,9 +86,30 @@ def test_mistakes_are_told_with_the_way_out(folder: Path, capsys: pytest.Capture
         (("export", "in", "--to", "alto"), "alto takes one document a file, but there are several: name a folder"),
         (("export", "empty", "--to", "text"), "there is no result at empty"),
         (("export", "in", "--to", "text", "--json"), "give an --output"),
+        (("index", "empty"), f"there is no result at {folder / 'empty'}: name a result"),
+        (("search", "x", "empty"), f"there is no result at {folder / 'empty'}: name a result"),
+        (("words", "in", "words.csv"), "the table is a Parquet file: name it words.parquet instead of words.csv"),
     ):
         assert run(*arguments) == 2, arguments
         assert complaint in capsys.readouterr().err
+    assert not Path("results.db").exists()
+
+
+def test_a_misspelt_place_replaces_no_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "empty").mkdir()
+    assert run("words", "in") == 0
+    assert capsys.readouterr().out == "6 words of 2 results in words.parquet\n"
+    table = Path("words.parquet").read_bytes()
+    assert run("words", "empty") == 2
+    assert "there is no result at" in capsys.readouterr().err
+    assert Path("words.parquet").read_bytes() == table
+
+
+def test_an_index_follows_a_place_whose_results_are_gone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("index", "in/sub") == 0
+    (folder / "in" / "sub" / "b.png.ocr.json").unlink()
+    assert run("index", "in/sub") == 0
+    assert "1 removed" in capsys.readouterr().out
 
 
 def test_an_export_into_a_folder_stays_in_it_and_reports(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

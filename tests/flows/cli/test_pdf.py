@@ -45,6 +45,9 @@ def test_results_in_s3_get_pdfs_beside_them_or_here(command: Command, place: Pla
     result = command("pdf", f"{place.destination}/a.pdf.ocr.json", "-o", str(tmp_path / "two.pdf"))
     assert result.returncode == 0
     assert single_pdf.read_bytes() == (tmp_path / "two.pdf").read_bytes()
+    by_name = command("pdf", f"{place.destination}/a.pdf", "-o", str(tmp_path / "three.pdf"))
+    assert by_name.stdout.strip() == str(tmp_path / "three.pdf"), "a file, not a folder"
+    assert single_pdf.read_bytes() == (tmp_path / "three.pdf").read_bytes()
 
     place.put({"a.pdf": text_pdf(["changed", "since"])})
     changed = command("pdf", f"{place.destination}/a.pdf.ocr.json", "-o", str(single_pdf))

@@ -133,7 +133,7 @@ def test_named_documents_that_are_missing_fail_the_run_and_the_others_are_done(c
     process = command("run", *arguments, *FAST)
     assert process.returncode == 1
     assert f"missing: {place.source}/gone.pdf: it does not exist" in process.stdout
-    assert "1 that were named are missing" in process.stdout
+    assert "1 that was named is missing" in process.stdout
     assert set(place.results()) == {"a.pdf.ocr.json", "b.pdf.ocr.json"}
 
 
