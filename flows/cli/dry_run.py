@@ -10,6 +10,7 @@ from flows.cli.prefect_setup import prepare_for_blocks
 from flows.cli.progress import Display
 from flows.run.progress import Progress
 from tasks.faults import ExitStatus, SetupFault
+from tasks.number_format import quantity
 from tasks.options import Credentials, RunSettings
 from tasks.outputs.results import Results
 from tasks.store.settings import DestinationOptions
@@ -107,9 +108,11 @@ def status_instead(destination: str, credentials: Credentials, bucket: Destinati
     from flows.cli.status import read_status
 
     ledger_status = read_status(destination, credentials=credentials, bucket=bucket)
-    show(ledger_status, json=json)
+    # Adding them up would save rows of the catalogue, and a dry run writes nothing.
+    no_sums = f"not added up in a dry run; 'bulk-ocr status {destination}' shows them"
+    show(ledger_status.model_copy(update={"no_sums": no_sums}), json=json)
     complain(
-        f"dry run: a pass would look at {ledger_status.open:,} open jobs, publish those that are finished and send "
-        "missing pages again; nothing was asked of the API, sent or written"
+        f"dry run: a pass would look at {quantity(ledger_status.open, 'open job')}, publish those that are "
+        "finished and send missing pages again; nothing was asked of the API, sent or written"
     )
     return ExitStatus.DONE
