@@ -25,13 +25,13 @@ def is_result(described: Described) -> bool:
 
 
 def bring_text_into_step(context: RunContext, key: str, *, missing_too: bool, anew: bool = False) -> bool:
-    """Rewrite the text beside a result if it belongs to another version of the document.
+    """Rewrite the text beside a result if it belongs to another version of the document, or an earlier result.
 
     Args:
         context: the run's context.
         key: the result's key.
         missing_too: also write the file if there is none.
-        anew: also rewrite the file if it belongs to the same job as the result, which may have been done again.
+        anew: also rewrite the file if nothing tells that it was made from an earlier result of the same job.
 
     Returns:
         Whether the file was written.
@@ -47,7 +47,7 @@ def bring_text_into_step(context: RunContext, key: str, *, missing_too: bool, an
 
 
 def bring_pdf_into_step(context: RunContext, key: str, *, missing_too: bool, anew: bool = False) -> bool:
-    """Rewrite the searchable PDF beside a result if it belongs to another version of the document.
+    """Rewrite the searchable PDF beside a result if it belongs to another version of the document, or an earlier result.
 
     If the document is gone, the PDF shows only its text.
 
@@ -55,7 +55,7 @@ def bring_pdf_into_step(context: RunContext, key: str, *, missing_too: bool, ane
         context: the run's context.
         key: the result's key.
         missing_too: also write the file if there is none.
-        anew: also rewrite the file if it belongs to the same job as the result, which may have been done again.
+        anew: also rewrite the file if nothing tells that it was made from an earlier result of the same job.
 
     Returns:
         Whether the file was written.
@@ -106,7 +106,7 @@ def _bring_into_step(
             return False
         if output is not None and not is_result(output):
             return False
-        if output is not None and not anew and output.metadata[JOB] == head.metadata[JOB]:
+        if output is not None and not anew and output.metadata == head.metadata:
             return False
         with context.scratch() as folder:
             try:

@@ -170,11 +170,11 @@ def _write(
         existing = _look(context, job, bucket, key) if attempt else None
         if existing is not None and _newer(context, existing, job):
             return "superseded"
-        if existing is not None and _is_already_written(existing, job, pages):
-            return "renewed"
         own = existing is not None and existing.metadata.get(JOB) == job.id
         if own:
             _prove_current(context, job)
+        if existing is not None and _is_already_written(existing, job, pages):
+            return "renewed"
         etag = existing.etag if existing else None
         if context.objects.put_file(bucket, key, file, _provenance(job, pages), media_type, over=etag):
             if existing is None:
@@ -198,8 +198,7 @@ def _prove_current(context: RunContext, job: Job) -> None:
     Raises:
         Superseded: it has.
     """
-    held = context.ledger.read(job.id)
-    if held is None or held.job.claimed_at != job.claimed_at:
+    if not context.ledger.is_current(job):
         raise Superseded(job.id)
 
 

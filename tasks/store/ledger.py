@@ -109,9 +109,23 @@ class Ledger:
         less than the open record, because that was written by a worker that had lost the job.
         """
         if self._objects.exists(self._bucket, self._key("done", job.id)):
-            return True
+            posting = job.lease is not None and job.lease.doing == "posting"
+            return (job.untouched and not posting) or not self._is_of_another_claim(job)
         failed = self.failed(job.id)
         return failed is not None and transitions.knows_as_much(failed.job, job)
+
+    def _is_of_another_claim(self, job: Job) -> bool:
+        """Whether the done record is of another claim: the document was done again, and its worker came too late."""
+        try:
+            done = self.done(job.id)
+        except RecordUnreadable:
+            return False
+        return done is None or done.job.claimed_at != job.claimed_at
+
+    def is_current(self, job: Job) -> bool:
+        """Whether the open record is of the same claim as a job: otherwise it has ended, and may be done again."""
+        held = self.read(job.id)
+        return held is not None and held.job.claimed_at == job.claimed_at
 
     def read(self, job_id: str) -> Held | None:
         """Read an open job; None if it is not open any more."""
@@ -163,13 +177,16 @@ class Ledger:
         A failure to clean up afterwards is not an error: the next worker that sees the leftovers removes them.
 
         Returns:
-            The done record's ETag; None if another worker was first.
+            The done record's ETag; None if another worker was first, even if the document is to be done again since.
         """
-        first = self._objects.create(self._bucket, self._key("done", held.job.id), _bytes(done))
+        first = self._write_done(held.job, _bytes(done))
         try:
-            if held.job.kept:
+            if held.job.kept and self.is_current(held.job):
                 self.drop_kept(held.job.id)
             closed = self.close(held)
+            if first is not None and not closed and self._was_done_again(held.job):
+                self._objects.remove(self._bucket, self._key("done", held.job.id), first)
+                return None
             # A failed record remains if putting the job back was interrupted, or if another worker gave the job up
             # after this worker's lease had ended. The result exists, so the done record takes precedence.
             if held.job.retries or not closed:
@@ -179,6 +196,37 @@ class Ledger:
         except Fault as fault:
             log.warning("job %s is done, and its open record could not be closed: %s", held.job.id, fault)
         return first
+
+    def _write_done(self, job: Job, body: bytes) -> str | None:
+        """Write the done record, over that of an earlier claim if its worker came too late to see the redo.
+
+        Returns:
+            Its ETag; None if there is one of this claim, or of a later one.
+        """
+        key = self._key("done", job.id)
+        while (etag := self._objects.create(self._bucket, key, body)) is None:
+            stored = self._objects.get(self._bucket, key)
+            if stored is None:
+                continue
+            try:
+                before = self._parse(DoneJob, stored.body, job.id)
+            except RecordUnreadable:
+                return None
+            if before.job.claimed_at == job.claimed_at or not self.is_current(job):
+                return None
+            etag = self._objects.replace(self._bucket, key, body, stored.etag)
+            if etag is not None:
+                break
+        return etag
+
+    def _was_done_again(self, job: Job) -> bool:
+        """Whether a document was marked to be done again since another worker ended this claim."""
+        for entry in self._objects.list(self._bucket, f"{self._folder}earlier/{job.id}/"):
+            earlier = self.earlier_job(entry.key)
+            if earlier is not None and earlier.claimed_at == job.claimed_at:
+                return True
+        held = self.read(job.id)
+        return held is not None and held.job.claimed_at != job.claimed_at
 
     def fail(self, held: Held, failed: FailedJob) -> bool:
         """Record why the job was given up, and close it.

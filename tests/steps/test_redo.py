@@ -77,3 +77,14 @@ def test_a_worker_that_was_suspended_meanwhile_does_not_bring_the_old_result_bac
     _recognise(world, document, "ocr-260930")
     assert collect_job(slow, held).kind == "skipped"
     assert _model(world, document) == "ocr-260930"
+
+
+def test_a_pdf_beside_a_deleted_result_is_renewed_with_it(world: World) -> None:
+    document = world.put(pdf(1))
+    _recognise(world, document, "ocr-250904", pdf=True)
+    described = world.s3.head_object(Bucket=world.bucket, Key=BESIDE[0])
+    world.s3.put_object(Bucket=world.bucket, Key=BESIDE[0], Body=b"old", Metadata=described["Metadata"])
+    _open_again(world, document)
+    world.s3.delete_object(Bucket=world.bucket, Key="out/a.pdf.ocr.json")
+    _recognise(world, document, "ocr-260930", pdf=True)
+    assert world.s3.get_object(Bucket=world.bucket, Key=BESIDE[0])["Body"].read() != b"old"
