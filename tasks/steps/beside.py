@@ -25,7 +25,7 @@ def is_result(described: Described) -> bool:
 
 
 def bring_text_into_step(context: RunContext, key: str, *, missing_too: bool, anew: bool = False) -> bool:
-    """Rewrite the text beside a result if it belongs to another version of the document, or an earlier result.
+    """Rewrite the text beside a result if it belongs to another version of the document or an earlier result.
 
     Args:
         context: the run's context.
@@ -47,7 +47,7 @@ def bring_text_into_step(context: RunContext, key: str, *, missing_too: bool, an
 
 
 def bring_pdf_into_step(context: RunContext, key: str, *, missing_too: bool, anew: bool = False) -> bool:
-    """Rewrite the searchable PDF beside a result if it belongs to another version of the document, or an earlier result.
+    """Rewrite the searchable PDF beside a result if it belongs to another version of the document or an earlier result.
 
     If the document is gone, the PDF shows only its text.
 
