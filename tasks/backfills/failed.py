@@ -88,8 +88,9 @@ class FailedDocuments:
 
     def confirm(self, job_id: str, written: float) -> bool:
         """Confirm a document whose record the listing found. Returns whether what is known comes from that record."""
+        # Some stores list fractions of seconds, and no header has them.
         confirmed = self._database.execute(
-            "UPDATE failed SET listed = ? WHERE id = ? AND written = ?", (self._listing, job_id, written)
+            "UPDATE failed SET listed = ? WHERE id = ? AND abs(written - ?) < 1", (self._listing, job_id, written)
         )
         return confirmed.rowcount > 0
 

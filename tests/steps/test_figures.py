@@ -1,5 +1,6 @@
 """The figures of a backfill, read again and again: what has changed is looked at, and the sums are the ledger's."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -207,3 +208,23 @@ def test_what_may_be_paid_twice_is_the_same_number_wherever_it_is_shown(
     with open_catalogue(worker.objects, worker.destination) as catalogue:
         (spent,) = usage(catalogue, None, otherwise=0)
     assert (spent.possible_duplicates, spent.pages + spent.possible_pages) == (1, sum(billed))
+
+
+def test_failed_records_are_read_once_from_a_store_that_lists_fractions_of_seconds(
+    world: World, flaky: FlakyS3
+) -> None:
+    """Some stores list times in milliseconds; the header of an object has whole seconds everywhere."""
+    document, worker = world.put(encrypted_pdf("locked"), "in/2023-01/locked.pdf"), world.context()
+    backfill = backfill_of(worker)
+    submit_document(worker, document)
+
+    def with_fractions(body: bytes) -> bytes:
+        return re.sub(rb"(<LastModified>[^<.]+)(\.\d+)?Z<", rb"\1.250Z<", body)
+
+    flaky.fail(Rule("pass", "list-type=", "GET", times=-1, rewrite=with_fractions))
+    reader = reader_of(backfill, FakeClock(), Objects(World.client(flaky.url)))
+    for _ in range(2):
+        found = reader.read(everything=True)
+        assert found is not None
+        assert found.failures == {"encrypted": 1}
+    assert flaky.calls("GET", "_jobs/failed/[0-9a-f]+") == 1
