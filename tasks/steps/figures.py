@@ -1,5 +1,6 @@
 """Reads the figures of a backfill from the ledger. Records that no longer change are read once."""
 
+import logging
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,7 @@ from tasks.backfills.published import Published
 from tasks.backfills.record import Backfill
 from tasks.budget.charged import Charged, read_charged
 from tasks.context import RunContext
-from tasks.faults import RecordUnreadable
+from tasks.faults import RecordUnreadable, TransientFault
 from tasks.job.record import Document, DoneJob, Job
 from tasks.options import Options, RunSettings
 from tasks.scratch import process_folder
@@ -27,6 +28,8 @@ from tasks.steps.census_listing import CensusListing
 from tasks.steps.discover import several
 from tasks.store.ledger import Held, RecordEntry
 
+log = logging.getLogger(__name__)
+
 _READERS = 8
 _MOST_READ = 5000  # records per reading; the rest follow with the next one
 _READ_SECONDS = 0.3  # for which records of a state are read, except with a complete listing
@@ -34,6 +37,7 @@ _MOST_OPEN = 500
 _SHARE = 0.1  # maximum share of the time spent on reading, without listings
 _LISTING_REST = 19  # pause after a listing, as a multiple of its duration: listings take a twentieth of the time
 _LISTING_SECONDS = 0.2  # for which a listing is continued in a reading; half as long as the reading if that is longer
+_LISTING_FAULT_SECONDS = 60.0  # pause after a listing that broke off
 _SHOWN_RUN = 8  # letters of a run's id: enough to find it
 
 Value = TypeVar("Value")
@@ -111,7 +115,8 @@ class FiguresReader:
         """Return the figures of a backfill that need not be recorded yet.
 
         Raises:
-            SetupFault, TransientFault: as for `read`.
+            SetupFault, TransientFault: as for `read`. A listing after the first that breaks off by a fault of the
+                moment is begun anew later instead.
         """
         clock = self._context.clock
         with self._reading:
@@ -119,7 +124,11 @@ class FiguresReader:
                 self.pause = 0.0
                 self._list()
                 return self._look_at(backfill, None)
-            self._continue_listing()
+            try:
+                self._continue_listing()
+            except TransientFault as fault:  # nothing that is read below depends on it: failures are seen all the same
+                log.info("the listing of backfill %s broke off, and begins anew later: %s", self._name, fault)
+                self._list_at = clock.monotonic() + _LISTING_FAULT_SECONDS
             began = clock.monotonic()
             try:
                 return self._look_at(backfill, _READ_SECONDS)

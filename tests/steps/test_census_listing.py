@@ -140,3 +140,22 @@ def test_the_newest_records_are_read_first(census: Census) -> None:
         census.put(job_id, "", "done", known=job_id == "known", written=written)
     census.change("old", "done", 9.0)
     assert census.unknown("done", 2) == [("old", ""), ("new", "")]
+
+
+def test_failures_are_seen_while_the_source_cannot_be_listed(world: World, flaky: FlakyS3) -> None:
+    locked = world.put(encrypted_pdf("locked"), "in/locked.pdf")
+    worker, clock = world.context(), TickingClock()
+    backfill = worker.backfills.make(new_backfill(worker.settings, "scans", worker.clock.now()))
+    reader = reader_of(world, backfill, clock, flaky.objects())
+    assert counts(reader) == (1, 1, 0, 0, 0, 0)
+    clock.advance(600)
+    refused = flaky.fail(Rule("refuse", "list-type=.*prefix=in/", "GET", times=-1))
+    submit_document(worker, locked)
+    for _ in range(30):
+        assert counts(reader) == (1, 0, 0, 0, 1, 0)
+    assert 0 < refused.hits < 10, "the source is not listed again at once"
+    flaky.rules.clear()
+    world.put(pdf(1), "in/new.pdf")
+    clock.advance(600)
+    assert [counts(reader)[0] for _ in range(30)][-1] == 2
+    reader.close()
