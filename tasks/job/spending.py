@@ -67,6 +67,7 @@ def spends(job: Job) -> list[Spend]:
         )
         for request in job.requests
     ]
+    accepted = _as_charged(job, accepted)
     # Accepted without a request on record: an incomplete synchronous answer, or pages found in the ledger.
     if (more := job.pages_sent - sum(spend.pages for spend in accepted)) > 0:
         at, run, price = (
@@ -80,6 +81,17 @@ def spends(job: Job) -> list[Spend]:
     if (more := job.pages_lost - sum(spend.pages for spend in lost)) > 0:  # in a record from before format 3
         lost.append(Spend(job.claimed_at, more, False, job.flow_run, None))
     return _with_all_duplicates(job, accepted, lost)
+
+
+def _as_charged(job: Job, accepted: list[Spend]) -> list[Spend]:
+    """Correct requests that were lost before the API counted the pages, if the estimate has become that count since."""
+    excess = sum(spend.pages for spend in accepted) - job.pages_sent
+    charged = []
+    for request, spend in zip(job.requests, accepted, strict=True):
+        less = max(0, min(excess, spend.pages)) if request.pages is None else 0
+        excess -= less
+        charged.append(replace(spend, pages=spend.pages - less))
+    return charged
 
 
 def _with_all_duplicates(job: Job, accepted: list[Spend], lost: list[Spend]) -> list[Spend]:

@@ -97,3 +97,14 @@ def test_a_request_that_was_lost_before_the_api_counted_its_pages_costs_what_was
     record = transitions.counted(record, 10, posting(3), record.requests[1:]).job
     assert [(spend.request, spend.pages) for spend in spends(record)] == [("r", 4), ("s", 10)]
     assert sum(spend.pages for spend in spends(record)) == record.pages_sent
+
+
+def test_a_document_sent_again_whole_after_its_count_changes_no_earlier_cost() -> None:
+    record = sent(job(None), "r", None, 4, 1)
+    record = transitions.asked(record, [transitions.lost(record.requests[0], "forgotten")], 0).job
+    record = sent(transitions.resending(record, posting(2)).job, "s", None, 4, 2)
+    record = transitions.counted(record, 10, posting(3), record.requests[1:]).job
+    record = transitions.read(record, content="c", pages=None, estimate=10).job  # one of its batches has failed
+    record = sent(transitions.resending(record, posting(4)).job, "t", None, 10, 4)
+    assert [(spend.request, spend.pages) for spend in spends(record)] == [("r", 4), ("s", 10), ("t", 10)]
+    assert sum(spend.pages for spend in spends(record)) == record.pages_sent
