@@ -17,6 +17,8 @@ from flows.cli.repeated import call
 from flows.cli.signals import end_on_signals
 from tasks.faults import EndsRun, ExitStatus, Fault
 
+_SENDING = ("run", "submit", "collect", "listen", "file")
+
 
 def shown_default(value: object) -> str | None:
     """Return a default for the help; None if the option is off or empty by default."""
@@ -84,6 +86,16 @@ def _flag(location: tuple[int | str, ...]) -> str:
     return f"--{flag}: " if flag else ""
 
 
+def after_interruption(arguments: Sequence[str]) -> str:
+    """Say how to go on with a command that was interrupted."""
+    words = [word for word in arguments if not word.startswith("-")]
+    if words[:1] == ["watch"]:
+        return "the runs of the backfill are not affected"
+    if words and (words[0] in _SENDING or words[:2] == ["backfill", "start"]):
+        return "what was sent is on record: rerun the command to resume"
+    return "nothing was sent: rerun the command at any time"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script."""
     prepare_streams()
@@ -98,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         complain(str(fault))
         code = fault.exit_status if isinstance(fault, EndsRun) else ExitStatus.SETUP
     except KeyboardInterrupt:
-        complain("interrupted; what was sent is on record: rerun the command to resume")
+        complain(f"interrupted; {after_interruption(sys.argv[1:] if arguments is None else arguments)}")
         code = ExitStatus.INTERRUPTED
     sys.exit(code if isinstance(code, int) else 0)
 

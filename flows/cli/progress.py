@@ -6,14 +6,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self, TextIO, cast
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from flows.cli.output import say_to
 from flows.run.progress import Progress
 
 _LINE_SECONDS = 10
+
+
+class _BarAndDetails(Bar):
+    """A bar, and the details below it: beside it, a narrow terminal would have no room for the bar."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Yield the bar, and the details if there are any."""
+        yield self.make_tasks_table(self.tasks)
+        yield from (Padding(Text(details), (0, 0, 0, 2)) for task in self.tasks if (details := task.fields["details"]))
 
 
 class Display:
@@ -30,12 +41,12 @@ class Display:
         self._lock = threading.RLock()
         self._line_at = time.monotonic()
         # No redirection: rich would send standard output to standard error, wrapped to its width.
-        self._bar = Bar(
+        self._bar = _BarAndDetails(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[details]}", markup=False),
+            TextColumn("{task.fields[what]}", markup=False),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -44,11 +55,10 @@ class Display:
             redirect_stderr=False,
         )
         self._last: Progress | None = None
-        self._task = self._bar.add_task("starting", total=None, details="")
+        self._task = self._bar.add_task("starting", total=None, what="", details="")
 
     def show(self, progress: Progress) -> None:
         """Show the progress."""
-        details = f"documents, {progress.details}" if progress.details else "documents"
         with self._lock:
             self._last = progress
             self._bar.update(
@@ -56,7 +66,8 @@ class Display:
                 description=progress.doing,
                 completed=progress.finished,
                 total=progress.total,
-                details="" if progress.total is None else details,
+                what="" if progress.total is None else "documents",
+                details="" if progress.total is None else progress.details,
             )
             if self._lines and time.monotonic() - self._line_at >= _LINE_SECONDS:
                 self._line_at = time.monotonic()

@@ -31,6 +31,32 @@ def test_a_quiet_command_shows_no_progress() -> None:
     assert shown.getvalue() == ""
 
 
+def test_a_narrow_terminal_has_room_for_the_bar_and_the_counts() -> None:
+    """Below them, the details take as many lines as they need."""
+    shown = io.StringIO()
+    details = "7 failed, 30 open, 667 pages sent of 1,000, $1.00, 215 pages a minute, 3 min left, ends at 12:31 UTC"
+    with Display(Console(file=shown, force_terminal=True, width=80, color_system=None)) as display:
+        display.show(Progress("submitting and collecting", 129, 142, details))
+    bar = shown.getvalue().index("━━━━━━━━━━", shown.getvalue().index("submitting and collecting"))
+    assert shown.getvalue().index("129/142 documents") > bar
+    assert " ".join(shown.getvalue().split()).find(details) > bar
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["watch", "letters"], "the runs of the backfill are not affected"),
+        (["status", "s3://b/out"], "nothing was sent: rerun the command at any time"),
+        (["backfill", "list"], "nothing was sent: rerun the command at any time"),
+        (["--quiet", "run"], "what was sent is on record: rerun the command to resume"),
+        (["backfill", "start", "letters"], "what was sent is on record: rerun the command to resume"),
+        ([], "nothing was sent: rerun the command at any time"),
+    ],
+)
+def test_what_to_do_after_an_interruption_depends_on_the_command(arguments: list[str], advice: str) -> None:
+    assert program.after_interruption(arguments) == advice
+
+
 @pytest.fixture(scope="module")
 def bash_completion() -> str:
     """The script for bash. For each parameter of each command, cyclopts asks for the source of the same few classes."""
