@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -79,13 +80,27 @@ class Page:
             self._console.print(picture(self._console.width), soft_wrap=False)
 
     def table(self, rows: Iterable[Sequence[str | Styled]], header: Sequence[str] = ()) -> None:
-        """Print rows in columns."""
+        """Print rows in columns; below one another if the columns do not fit: nobody can copy a folded address."""
+        cells = [[cell if isinstance(cell, Styled) else Styled(cell, "") for cell in row] for row in rows]
+        texts = [[Text(printable(cell.text), style=cell.style, overflow="fold") for cell in row] for row in cells]
+        lengths = [[cell_len(name) for name in header], *([text.cell_len for text in row] for row in texts)]
+        widths = [max(column) for column in zip(*filter(None, lengths), strict=True)]
+        if header and sum(widths) + 2 * (len(widths) - 1) > self._console.width:
+            self._stack(texts, header)
+            return
         table = Table(*header, box=None, header_style="bold", pad_edge=False, show_header=bool(header))
-        for row in rows:
-            styled = (cell if isinstance(cell, Styled) else Styled(cell, "") for cell in row)
-            table.add_row(*(Text(printable(text), style=style, overflow="fold") for text, style in styled))
+        for row in texts:
+            table.add_row(*row)
         with writing():
             self._console.print(table)
+
+    def _stack(self, rows: Iterable[Sequence[Text]], header: Sequence[str]) -> None:
+        """Print the first column of each row in a line of its own, and the others below it, with their names."""
+        with writing():
+            for first, *others in rows:
+                self._console.print(first, soft_wrap=True, highlight=False)
+                named = [Text.assemble(f"{name} ", text) for name, text in zip(header[1:], others, strict=True) if text]
+                self._console.print(Text("  ") + Text(" · ").join(named), soft_wrap=True, highlight=False)
 
 
 class Shown(Protocol):

@@ -1,5 +1,6 @@
 """What reaches a terminal: nothing that it would obey, whoever wrote it; and no output is a reason for a traceback."""
 
+import io
 import os
 import pty
 import re
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from flows.cli.output import Page
 from tests import sample_documents as documents
 from tests.flows.conftest import FAST, Command, Machine, Place, report_of
 from tests.stand_in import StandInControl
@@ -23,6 +26,46 @@ STYLE = re.compile(r"\x1b\[[0-9;]*m")
 def obeyed(shown: str) -> list[str]:
     """What of an output a terminal would obey, or not show; line breaks are the command's own."""
     return sorted({letter for letter in shown if not letter.isprintable() and letter not in "\n\t"})
+
+
+ROWS = [
+    ("s3://bucket/in/letter 1.pdf", "s3://bucket/out/letter 1.pdf.ocr.json", "3"),
+    ("s3://bucket/in/2.pdf", "", "1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (
+            80,
+            [
+                "document                     result                                 pages",
+                "s3://bucket/in/letter 1.pdf  s3://bucket/out/letter 1.pdf.ocr.json  3",
+                "s3://bucket/in/2.pdf                                                1",
+            ],
+        ),
+        (
+            40,
+            [
+                "s3://bucket/in/letter 1.pdf",
+                "  result s3://bucket/out/letter 1.pdf.ocr.json · pages 3",
+                "s3://bucket/in/2.pdf",
+                "  pages 1",
+            ],
+        ),
+    ],
+)
+def test_addresses_are_never_folded(width: int, lines: list[str]) -> None:
+    shown = io.StringIO()
+    Page(Console(file=shown, width=width)).table(ROWS, ("document", "result", "pages"))
+    assert [line.rstrip() for line in shown.getvalue().splitlines()] == lines
+
+
+def test_a_table_may_be_empty() -> None:
+    shown = io.StringIO()
+    Page(Console(file=shown, width=40)).table([], ("document", "result", "pages"))
+    assert shown.getvalue().split() == ["document", "result", "pages"]
 
 
 def test_no_name_and_no_word_of_the_api_is_obeyed(command: Command, place: Place, api: StandInControl) -> None:
