@@ -122,6 +122,28 @@ def test_a_backfill_is_planned_bounded_paused_killed_resumed_and_one_month_of_it
 
 
 @pytest.mark.usefixtures("api")
+def test_a_backfill_of_which_too_many_documents_fail_is_paused_while_its_run_works(
+    command: Command, start: Start, place: Place, api: StandInControl
+) -> None:
+    """The run waits for the last document; the figures it reads meanwhile show the failures."""
+    broken = {f"{number}.pdf": f"%PDF-1.4 {number} and no more".encode() for number in range(3)}
+    place.put({**broken, "good.pdf": documents.text_pdf([place.bucket])})
+    at = ("--at", place.destination)
+    command("plan", place.source, place.destination, "--save", "scans")
+    command("backfill", "set", "scans", *at, "--stop-after-failures", "2")
+    api.set(queue_seconds=600)
+    run = start("backfill", "start", "scans", *at, *OPTIONS)
+    try:
+        until(lambda: place.record("backfills/scans")["state"] == "paused", "a pause")
+    finally:
+        run.kill()
+        run.communicate(PATIENCE)
+        api.set(queue_seconds=0)
+    why = place.record("backfills/scans")["why"]
+    assert why.startswith("3 documents failed, and it stops after 2: before it is resumed")
+    assert "bulk-ocr retry" in why
+
+
 def test_names_that_lead_nowhere_are_answered_with_the_nearest(command: Command, place: Place) -> None:
     place.put({"2023-01-a.pdf": documents.text_pdf([f"{place.bucket} nearest"])})
     ran = report_of(command("run", place.source, place.destination, "--name", "letters", *OPTIONS))
