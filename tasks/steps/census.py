@@ -1,5 +1,6 @@
 """All documents of a backfill by partition and state, in a temporary file, so that memory does not grow with them."""
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -8,8 +9,6 @@ from typing import Literal
 from tasks.scratch import scratch_database
 
 DocumentState = Literal["done", "failed", "open", "aside", "new"]
-
-_AT_ONCE = 500
 
 
 class Census:
@@ -59,24 +58,27 @@ class Census:
         self._database.execute("DELETE FROM documents WHERE listed < ?", (self._listing,))
         self._database.commit()
 
-    def change(self, job_id: str, state: DocumentState, now: float, *, known: bool = False) -> bool:
-        """Change the state of a document. Returns whether it belongs to the backfill.
+    def change(self, job_ids: Iterable[str], state: DocumentState, now: float, *, known: bool = False) -> None:
+        """Change the state of documents; others than those of the backfill are ignored.
+
+        A single statement for all of them: in a busy process, each one waits for the interpreter.
 
         Args:
-            job_id: its job.
-            state: its new state.
+            job_ids: their jobs.
+            state: their new state.
             now: the current UNIX time.
-            known: whether its record has been read already.
+            known: whether their records have been read already.
         """
-        changed = self._database.execute(
-            "UPDATE documents SET state = ?, known = ?, written = ?, changed = ? WHERE id = ?",
-            (state, known, now, self._listing, job_id),
+        self._database.execute(
+            "UPDATE documents SET state = ?, known = ?, written = ?, changed = ? "
+            "WHERE id IN (SELECT value FROM json_each(?))",
+            (state, known, now, self._listing, json.dumps(list(job_ids))),
         )
-        return changed.rowcount > 0
 
     def note_known(self, job_ids: Iterable[str]) -> None:
         """Mark the records of these jobs as read."""
-        self._database.executemany("UPDATE documents SET known = 1 WHERE id = ?", ((job_id,) for job_id in job_ids))
+        known = json.dumps(list(job_ids))
+        self._database.execute("UPDATE documents SET known = 1 WHERE id IN (SELECT value FROM json_each(?))", (known,))
 
     def unknown(self, state: DocumentState, most: int) -> list[tuple[str, str]]:
         """Return documents in a state whose records have not been read yet, as job and partition, the newest first."""
@@ -93,14 +95,11 @@ class Census:
 
     def found(self, job_ids: Collection[str]) -> dict[str, tuple[str, DocumentState]]:
         """Return partition and state of those jobs that belong to the backfill."""
-        ids, states = list(job_ids), {}
-        for start in range(0, len(ids), _AT_ONCE):
-            batch = ids[start : start + _AT_ONCE]
-            rows = self._database.execute(
-                f"SELECT id, partition, state FROM documents WHERE id IN ({','.join('?' * len(batch))})", batch
-            )
-            states.update({job_id: (partition, state) for job_id, partition, state in rows})
-        return states
+        rows = self._database.execute(
+            "SELECT id, partition, state FROM documents WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(job_ids)),),
+        ).fetchall()
+        return {job_id: (partition, state) for job_id, partition, state in rows}
 
     def counted(self) -> Counter[tuple[str, str]]:
         """Count the documents by partition and state."""

@@ -170,15 +170,17 @@ class FiguresReader:
         self._take_published()
         open_now = {entry.id: entry for entry in context.ledger.entries("open")}
         self._look(open_now)
+        read = []
         for job_id, done in self._several(census.unknown("done", _MOST_READ), self._read_done, seconds):
             if isinstance(done, DoneFigures):
                 self._done.put(job_id, done)
-            census.note_known([job_id])
+            read.append(job_id)
         for job_id, failed in self._several(census.unknown("failed", _MOST_READ), self._read_failed, seconds):
             if isinstance(failed, tuple):
                 written, figures_of = failed
                 self._failed.put(job_id, written, figures_of)
-            census.note_known([job_id])
+            read.append(job_id)
+        census.note_known(read)
         unread = [(key, "") for key in islice(context.ledger.earlier_keys(self._earlier), _MOST_READ)]
         for key, earlier in self._several(unread, self._read_earlier, seconds):
             if isinstance(earlier, Job):
@@ -215,30 +217,37 @@ class FiguresReader:
     def _look(self, open_now: Mapping[str, RecordEntry]) -> None:
         """Note changes since the listing: which jobs are open, and the new states of those that no longer are."""
         census, ledger, now = self._census, self._context.ledger, self._context.clock.now().timestamp()
+        opened = []
         for job_id, (_, state) in census.found(open_now).items():
             # A job that is being closed has an open and a done record for a moment; one that is done again does not.
             if state != "open" and not (state == "done" and ledger.entry("done", job_id) is not None):
-                self._forget(job_id)
-                census.change(job_id, "open", now)
+                opened.append(job_id)
+                if state in ("done", "failed"):
+                    self._forget(job_id)
+        census.change(opened, "open", now)
         failed_now = {entry.id for entry in ledger.entries("failed")}
-        for job_id, (_, state) in census.found(failed_now).items():
-            if state not in ("failed", "done"):  # if there are both records, done takes precedence
-                census.change(job_id, "failed", now)
-        for job_id in census.ids("failed"):
-            if job_id not in failed_now and job_id not in open_now:
-                self._forget(job_id)
-                census.change(job_id, "new", now)  # put back
+        # If there are both records, done takes precedence.
+        failed = (job_id for job_id, (_, state) in census.found(failed_now).items() if state not in ("failed", "done"))
+        census.change(failed, "failed", now)
+        put_back = [job_id for job_id in census.ids("failed") if job_id not in failed_now and job_id not in open_now]
+        for job_id in put_back:
+            self._forget(job_id)
+        census.change(put_back, "new", now)
         vanished = [job_id for job_id in census.ids("open") if job_id not in open_now]
-        for job_id, done in several(partial(ledger.entry, "done"), vanished, _READERS):
-            # Most likely published; if there is no done record, its claim was released.
-            census.change(job_id, "new" if done is None else "done", now)
+        # Most likely published; if there is no done record, its claim was released.
+        entries = list(several(partial(ledger.entry, "done"), vanished, _READERS))
+        census.change((job_id for job_id, done in entries if done is not None), "done", now)
+        census.change((job_id for job_id, done in entries if done is None), "new", now)
 
     def _take_published(self) -> None:
         """Note what this process has published since the last reading."""
-        for job_id, done in self._published.take() if self._published is not None else ():
-            if self._census.change(job_id, "done", done.finished_at.timestamp(), known=True):
+        published = {} if self._published is None else dict(self._published.take())
+        found = self._census.found(published)
+        for job_id, (_, state) in found.items():
+            if state == "failed":
                 self._failed.forget(job_id)
-                self._done.put(job_id, done)
+            self._done.put(job_id, published[job_id])
+        self._census.change(found, "done", self._context.clock.now().timestamp(), known=True)
 
     def _forget(self, job_id: str) -> None:
         self._done.forget(job_id)

@@ -123,7 +123,7 @@ def test_a_change_since_the_listing_began_is_newer_than_the_listing(census: Cens
     census.put("job", "2021-01", "new", known=False, written=0)
     census.end()
     census.begin()
-    assert census.change("job", "failed", NOON, known=True)
+    census.change(["job", "another backfill's"], "failed", NOON, known=True)
     census.put("job", "2021-02", "new", known=False, written=0)
     census.end()
     assert (census.counted(), census.unknown("failed", 1)) == ({("2021-02", "failed"): 1}, [])
@@ -138,7 +138,7 @@ def test_the_newest_records_are_read_first(census: Census) -> None:
     census.begin()
     for job_id, written in (("old", 1.0), ("new", 3.0), ("known", 4.0), ("middle", 2.0)):
         census.put(job_id, "", "done", known=job_id == "known", written=written)
-    census.change("old", "done", 9.0)
+    census.change(["old"], "done", 9.0)
     assert census.unknown("done", 2) == [("old", ""), ("new", "")]
 
 
