@@ -315,8 +315,9 @@ class Posting:
             done = context.ledger.done(job.job.id)
             if done is not None:
                 context.ledger.drop_kept(job.job.id)  # the pages we stored arrived too late to be used
-            ended = done or context.ledger.failed(job.job.id)
-            counted = ended is not None and transitions.counted_as_lost(ended.job, posted) is not None
+            closed = done or context.ledger.failed(job.job.id)
+            ended = context.ledger.earlier_attempt(job.job) or (closed.job if closed is not None else None)
+            counted = ended is not None and transitions.counted_as_lost(ended, posted) is not None
             job.counts += transitions.accepted(paid, possible_duplicate=not counted)
             self._reservation.sent(paid)
         elif late:

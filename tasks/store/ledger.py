@@ -147,10 +147,11 @@ class Ledger:
         """Apply a change that must not be lost, even if others write the record meanwhile.
 
         Returns:
-            The record as written and the counts of the change; None and no counts if the job is not open any more.
+            The record as written and the counts of the change; None and no counts if the job is not open any more, or
+            only because its document is done again: what the change is about belongs to the attempt before.
         """
         current: Held | None = held
-        while current is not None and current.job.closed is None:
+        while current is not None and current.job.closed is None and current.job.claimed_at == held.job.claimed_at:
             changed = change(current.job)
             try:
                 return self.update(current, changed.job), changed.counts
@@ -221,10 +222,8 @@ class Ledger:
 
     def _was_done_again(self, job: Job) -> bool:
         """Whether a document was marked to be done again since another worker ended this claim."""
-        for entry in self._objects.list(self._bucket, f"{self._folder}earlier/{job.id}/"):
-            earlier = self.earlier_job(entry.key)
-            if earlier is not None and earlier.claimed_at == job.claimed_at:
-                return True
+        if self.earlier_attempt(job) is not None:
+            return True
         held = self.read(job.id)
         return held is not None and held.job.claimed_at != job.claimed_at
 
@@ -411,6 +410,14 @@ class Ledger:
         if stored is not None:
             with suppress(ValidationError):
                 return _Earlier.model_validate_json(stored.body).job
+        return None
+
+    def earlier_attempt(self, job: Job) -> Job | None:
+        """Read how this claim of a job had ended before its document was redone; None if it was not."""
+        for entry in self._objects.list(self._bucket, f"{self._folder}earlier/{job.id}/"):
+            earlier = self.earlier_job(entry.key)
+            if earlier is not None and earlier.claimed_at == job.claimed_at:
+                return earlier
         return None
 
     def opened_since(self, moment: datetime) -> Iterator[str]:

@@ -7,6 +7,7 @@ from tasks.job.record import Document, job_id
 from tasks.steps.collect import collect_job
 from tasks.steps.submit import submit_document
 from tests.steps.conftest import World, pdf
+from tests.steps.kills import passes
 from tests.store.flaky_s3 import FlakyS3, Rule
 
 
@@ -64,3 +65,30 @@ def test_the_record_of_a_failed_attempt_stays(world: World, flaky: FlakyS3) -> N
     failed = ledger.failed(identity)
     assert failed is not None
     assert failed.job.pages_sent == 1
+
+
+def test_a_request_of_the_attempt_before_does_not_become_part_of_the_new_one(world: World, flaky: FlakyS3) -> None:
+    """A worker is suspended between POST and record; others finish the document, and do it again."""
+    document, other = world.put(pdf(1)), world.context()
+    sent: list[str] = []
+
+    def suspended() -> None:
+        passes(world, other, document)
+        entry = other.ledger.entry("done", job_id(document, "ocr"))
+        assert entry is not None
+        assert other.ledger.open_again(world.done(document), entry)
+        submit_document(other, document)
+        sent.extend(request.id for request in world.open(document).requests)
+
+    rule = flaky.fail(Rule("pass", "/open/", "PUT", body=rb'"requests": \[\s*\{', before=suspended))
+    outcome = submit_document(world.context(objects=flaky.objects()), document)
+    assert rule.hits == 1
+    assert (outcome.pages_sent, outcome.possible_duplicates) == (1, 0), "the other worker has counted the duplicate"
+    assert world.finish(other, document)[-1].kind == "done"
+    done = world.done(document).job
+    assert [request.id for request in done.requests] == sent
+    (key,) = other.ledger.earlier_keys()
+    earlier = other.ledger.earlier_job(key)
+    assert earlier is not None
+    assert (earlier.pages_sent, earlier.pages_lost, done.pages_sent, done.pages_lost) == (1, 1, 1, 0)
+    assert world.billed_pages() == [1, 1, 1]
