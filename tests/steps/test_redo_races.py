@@ -92,3 +92,25 @@ def test_a_request_of_the_attempt_before_does_not_become_part_of_the_new_one(wor
     assert earlier is not None
     assert (earlier.pages_sent, earlier.pages_lost, done.pages_sent, done.pages_lost) == (1, 1, 1, 0)
     assert world.billed_pages() == [1, 1, 1]
+
+
+def test_an_open_record_that_was_left_behind_does_not_cancel_a_redo(world: World, flaky: FlakyS3) -> None:
+    """A worker is killed between the done record and the end of its claim."""
+    document, context = world.put(pdf(1)), world.context(objects=flaky.objects())
+    submit_document(context, document)
+    identity = world.recognised(context, document)
+    flaky.fail(Rule("refuse", "/open/", "PUT", times=-1))
+    assert collect_job(context, identity).kind == "done"
+    flaky.rules.clear()
+    assert context.ledger.read(identity) is not None
+    entry, record = context.ledger.entry("done", identity), context.ledger.done(identity)
+    assert entry is not None
+    assert record is not None
+    world.clock.advance(10)
+    assert context.ledger.open_again(record, entry)
+    passes(world, world.context(), document)
+    assert world.billed_pages() == [1, 1]
+    (key,) = context.ledger.earlier_keys()
+    earlier = context.ledger.earlier_job(key)
+    assert earlier is not None
+    assert earlier.requests[0].id != world.done(document).job.requests[0].id
