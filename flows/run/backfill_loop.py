@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from flows.run.dispatch import Stage
 from flows.run.steering import Steering
 from tasks.context import RunContext
-from tasks.faults import TransientFault
+from tasks.faults import NotSending, TransientFault
 from tasks.job.record import Document
 from tasks.tally import Tally
 
@@ -81,14 +81,14 @@ class BackfillLoop:
         limit: int | None = None,
     ) -> None:
         self._pumps, self._tally, self._steering = pumps, tally, steering
-        self._clock = context.clock
+        self._context, self._clock = context, context.clock
         self._documents, self._open_before, self._limit = documents, open_jobs, limit
         self._listing: Iterator[Document | None] | None = documents()
         self._listings = 1
         self._taken = 0
         self._lists_on = False  # whether the listing has more, and there is room for it
         self._held = self._limited = False
-        self._listing_troubles, self._looking_troubles = _Troubles(), _Troubles()
+        self._listing_troubles, self._looking_troubles, self._record_troubles = _Troubles(), _Troubles(), _Troubles()
         self._looked_at: float | None = None
         self._closing_at: float | None = None
 
@@ -185,9 +185,28 @@ class BackfillLoop:
             return "turn"
         if self._pumps.awaiting_counts:
             return "list anew"  # tried once more, alone
-        if self._held or self._tally.stopped:
+        if self._tally.stopped or (self._held and self._paused(now)):
             return "over"
+        if self._held:
+            return "turn"
         return "turn" if self._listing is not None else self._after_the_last(now)
+
+    def _paused(self, now: float) -> bool:
+        """Whether the backfill is paused; if its record cannot be read for a moment, nobody has paused it.
+
+        Raises:
+            TransientFault: its record has been unreadable for too long.
+        """
+        try:
+            self._context.prove_sends(self._context.settings.backfill)
+        except NotSending:
+            return True
+        except TransientFault as fault:
+            if now >= self._record_troubles.until:
+                self._record_troubles.record_fault(fault, now)
+        else:
+            self._record_troubles.clear()
+        return False
 
     def _after_the_last(self, now: float) -> Literal["over", "turn", "list anew"]:
         """After everything listed has ended: check what is left, and list again if documents were left for later."""

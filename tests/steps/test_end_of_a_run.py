@@ -275,3 +275,16 @@ def test_a_backfill_whose_record_cannot_be_read_for_a_moment_is_not_paused(world
     context.followed.forget("letters")
     assert not steering.sends
     assert "letters is paused" in (steering.held or "")
+
+
+@pytest.mark.parametrize("failures", [1, 7])
+def test_a_record_that_cannot_be_read_for_a_moment_does_not_end_the_run(
+    world: World, tmp_path: Path, flaky: FlakyS3, failures: int
+) -> None:
+    world.put(pdf(1))
+    run = Running(world, tmp_path, backfill="work", clock=world.clock, lease_seconds=1000, objects=flaky.objects())
+    run.load()
+    run.context.backfills.make(new_backfill(run.context.settings, "work", world.clock.now()))
+    refused = flaky.fail(Rule("refuse", "_jobs/backfills/work.json", "GET", times=failures))
+    assert run.to_the_end() == Census(done=1)
+    assert refused.hits == failures
