@@ -321,6 +321,8 @@ class LocalRun:
         if entry is not None and done is not None:
             if context.objects.exists(RESULTS, context.result_key(document)) and not self._pay_again(identity):
                 return None if identity in self._paid_now else done.finished_at
+            if self._pay_again(identity):
+                ledger.close_leftover(identity)
             ledger.forget_done(identity, entry.etag)
         self._paid_now.add(identity)
         return None

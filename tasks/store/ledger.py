@@ -387,7 +387,7 @@ class Ledger:
         state: State = "done" if isinstance(record, DoneJob) else "failed"
         key = f"{self._folder}earlier/{entry.id}/{entry.etag.strip(chr(34))}.json"
         self._objects.put(self._bucket, key, _bytes(record), {}, JSON)
-        self._close_leftover(entry.id)
+        self.close_leftover(entry.id)
         kept = list(self._kept_entries(entry.id))  # listed now: a new job may store pages with the same names
         if not self._objects.remove(self._bucket, self._key(state, entry.id), entry.etag):
             return False
@@ -395,7 +395,7 @@ class Ledger:
             self._objects.remove(self._bucket, self._kept_key(entry.id, pages), etag)
         return True
 
-    def _close_leftover(self, job_id: str) -> None:
+    def close_leftover(self, job_id: str) -> None:
         """Close what a worker that was stopped left open of a job that has ended: it would be collected once more."""
         with suppress(RecordUnreadable):
             held = self.read(job_id)

@@ -1,5 +1,6 @@
 """The command `file`: documents on this machine, without a bucket and without Prefect, paid once whatever happens."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -16,10 +17,12 @@ import pytest
 
 from flows.cli.app import main
 from flows.cli.local_files import LocalDocument
-from flows.cli.local_run import LocalRun
+from flows.cli.local_run import RESULTS, LocalRun
 from tasks.context import RunContext
 from tasks.options import Options, RunSettings
+from tasks.store.ledger import Ledger
 from tasks.store.local_folder import FolderObjects
+from tasks.store.location import Location
 from tests import sample_documents as documents
 from tests.flows.conftest import Machine, pdf, submissions, texts
 from tests.stand_in import StandInControl
@@ -236,6 +239,24 @@ def test_a_document_recognised_before_is_delivered_again_and_not_paid_for(machin
     assert "not paid for again" in complaints
     assert submissions(gateway) == 1
     assert machine.run("renamed.pdf", "--again")[0] == 0
+    assert submissions(gateway) == 2
+
+
+def test_again_pays_again_whatever_a_command_that_was_killed_left_open(machine: Machine, gateway: FlakyS3) -> None:
+    """It was killed between the done record and the end of its claim."""
+    machine.put("a.pdf", pdf("again"))
+    machine.delivered("a.pdf", "--mode", "async")
+    (folder,) = machine.temporary.glob("bulk-ocr-files-*")
+    ledger = Ledger(FolderObjects(folder), Location.parse(f"s3://{RESULTS}"))
+    (entry,) = ledger.entries("done")
+    done = ledger.done(entry.id)
+    assert done is not None
+    assert ledger.forget_done(entry.id, entry.etag)
+    held = ledger.claim(done.job)
+    assert held is not None
+    ledger.finish(dataclasses.replace(held, etag="another"), done)
+    assert ledger.read(entry.id) is not None
+    machine.delivered("a.pdf", "--mode", "async", "--again")
     assert submissions(gateway) == 2
 
 
