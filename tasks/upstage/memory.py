@@ -10,7 +10,7 @@ from tasks.upstage.answers import RequestStatus
 _ANSWERS_KEPT = 512
 _ANSWER_SECONDS = 600  # download URLs are valid for 15 minutes; a third of that is left for the download
 _LOST_IN_A_ROW = 6
-_REQUESTS_KNOWN = 100_000
+_REQUESTS_KNOWN = 20_000  # a third of a kilobyte each; the ledger knows all of them
 
 
 class RecentAnswers:
