@@ -18,7 +18,7 @@ from typing import BinaryIO, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tasks.faults import Cancelled, CredentialsRefused, Fault, RecordUnreadable, Superseded
+from tasks.faults import Cancelled, CredentialsRefused, Fault, RecordUnreadable, Superseded, TransientFault
 from tasks.job import transitions
 from tasks.job.record import RECORD_FORMAT, ContentOwner, DoneJob, FailedJob, Job, PageRange, RequestOwner
 from tasks.job.transitions import NOTHING, Change, Counts
@@ -28,6 +28,7 @@ from tasks.store.object_store import JSON, ObjectStore, Stored
 log = logging.getLogger(__name__)
 
 _DIGITS = "123456789abcdef"
+_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -203,9 +204,15 @@ class Ledger:
 
         Returns:
             Its ETag; None if there is one of this claim, or of a later one.
+
+        Raises:
+            TransientFault: others write and remove it all the time.
         """
         key = self._key("done", job.id)
-        while (etag := self._objects.create(self._bucket, key, body)) is None:
+        for _ in range(_ATTEMPTS):
+            etag = self._objects.create(self._bucket, key, body)
+            if etag is not None:
+                return etag
             stored = self._objects.get(self._bucket, key)
             if stored is None:
                 continue
@@ -217,8 +224,8 @@ class Ledger:
                 return None
             etag = self._objects.replace(self._bucket, key, body, stored.etag)
             if etag is not None:
-                break
-        return etag
+                return etag
+        raise TransientFault(f"other workers keep changing the done record of {job.document.uri}; the job stays open")
 
     def _was_done_again(self, job: Job) -> bool:
         """Whether a document was marked to be done again since another worker ended this claim."""
