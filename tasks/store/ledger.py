@@ -8,22 +8,21 @@ deletes it, and none can delete the record of a later claim.
 import hashlib
 import json
 import logging
-import re
 import uuid
 from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import BinaryIO, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from tasks.faults import Cancelled, CredentialsRefused, Fault, RecordUnreadable, Superseded, TransientFault
 from tasks.job import transitions
-from tasks.job.record import RECORD_FORMAT, ContentOwner, DoneJob, FailedJob, Job, PageRange, RequestOwner
+from tasks.job.record import RECORD_FORMAT, ContentOwner, DoneJob, FailedJob, Job, RequestOwner
 from tasks.job.transitions import NOTHING, Change, Counts
-from tasks.store.location import LEDGER_FOLDER, Location
-from tasks.store.object_store import JSON, ObjectStore, Stored
+from tasks.store.object_store import JSON, Stored
+from tasks.store.side_records import SideRecords
 
 log = logging.getLogger(__name__)
 
@@ -58,24 +57,8 @@ class RecordEntry:
     last_modified: datetime
 
 
-class Ledger:
+class Ledger(SideRecords):
     """Reads and writes the records of one destination."""
-
-    def __init__(self, objects: ObjectStore, destination: Location, owner: str = "") -> None:
-        self._owner = owner
-        self._objects = objects
-        self._bucket = destination.bucket
-        self._folder = destination.key(LEDGER_FOLDER)
-
-    @property
-    def folder(self) -> str:
-        """The key prefix of all records."""
-        return self._folder
-
-    @property
-    def address(self) -> str:
-        """The folder's address."""
-        return f"s3://{self._bucket}/{self._folder}"
 
     def _key(self, state: State, job_id: str) -> str:
         return f"{self._folder}{state}/{job_id}.json"
@@ -300,35 +283,6 @@ class Ledger:
         if entry is not None:
             self._objects.remove(self._bucket, self._key(state, job_id), entry.etag)
 
-    def keep_pages(self, job_id: str, pages: PageRange, body: bytes | BinaryIO) -> None:
-        """Store received pages: those of a synchronous request, or of a job that failed."""
-        self._objects.put(self._bucket, self._kept_key(job_id, pages), body, {}, JSON)
-
-    def kept_pages(self, job_id: str, pages: PageRange) -> bytes | None:
-        """Read pages stored earlier; None if they are gone."""
-        stored = self._objects.get(self._bucket, self._kept_key(job_id, pages))
-        return None if stored is None else stored.body
-
-    def kept_ranges(self, job_id: str) -> list[PageRange]:
-        """Return the page ranges stored for a job, whether or not its record mentions them."""
-        ranges = [pages for pages, _ in self._kept_entries(job_id)]
-        return sorted(ranges, key=lambda pages: (pages.first, pages.last))
-
-    def drop_kept(self, job_id: str) -> None:
-        """Delete the stored pages of a finished job, whether or not its record mentions them."""
-        for pages, etag in list(self._kept_entries(job_id)):
-            self._objects.remove(self._bucket, self._kept_key(job_id, pages), etag)
-
-    def _kept_entries(self, job_id: str) -> Iterator[tuple[PageRange, str]]:
-        for entry in self._objects.list(self._bucket, f"{self._folder}pages/{job_id}/"):
-            name = re.fullmatch(r"(\d+)-(\d+)\.json", entry.key.rpartition("/")[2])
-            # Skip other files, and the folder markers that some tools create.
-            if name is not None and 1 <= int(name[1]) <= int(name[2]):
-                yield PageRange(first=int(name[1]), last=int(name[2])), entry.etag
-
-    def _kept_key(self, job_id: str, pages: PageRange) -> str:
-        return f"{self._folder}pages/{job_id}/{pages.first}-{pages.last}.json"
-
     def claim_request(self, request_id: str, job_id: str) -> bool:
         """Record that the pages of a request belong to a job. Returns False if they belong to another job.
 
@@ -462,44 +416,6 @@ class Ledger:
             return self._parse(DoneJob, stored.body, job_id)
         except RecordUnreadable:
             return self._parse(FailedJob, stored.body, job_id)
-
-    def read_budget(self, name: str) -> tuple[bytes, str] | None:
-        """Read a budget with its ETag; None if nothing has been charged yet."""
-        stored = self._objects.get(self._bucket, self._budget_key(name))
-        return None if stored is None else (stored.body, stored.etag)
-
-    def write_budget(self, name: str, body: bytes, etag: str | None) -> bool:
-        """Create a budget (`etag` is None), or replace the version read. Returns False if another writer was first."""
-        if etag is None:
-            return self._objects.create(self._bucket, self._budget_key(name), body) is not None
-        return self._objects.replace(self._bucket, self._budget_key(name), body, etag) is not None
-
-    def _budget_key(self, name: str) -> str:
-        return f"{self._folder}budgets/{name}.json"
-
-    def read_backfill(self, name: str) -> tuple[bytes, str] | None:
-        """Read a backfill's record with its ETag; None if there is none of that name."""
-        stored = self._objects.get(self._bucket, self._backfill_key(name))
-        return None if stored is None else (stored.body, stored.etag)
-
-    def write_backfill(self, name: str, body: bytes, etag: str | None) -> bool:
-        """Create a backfill's record (`etag` is None), or replace the version read. Returns False if it had changed."""
-        if etag is None:
-            return self._objects.create(self._bucket, self._backfill_key(name), body) is not None
-        return self._objects.replace(self._bucket, self._backfill_key(name), body, etag) is not None
-
-    def backfill_names(self) -> list[str]:
-        """Return the names of this destination's backfills."""
-        folder = f"{self._folder}backfills/"
-        keys = (entry.key.removeprefix(folder) for entry in self._objects.list(self._bucket, folder))
-        return [key.removesuffix(".json") for key in keys if key.endswith(".json") and "/" not in key]
-
-    def report_key(self, name: str) -> str:
-        """Return the key of a backfill's report, an HTML page."""
-        return f"{self._folder}backfills/{name}/report.html"
-
-    def _backfill_key(self, name: str) -> str:
-        return f"{self._folder}backfills/{name}.json"
 
     def entries(self, state: State) -> Iterator[RecordEntry]:
         """List the records in a state, without reading them. In no order: long listings are split by first digit."""
