@@ -110,7 +110,8 @@ def status_instead(destination: str, credentials: Credentials, bucket: Destinati
     ledger_status = read_status(destination, credentials=credentials, bucket=bucket)
     # Adding them up would save rows of the catalogue, and a dry run writes nothing.
     no_sums = f"not added up in a dry run; 'bulk-ocr status {destination}' shows them"
-    show(ledger_status.model_copy(update={"no_sums": no_sums}), json=json)
+    ledger_status.no_sums = no_sums
+    show(ledger_status, json=json)
     complain(
         f"dry run: a pass would look at {quantity(ledger_status.open, 'open job')}, publish those that are "
         "finished and send missing pages again; nothing was asked of the API, sent or written"
