@@ -3,10 +3,15 @@
 import logging
 from collections.abc import Callable
 
+import httpx
+from prefect.exceptions import PrefectException
+
 from tasks.clock import Clock
 
 log = logging.getLogger(__name__)
 
+# Prefect's client raises RuntimeError if it reaches no API, and ValueError for a proxy's page with status 200.
+_UNAVAILABLE = (httpx.HTTPError, PrefectException, RuntimeError, ValueError)
 _SILENCE_SECONDS = 300  # a call to an unavailable server takes a minute of retries
 _SHARE = 0.05  # maximum share of the time spent on showing progress
 
@@ -36,7 +41,7 @@ class PrefectServer:
             return
         try:
             call()
-        except Exception as error:  # noqa: BLE001  # a proxy's page with status 200 is no HTTP error to Prefect's client
+        except _UNAVAILABLE as error:
             log.warning(
                 "Prefect's server did not take the run's progress (%s); the run continues", type(error).__name__
             )

@@ -241,8 +241,11 @@ class Steering:
                 figures = reader.read()
                 if figures is not None:
                     self._act_on(figures)
-            except Exception as error:  # noqa: BLE001  # a thread that ended would heed no failure any more
-                log.info("the figures of backfill %s cannot be read or told now: %s", self._name, error)
+            except Fault as fault:
+                log.info("the figures of backfill %s cannot be read now: %s", self._name, fault)
+            except Exception:  # Prefect's and OpenTelemetry's clients raise what they like
+                # If this thread ended, too many failures would no longer pause the backfill.
+                log.exception("the figures of backfill %s cannot be shown now; the run continues", self._name)
             rest = max(_SHORTEST_SECONDS, reader.pause)
 
     def _act_on(self, figures: Figures) -> None:
