@@ -6,6 +6,7 @@ Transient faults are retried by the API client; Prefect retries a task that died
 
 import asyncio
 import logging
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -39,6 +40,12 @@ from tasks.tally import StepResult
 log = logging.getLogger(__name__)
 
 _DELIVERY_SECONDS = 30.0
+_PROFILES_SAFELY = (3, 11, 12)
+"""The first Python in which a process cannot hang forever while a profiler lists its threads' stacks.
+
+Until then, a garbage collection inside `sys._current_frames` could deadlock it:
+https://github.com/python/cpython/issues/106883
+"""
 _in_chunk: ContextVar[bool] = ContextVar("in_chunk", default=False)
 """Whether the current document is one of many in a task run, so that its successes are not logged one by one."""
 
@@ -99,12 +106,18 @@ def attach_logs() -> None:
             logger.addHandler(handler)
 
 
-async def prepare_process() -> None:
-    """Load what Prefect needs for its first task run, in a process of a Dask cluster.
+async def prepare_process(dask_worker: Any) -> None:
+    """Load what Prefect needs for its first task run, in a process of a Dask cluster, and stop a harmful profiler.
 
-    Prefect then loads every installed integration, and task runs that start together in the threads of one process
-    would all do so at once: minutes of work on a busy machine.
+    Prefect loads every installed integration before its first task run, and task runs that start together in the
+    threads of one process would all do so at once: minutes of work on a busy machine.
+
+    Args:
+        dask_worker: Dask's worker of this process, which Dask passes by this name.
     """
+    profiler = dask_worker.periodic_callbacks.get("profile")
+    if profiler is not None and sys.version_info < _PROFILES_SAFELY:
+        profiler.stop()
     await asyncio.to_thread(load_prefect_collections)
 
 

@@ -89,6 +89,20 @@ def test_a_cluster_with_more_processes_than_the_rates_are_shared_out_over_is_ref
     assert place.keys("out/") == set()
     ran = command(*arguments, "--processes", "2", "--json")
     assert report_of(ran)["done"] == DOCUMENTS
+    # Dask's profiler, which the cluster was started with, can make a process hang on this Python.
+    hangs = sys.version_info < (3, 11, 12)
+    assert set(profilers_of(cluster).values()) == {not hangs}
+
+
+def profilers_of(cluster: str) -> dict[str, bool]:
+    """Whether the profiler of each of a cluster's processes runs."""
+    from distributed import Client
+
+    def runs(dask_worker: Any) -> bool:
+        return bool(dask_worker.periodic_callbacks["profile"].is_running())
+
+    with Client(cluster) as client:  # type: ignore[no-untyped-call]  # Dask has no types there
+        return cast("dict[str, bool]", client.run(runs))
 
 
 def test_processes_without_the_key_end_the_run_before_they_claim_anything(
