@@ -82,6 +82,7 @@ class BackfillShown(BaseModel):
 
     backfill: Backfill
     figures: Figures
+    remarks: list[str] = Field([], description="what to do next, if it waits for that")
 
     def show(self, page: Page) -> None:
         """Print for a person."""
@@ -97,6 +98,8 @@ class BackfillShown(BaseModel):
                 f"planned at {planned.at:%Y-%m-%d %H:%M} UTC: {planned.documents:,} documents, "
                 f"{planned.pages:,} pages, {price}, {planned.failing:,} that would fail; limited by {planned.bound_by}"
             )
+        for remark in self.remarks:
+            page.say(remark)
 
 
 class BackfillChanged(BaseModel):
@@ -156,7 +159,8 @@ def show_backfill(name: Name, *, place: BackfillAt = ANYWHERE) -> ExitStatus:
     figures = ledger.reader(backfill).read()
     if figures is None:
         raise SetupFault(f"the backfill {name} was deleted meanwhile")
-    show(BackfillShown(backfill=backfill, figures=figures), json=place.json)
+    remarks = [_budget_advice(ledger, backfill)] if figures.waiting_for == "budget" else []
+    show(BackfillShown(backfill=backfill, figures=figures, remarks=remarks), json=place.json)
     return ExitStatus.DONE
 
 
@@ -286,6 +290,11 @@ def set_backfill(
     changes |= {key.replace("-", "_"): None for key in unset}
     if not changes:
         raise SetupFault("say what to set, as in --max-pages 5000, or what to --unset")
+    if stop_after_failures is not None and _exceeds_all(stop_after_failures):
+        raise SetupFault(
+            f"--stop-after-failures: {stop_after_failures} is more than all documents; nothing was changed. Give a "
+            "number of documents, or a share of them: 20 or 2%"
+        )
 
     def changed(record: Backfill) -> Backfill:
         pace = Pace.model_validate(
@@ -311,6 +320,14 @@ def set_backfill(
     if ceilings.max_cost is not None and spent.total_cost / MICROS >= ceilings.max_cost:
         remarks.append(f"{dollars(spent.total_cost / MICROS)} is spent already, so nothing more is sent")
     return _tell(ledger, record, remarks, place)
+
+
+def _exceeds_all(limit: str) -> bool:
+    """Whether a limit of failures is a share that can never be reached. Anything that is no share is checked later."""
+    try:
+        return limit.endswith("%") and float(limit[:-1]) > 100
+    except ValueError:
+        return False
 
 
 def _move(name: str, state: State, why: str, place: BackfillArguments) -> ExitStatus:

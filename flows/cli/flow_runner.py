@@ -34,6 +34,9 @@ def run_flow(name: str, arguments: FlowArguments, parameters: dict[str, Any]) ->
     from tasks.access.environment import prove_key
 
     prove_key(arguments.credentials, arguments.options)
+    options = arguments.options
+    if options.shards > 1 and "shard" not in options.model_fields_set:
+        complain(f"this is shard 1 of {options.shards}; each of the others needs a run of its own: --shard 2")
     prepare_prefect(arguments.verbose)
     prove_prefect()
     start_temporary_server()

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from prefect import Task
 
-from flows.run.engines import Engine, forget_results, outcome_of
+from flows.run.engines import Engine, Remains, outcome_of
 from tasks.clock import Clock
 from tasks.faults import EndsRun
 from tasks.job.record import Document
@@ -233,6 +233,7 @@ class Dispatcher:
         }
         self._under_way: dict[Any, tuple[Stage, Sequence[Item]]] = {}  # by future
         self._ended: SimpleQueue[Any] = SimpleQueue()
+        self._remains = Remains()
 
     def expect(self, documents: int) -> None:
         """Note that the run has at least so many documents: a large run has no task run for each."""
@@ -304,7 +305,7 @@ class Dispatcher:
         except Empty:
             return None
         stage, items = self._under_way.pop(future)
-        forget_results()
+        self._remains.clear(len(items))
         self._lanes[stage].ended(len(items))
         return Ended(stage, items, _result(future, stage, items))
 

@@ -75,9 +75,10 @@ def test_a_backfill_is_planned_bounded_paused_killed_resumed_and_one_month_of_it
     listed = report_of(command("backfill", "list", *at, "--json"))["backfills"]
     assert (found["waiting_for"], [line["waiting_for"] for line in listed]) == ("budget", ["budget"])
     assert "budget reached" in command("watch", "scans", *at, "--once").stdout
-    advice = command("backfill", "resume", "scans", *at).stdout
-    assert "6 of 7 pages are spent, which leaves no room for the next document" in advice
-    assert "bulk-ocr backfill set scans --max-pages" in advice
+    for asked in ("resume", "show"):
+        words = " ".join(command("backfill", asked, "scans", *at).stdout.split())
+        assert "6 of 7 pages are spent, which leaves no room for the next document" in words
+        assert "bulk-ocr backfill set scans --max-pages" in words
     ended = history.flow_runs(f"backfill {place.source}")[-1]
     assert (ended["state"]["type"], ended["state"]["name"]) == ("CANCELLED", "Budget reached")
 
@@ -130,6 +131,8 @@ def test_a_backfill_of_which_too_many_documents_fail_is_paused_while_its_run_wor
     place.put({**broken, "good.pdf": documents.text_pdf([place.bucket])})
     at = ("--at", place.destination)
     command("plan", place.source, place.destination, "--save", "scans")
+    never = command("backfill", "set", "scans", *at, "--stop-after-failures", "200%")
+    assert (never.returncode, "200% is more than all documents" in never.stderr) == (2, True), never.stderr
     command("backfill", "set", "scans", *at, "--stop-after-failures", "2")
     api.set(queue_seconds=600)
     run = start("backfill", "start", "scans", *at, *OPTIONS)
