@@ -75,8 +75,8 @@ def test_a_backfill_is_planned_bounded_paused_killed_resumed_and_one_month_of_it
     listed = report_of(command("backfill", "list", *at, "--json"))["backfills"]
     assert (found["waiting_for"], [line["waiting_for"] for line in listed]) == ("budget", ["budget"])
     assert "budget reached" in command("watch", "scans", *at, "--once").stdout
-    for asked in ("resume", "show"):
-        words = " ".join(command("backfill", asked, "scans", *at).stdout.split())
+    for verb in ("resume", "show"):
+        words = " ".join(command("backfill", verb, "scans", *at).stdout.split())
         assert "6 of 7 pages are spent, which leaves no room for the next document" in words
         assert "bulk-ocr backfill set scans --max-pages" in words
     ended = history.flow_runs(f"backfill {place.source}")[-1]
