@@ -92,7 +92,7 @@ def _listen(run: Run, inbox: Inbox, seconds: float) -> None:
     end = clock.monotonic() + seconds
     troubles = 0
     full = drained = False
-    while run.tally.sending and run.steering.sends and not drained:
+    while run.tally.sending and run.steering.held is None and not drained:
         left = end - clock.monotonic()
         if seconds and left <= 0:
             break

@@ -11,6 +11,7 @@ import pytest
 
 from deployments.local.stack import LocalStack
 from flows import listen as product
+from tasks.backfills.record import new_backfill
 from tasks.context import RunContext
 from tasks.faults import SetupFault, TransientFault
 from tasks.options import Options, RunSettings
@@ -142,10 +143,15 @@ def test_the_queue_says_which_documents_and_nothing_else_does(which: dict[str, A
         product.listen.fn("s3://abc/in", "s3://abc/out", "https://x/q", selection=Selection(**which))
 
 
-def in_one_process(place: Place, api: StandInControl, folder: Path, objects: Objects, **options: Any) -> InOneProcess:
+def in_one_process(
+    place: Place, api: StandInControl, folder: Path, objects: Objects, backfill: str | None = None, **options: Any
+) -> InOneProcess:
     fast = {"requests_per_second": 500, "pages_per_minute": 1_000_000}
     settings = RunSettings(
-        source=place.source, destination=place.destination, options=Options.model_validate(fast | options)
+        source=place.source,
+        destination=place.destination,
+        options=Options.model_validate(fast | options),
+        backfill=backfill,
     )
     return InOneProcess(RunContext(settings, objects, FakeClock(), api.base_url, api.key), folder)
 
@@ -198,3 +204,24 @@ def test_a_store_that_is_away_for_a_moment_is_waited_for(
     flaky.fail(Rule("refuse", "_jobs/open/", "GET", times=-1))
     with pytest.raises(TransientFault):
         run.listen(inbox, 0)
+
+
+def test_a_backfill_whose_record_cannot_be_read_for_a_moment_is_waited_for_and_a_paused_one_ends_it(
+    place: Place, queue: Notified, api: StandInControl, flaky: FlakyS3, tmp_path: Path
+) -> None:
+    hashes = put(place, "record", 1)
+    queue.until(queue.visible, 2)
+    run = in_one_process(place, api, tmp_path, flaky.objects(), backfill="live")
+    now = run.context.clock.now()
+    run.context.backfills.make(new_backfill(run.context.settings, "live", now))
+    unread = flaky.fail(Rule("refuse", "_jobs/backfills/", "GET", times=6))
+    run.listen(Inbox(run.context, Queue(queue.sqs, queue.url)), 92)
+    assert unread.hits == 6
+    assert billed_once(api, hashes)
+    assert queue.waiting() == 0
+
+    run.context.backfills.change("live", lambda record: record.moved("paused", "month's end", now))
+    run.context.followed.forget("live")
+    began = run.context.clock.monotonic()
+    run.listen(Inbox(run.context, Queue(queue.sqs, queue.url)), 92)
+    assert run.context.clock.monotonic() - began < 92
