@@ -62,6 +62,7 @@ def test_a_backfill_is_planned_bounded_paused_killed_resumed_and_one_month_of_it
         )
     )
     assert (plan["documents"], plan["pages"], plan["failing"], plan["saved_as"]) == (13, 24, 1, "scans")
+    assert plan["ceilings"] == ["the ceiling of 7 pages"]
     assert [(partition["partition"], partition["pages"]) for partition in plan["partitions"]] == [
         (f"2023-{month:02}", 4) for month in range(1, 7)
     ]
