@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 from prefect import Task
 
-from flows.run.engines import Engine, Remains, outcome_of
+from flows.run.engines import Engine, outcome_of
+from flows.run.memory import Remains
 from tasks.clock import Clock
 from tasks.faults import EndsRun
 from tasks.job.record import Document

@@ -4,7 +4,6 @@ Threads suffice for most runs, because the work waits for S3 and the API. A clus
 Its processes share only the ledger, so the rates of the account and the run are divided among them.
 """
 
-import gc
 import logging
 import os
 import signal
@@ -15,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefect.context import FlowRunContext
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.faults import SetupFault
@@ -27,7 +25,6 @@ log = logging.getLogger(__name__)
 _END_SECONDS = 120.0
 _BESIDE = 2  # additional threads for polls, which should not wait behind sending and collecting
 _LOOK_SECONDS = 5.0
-_ITEMS_A_COLLECTION = 2000
 _CLUSTER_SECONDS = 120.0
 """How long a cluster may have no processes, or too many: a restart or a change of scale takes less time."""
 
@@ -132,32 +129,6 @@ def outcome_of(future: Any) -> Any:
         return future.result(raise_on_failure=False)
     except Exception as error:  # noqa: BLE001  # a cluster that lost a process raises whatever it likes
         return error
-
-
-class Remains:
-    """What Prefect keeps of task runs that have ended. Without this, memory grows with the length of a run.
-
-    Until a flow run ends, Prefect keeps a state of some kilobytes for each result, in order to recognise results that
-    are passed to other task runs. None is passed on here. Besides, a task run leaves reference cycles that hold its
-    result, and Python looks for old cycles only after memory has grown by a quarter.
-    """
-
-    def __init__(self) -> None:
-        self._items = 0
-
-    def clear(self, items: int) -> None:
-        """Free what is left of a task run that has ended.
-
-        Args:
-            items: its number of items. Cycles are looked for every few thousand, which takes some 30 ms each time.
-        """
-        context = FlowRunContext.get()
-        if context is not None:
-            context.run_results.clear()
-        self._items += items
-        if self._items >= _ITEMS_A_COLLECTION:
-            self._items = 0
-            gc.collect()
 
 
 @contextmanager

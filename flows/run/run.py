@@ -1,11 +1,9 @@
 """One flow run: prepares, submits and collects, and closes with a report."""
 
-import gc
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +15,7 @@ from flows.run.aside import AsideBefore
 from flows.run.dispatch import Dispatcher
 from flows.run.engines import engine
 from flows.run.meant import Meant
+from flows.run.memory import spare_memory
 from flows.run.progress import Watcher, watching
 from flows.run.pumps import Pumps
 from flows.run.steering import Steering
@@ -41,7 +40,6 @@ from tasks.tally import KnownJobs, StepResult, Tally
 log = logging.getLogger(__name__)
 
 _READERS = 16
-_OBJECTS_A_COLLECTION = 20_000
 _FEW_KEYS = 500  # looking up this many jobs is no slower than listing all of them
 
 
@@ -62,7 +60,7 @@ def open_run(flow: Flow, settings: RunSettings, *, by_name: bool = False) -> Ite
             be read.
     """
     attach_logs()
-    _spare_garbage_collector()
+    spare_memory()
     watcher = watching.get() or Watcher()
     context = open_context(settings, flow_run.id, open_access, clock=watcher.clock, keep=True)
     if by_name:
@@ -103,16 +101,6 @@ def _as_the_backfill_says(context: RunContext, watcher: Watcher) -> RunContext:
         return context
     close_context(settings, context.flow_run)
     return open_context(merged, context.flow_run, open_access, clock=watcher.clock, keep=True)
-
-
-@cache
-def _spare_garbage_collector() -> None:
-    """Keep the garbage collector from scanning all of Prefect and boto3 repeatedly while batches are read.
-
-    A page consists of thousands of small objects, so a collection would be due with every other page.
-    """
-    gc.freeze()
-    gc.set_threshold(_OBJECTS_A_COLLECTION, 20, 20)
 
 
 class Run:

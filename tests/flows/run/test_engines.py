@@ -1,12 +1,10 @@
 """Task runs on the processes of Dask and Ray instead of threads: the same results, the same bill."""
 
-import gc
 import hashlib
 import os
 import signal
 import subprocess
 import sys
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -14,7 +12,7 @@ from typing import Any, cast
 import pytest
 from prefect.task_runners import TaskRunner
 
-from flows.run.engines import Engine, Remains, ray_processes
+from flows.run.engines import Engine, ray_processes
 from tasks.faults import SetupFault
 from tasks.options import Options, RunSettings
 from tests import sample_documents as documents
@@ -139,26 +137,6 @@ def test_ctrl_c_lets_what_the_processes_are_sending_end(environment: dict[str, s
     assert jobs
     assert all(job["requests"] and job["lease"] is None for job in jobs)
     assert len(jobs) < 20
-
-
-def test_what_task_runs_leave_in_cycles_is_freed_every_few_thousand_items() -> None:
-    # Python itself looks for old cycles only after memory has grown by a quarter.
-    class Cycle:
-        def __init__(self) -> None:
-            self.itself = self
-
-    remains, cycle = Remains(), Cycle()
-    left = weakref.ref(cycle)
-    gc.collect()
-    gc.disable()
-    try:
-        del cycle
-        remains.clear(1999)
-        assert left() is not None
-        remains.clear(1)
-        assert left() is None
-    finally:
-        gc.enable()
 
 
 def look_for_ever(clock: FakeClock, engine: Engine) -> None:
