@@ -101,6 +101,16 @@ def test_a_budget_of_a_plan_is_told(command: Command, place: Place) -> None:
     assert "--page-budget bounds what a run sends, and a plan sends nothing" in process.stderr
 
 
+@pytest.mark.parametrize(("given", "told"), [((), True), (("--shard", "1"), False)])
+def test_shards_without_the_number_of_one_are_told_of(
+    command: Command, place: Place, given: tuple[str, ...], told: bool
+) -> None:
+    unreachable = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    process = command("run", place.source, place.destination, "--shards", "2", *given, **unreachable)
+    assert process.returncode == 2, process.stderr
+    assert ("this is shard 1 of 2; each of the others needs a run of its own: --shard 2" in process.stderr) == told
+
+
 @pytest.mark.parametrize(("end", "words"), [("/v1\n", "white space around the URL removed"), ("", "no version")])
 def test_a_base_url_that_is_not_quite_right_is_named(
     command: Command, place: Place, api: StandInControl, end: str, words: str
