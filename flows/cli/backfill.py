@@ -290,10 +290,10 @@ def set_backfill(
     changes |= {key.replace("-", "_"): None for key in unset}
     if not changes:
         raise SetupFault("say what to set, as in --max-pages 5000, or what to --unset")
-    if stop_after_failures is not None and _exceeds_all(stop_after_failures):
+    if stop_after_failures is not None and _is_never_exceeded(stop_after_failures):
         raise SetupFault(
-            f"--stop-after-failures: {stop_after_failures} is more than all documents; nothing was changed. Give a "
-            "number of documents, or a share of them: 20 or 2%"
+            f"--stop-after-failures: more than {stop_after_failures} of the documents can never fail; nothing was "
+            "changed. Give a number of documents, or a share of them: 20 or 2%"
         )
 
     def changed(record: Backfill) -> Backfill:
@@ -322,10 +322,10 @@ def set_backfill(
     return _tell(ledger, record, remarks, place)
 
 
-def _exceeds_all(limit: str) -> bool:
-    """Whether a limit of failures is a share that can never be reached. Anything that is no share is checked later."""
+def _is_never_exceeded(limit: str) -> bool:
+    """Whether a limit of failures is a share that can never be exceeded. Other mistakes are found later."""
     try:
-        return limit.endswith("%") and float(limit[:-1]) > 100
+        return limit.endswith("%") and float(limit[:-1]) >= 100
     except ValueError:
         return False
 
@@ -354,20 +354,26 @@ def _waiting_for(ledger: "BackfillLedger", record: Backfill) -> Literal["budget"
 def _budget_advice(ledger: "BackfillLedger", record: Backfill) -> str:
     """Say which ceiling leaves no room, and how to go on."""
     spent, ceilings = _spent(ledger.context.ledger.read_budget(record.meter), record), record.ceilings
-    full = record.meter if record.reached is None else record.reached.meter
+    cost = spent.total_cost / MICROS
+    no_pages = ceilings.max_pages is not None and spent.total >= ceilings.max_pages
+    no_money = ceilings.max_cost is not None and cost >= ceilings.max_cost
+    full = record.meter if record.reached is None or no_pages or no_money else record.reached.meter
     if full.startswith(("day-", "month-")):
         period = full.partition("-")[0]
         return f"the ceiling of the {period} leaves no room: scheduled runs continue in the next one, or raise it"
-    amounts = []
+    amounts, options = [], []
     if ceilings.max_pages is not None:
         amounts.append(f"{spent.total:,} of {ceilings.max_pages:,} pages")
+    if ceilings.max_pages is not None and (no_pages or not no_money):
+        options.append("--max-pages …")
     if ceilings.max_cost is not None:
-        amounts.append(f"{dollars(spent.total_cost / MICROS)} of {dollars(ceilings.max_cost)}")
-    option = "--max-pages" if ceilings.max_pages is not None else "--max-cost"
+        amounts.append(f"{dollars(cost)} of {dollars(ceilings.max_cost)}")
+    if ceilings.max_cost is not None and (no_money or not no_pages):
+        options.append("--max-cost …")
     return (
         f"{' and '.join(amounts)} are spent, which leaves no room for the next document, so runs send nothing: raise "
-        f"the ceiling with 'bulk-ocr backfill set {record.name} {option} …', then start a run: bulk-ocr backfill "
-        f"start {record.name} --at {record.destination}"
+        f"the ceiling with 'bulk-ocr backfill set {record.name} {' '.join(options)}', then start a run: bulk-ocr "
+        f"backfill start {record.name} --at {record.destination}"
     )
 
 

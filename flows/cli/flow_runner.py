@@ -35,10 +35,13 @@ def run_flow(name: str, arguments: FlowArguments, parameters: dict[str, Any]) ->
 
     prove_key(arguments.credentials, arguments.options)
     options = arguments.options
-    if options.shards > 1 and "shard" not in options.model_fields_set:
+    if name != "listen" and options.shards > 1 and "shard" not in options.model_fields_set:  # `listen` refuses shards
         complain(f"this is shard 1 of {options.shards}; each of the others needs a run of its own: --shard 2")
     prepare_prefect(arguments.verbose)
     prove_prefect()
+    from flows.run.memory import share_heaps
+
+    share_heaps()  # before Prefect starts threads
     start_temporary_server()
     import httpx
     from prefect import tags

@@ -114,7 +114,7 @@ class PlanReport(BaseModel):
     bound_by: str = Field("", description="the limit that determines the duration")
     by: str = Field("month", description="how the documents are divided into partitions")
     partitions: list[PartitionSum] = []
-    ceilings: list[str] = Field([], description="the ceilings that pages or price exceed, at which runs stop sending")
+    ceilings: list[str] = Field([], description="the ceilings of the saved backfill that pages or price exceed")
     saved_as: str | None = Field(None, description="the backfill created from this plan")
 
     def show(self, page: Page) -> None:
@@ -161,7 +161,7 @@ class PlanReport(BaseModel):
             say(f"--skip-text {tense} {about}{pages} whose text is in the document, {dollars(self.text_price)}")
         say(f"price: {dollars(self.price)} at ${self.price_per_page:g} a page. Nothing was sent", "bold")
         if self.ceilings:
-            say(f"that exceeds {' and '.join(self.ceilings)}: runs stop sending there, until the ceiling is raised")
+            say(f"that exceeds {' and '.join(self.ceilings)}: its runs send nothing beyond, unless it is raised")
         if self.saved_as:
             say(f"saved. Start it: bulk-ocr backfill start {self.saved_as} --at {self.destination}")
 
@@ -242,17 +242,16 @@ def make_plan(
     report.partitions = partitions.sums(price, extrapolated=report.extrapolated)
     report.text_price = round(report.text_pages * price, 6)
     report.skip_text = settings.options.skip_text
-    report.ceilings = _exceeded(settings.options, report)
     return report
 
 
-def _exceeded(options: Options, report: PlanReport) -> list[str]:
+def _exceeded(ceilings: Ceilings, report: PlanReport) -> list[str]:
     """Name the ceilings that a plan exceeds."""
     exceeded = []
-    if options.run_pages is not None and report.pages + report.pages_estimated > options.run_pages:
-        exceeded.append(f"the ceiling of {quantity(options.run_pages, 'page')}")
-    if options.max_cost is not None and report.price > options.max_cost:
-        exceeded.append(f"the ceiling of {dollars(options.max_cost)}")
+    if ceilings.max_pages is not None and report.pages + report.pages_estimated > ceilings.max_pages:
+        exceeded.append(f"the ceiling of {quantity(ceilings.max_pages, 'page')}")
+    if ceilings.max_cost is not None and report.price > ceilings.max_cost:
+        exceeded.append(f"the ceiling of {dollars(ceilings.max_cost)}")
     return exceeded
 
 
@@ -361,6 +360,7 @@ def save_plan(settings: RunSettings, report: PlanReport, name: str, order: Order
             )
         context.backfills.change(name, lambda _: backfill)
     report.saved_as = name
+    report.ceilings = _exceeded(backfill.ceilings, report)
     return backfill
 
 

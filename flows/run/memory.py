@@ -16,33 +16,35 @@ _M_ARENA_MAX = -8  # the number of this setting in glibc's malloc.h
 
 @cache
 def spare_memory() -> None:
-    """Set up this process's memory management for runs. Called before a run starts its threads.
+    """Set up this process's memory management for runs.
 
     A page consists of thousands of small objects, so a garbage collection would be due with every other page, and would
     scan all of Prefect and boto3 each time.
     """
     gc.freeze()
     gc.set_threshold(_OBJECTS_A_COLLECTION, 20, 20)
-    _share_heaps()
+    share_heaps()
 
 
-def _share_heaps() -> None:
-    """Let all threads share two heaps of the C library, unless the environment says how many.
+@cache
+def share_heaps() -> None:
+    """Let new threads share two heaps of the C library, unless the environment says how many.
 
-    By default, glibc opens up to eight heaps for each core, and each of them keeps gaps that no other can use. Other C
-    libraries have no such setting.
+    By default, glibc opens up to eight heaps for each core, and each of them keeps gaps that no other can use. Heaps
+    that threads have already got stay. Other C libraries have no such setting.
     """
-    if "MALLOC_ARENA_MAX" not in os.environ:
+    told = "MALLOC_ARENA_MAX" in os.environ or "glibc.malloc.arena_max" in os.environ.get("GLIBC_TUNABLES", "")
+    if not told:
         with suppress(AttributeError, OSError, TypeError):
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _HEAPS)
 
 
 class Remains:
-    """What Prefect keeps of task runs that have ended.
+    """What Prefect keeps of task runs that have ended in this process.
 
     Until a flow run ends, Prefect keeps a state of some kilobytes for each result, in order to recognise results that
     are passed to other task runs. None is passed on here. Besides, a task run leaves reference cycles that hold its
-    result, and Python looks for old cycles only after memory has grown by a quarter.
+    result, and with the settings of `spare_memory`, Python looks for old cycles only after millions of allocations.
     """
 
     def __init__(self) -> None:

@@ -96,7 +96,7 @@ class Pumps:
                 room = self._dispatcher.room("submit")
                 until = self._context.clock.monotonic() + _LISTING_SECONDS
                 while not exhausted and room and self._context.clock.monotonic() < until:
-                    document = next(documents, None) if taken < most and self.sending else None
+                    document = next(documents, None) if taken < most and self._takes_more else None
                     exhausted = document is None
                     if document is not None and self._add_document(document):
                         taken, room = taken + 1, room - 1
@@ -118,6 +118,11 @@ class Pumps:
             self.fill()
             self.turn(_NONE if self._due else STAGES)
         return self._survey
+
+    @property
+    def _takes_more(self) -> bool:
+        """Whether a single pass goes on: a record that cannot be read for a moment is no reason to end it."""
+        return self._tally.sending and self._steering.held is None
 
     # A backfill
 

@@ -12,7 +12,7 @@ from flows.run.memory import Remains
 
 
 def test_what_task_runs_leave_in_cycles_is_freed_every_few_thousand_items() -> None:
-    # Python itself looks for old cycles only after memory has grown by a quarter.
+    # Python itself looks for old cycles only after millions of allocations.
     class Cycle:
         def __init__(self) -> None:
             self.itself = self

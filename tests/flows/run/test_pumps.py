@@ -14,6 +14,7 @@ from flows.run.engines import Engine
 from flows.run.meant import Meant
 from flows.run.pumps import Pumps
 from flows.run.steering import Steering
+from tasks.backfills.record import new_backfill
 from tasks.context import RunContext
 from tasks.faults import TransientFault
 from tasks.job import transitions
@@ -25,6 +26,7 @@ from tasks.selection import Selection
 from tasks.steps.poll import OpenJobs
 from tasks.store.ledger import Held
 from tasks.store.local_folder import FolderObjects
+from tasks.store.object_store import Stored
 from tasks.tally import KnownJobs, StepResult, Tally
 from tests.fakes import FakeClock
 
@@ -70,20 +72,39 @@ class _Waits(Dispatcher):
         return super().next(seconds)
 
 
+class _Store(FolderObjects):
+    """A store in a folder that can be away."""
+
+    away = False
+
+    def get(self, bucket: str, key: str) -> Stored | None:
+        if self.away:
+            raise TransientFault("could not read: Service Unavailable (503)")
+        return super().get(bucket, key)
+
+
 class Trial:
     """A run over a store in a folder, whose steps do what a test says."""
 
     def __init__(
-        self, folder: Path, give: Give, include: tuple[str, ...] = (), behind: float = 0, **options: Any
+        self,
+        folder: Path,
+        give: Give,
+        include: tuple[str, ...] = (),
+        behind: float = 0,
+        backfill: str | None = None,
+        **options: Any,
     ) -> None:
         settings = RunSettings(
             source="s3://scans",
             destination="s3://out",
             options=Options(workers=2, poll_seconds=0.05, **options),
             selection=Selection(include=include),
+            backfill=backfill,
         )
         self.clock = FakeClock(datetime.now(UTC) - timedelta(seconds=behind))  # the store's clock is the machine's
-        self.context = RunContext(settings, FolderObjects(folder / "store"), self.clock, key="up_test_key")
+        self.store = _Store(folder / "store")
+        self.context = RunContext(settings, self.store, self.clock, key="up_test_key")
         self.known = KnownJobs(folder)
         self.tally = Tally(
             self.known, RunReport(flow="backfill", source="s3://scans", destination="s3://out"), self.clock
@@ -286,6 +307,27 @@ def test_one_pass_ends_where_documents_have_to_wait_for_counts(trial: Callable[.
     report = run.tally.report()
     assert (len(office.sent), report.left) == (2, 6)
     assert "it waits" in str(report.ceiling)
+
+
+def test_a_pass_goes_on_while_the_record_of_its_backfill_cannot_be_read_and_ends_when_it_is_paused(
+    trial: Callable[..., Trial],
+) -> None:
+    sent: list[Document] = []
+
+    def give(_: str, items: Any) -> StepResult:
+        sent.extend(items)
+        run.store.away = False
+        return StepResult([Outcome("open", run.context.job_id(item), item.key) for item in items])
+
+    run = trial(give, backfill="live")
+    now = run.clock.now()
+    run.context.backfills.make(new_backfill(run.context.settings, "live", now))
+    run.store.away = True
+    assert run.pumps.submit(run.documents(3), 3, lambda _: None) == 3
+    assert len(sent) == 3
+    run.context.backfills.change("live", lambda record: record.moved("paused", "month's end", now))
+    run.context.followed.forget("live")
+    assert run.pumps.submit(run.documents(3), 3, lambda _: None) == 0
 
 
 def test_missing_pages_that_no_count_of_this_run_makes_room_for_are_left_to_a_later_run(
