@@ -352,10 +352,20 @@ def _waiting_for(ledger: "BackfillLedger", record: Backfill) -> Literal["budget"
 
 
 def _budget_advice(ledger: "BackfillLedger", record: Backfill) -> str:
-    """Say which ceiling leaves no room, and how to go on."""
-    spent, ceilings = _spent(ledger.context.ledger.read_budget(record.meter), record), record.ceilings
-    cost = spent.total_cost / MICROS
-    no_pages = ceilings.max_pages is not None and spent.total >= ceilings.max_pages
+    spent = _spent(ledger.context.ledger.read_budget(record.meter), record)
+    return budget_advice(record, spent.total, spent.total_cost / MICROS)
+
+
+def budget_advice(record: Backfill, pages: int, cost: float) -> str:
+    """Say which ceiling leaves no room, and how to go on.
+
+    Args:
+        record: a backfill at a ceiling.
+        pages: pages spent or reserved, by its meter.
+        cost: dollars spent or reserved, by its meter.
+    """
+    ceilings = record.ceilings
+    no_pages = ceilings.max_pages is not None and pages >= ceilings.max_pages
     no_money = ceilings.max_cost is not None and cost >= ceilings.max_cost
     full = record.meter if record.reached is None or no_pages or no_money else record.reached.meter
     if full.startswith(("day-", "month-")):
@@ -363,7 +373,7 @@ def _budget_advice(ledger: "BackfillLedger", record: Backfill) -> str:
         return f"the ceiling of the {period} leaves no room: scheduled runs continue in the next one, or raise it"
     amounts, options = [], []
     if ceilings.max_pages is not None:
-        amounts.append(f"{spent.total:,} of {ceilings.max_pages:,} pages")
+        amounts.append(f"{pages:,} of {ceilings.max_pages:,} pages")
     if ceilings.max_pages is not None and (no_pages or not no_money):
         options.append("--max-pages …")
     if ceilings.max_cost is not None:
