@@ -191,10 +191,11 @@ SCENARIOS: tuple[Scenario, ...] = (
         s3_attempts=6,
     ),
     Scenario(
-        "S3 answers 503 SlowDown to 10 % of calls; one attempt a call",
-        lambda weather: weather.fail_s3(*random_s3(10, 0.1, 1500)),
+        # For a while: what a job that is left alone meets with time and again is a matter of luck.
+        "S3 answers 503 SlowDown to 10 % of calls for a while; one attempt a call",
+        lambda weather: weather.fail_s3(*random_s3(10, 0.1, 300)),
         counted=True,
-        s3_bound=4,
+        s3_bound=3,
     ),
     Scenario(
         # At random: when one job is left, a pass over it may make four writes, and each time the same would be lost.
