@@ -243,7 +243,7 @@ def _deliver_dask_logs(runner: Any) -> None:
 def _ray_processes(_runner: Any) -> int:
     import ray
 
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray has no types there
+    resources: dict[str, float] = ray.cluster_resources()
     return ray_processes(resources)
 
 

@@ -243,8 +243,8 @@ class Steering:
                     self._act_on(figures)
             except Fault as fault:
                 log.info("the figures of backfill %s cannot be read now: %s", self._name, fault)
-            except Exception:  # Prefect's and OpenTelemetry's clients raise what they like
-                # If this thread ended, too many failures would no longer pause the backfill.
+            except Exception:  # if this thread ended, too many failures would no longer pause the backfill
+                # Figures also go to Prefect's and OpenTelemetry's clients, which document no errors.
                 log.exception("the figures of backfill %s cannot be shown now; the run continues", self._name)
             rest = max(_SHORTEST_SECONDS, reader.pause)
 

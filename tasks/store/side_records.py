@@ -59,28 +59,22 @@ class SideRecords:
 
     def read_budget(self, name: str) -> tuple[bytes, str] | None:
         """Read a budget with its ETag; None if nothing has been charged yet."""
-        stored = self._objects.get(self._bucket, self._budget_key(name))
-        return None if stored is None else (stored.body, stored.etag)
+        return self._read(self._budget_key(name))
 
     def write_budget(self, name: str, body: bytes, etag: str | None) -> bool:
         """Create a budget (`etag` is None), or replace the version read. Returns False if another writer was first."""
-        if etag is None:
-            return self._objects.create(self._bucket, self._budget_key(name), body) is not None
-        return self._objects.replace(self._bucket, self._budget_key(name), body, etag) is not None
+        return self._write(self._budget_key(name), body, etag)
 
     def _budget_key(self, name: str) -> str:
         return f"{self._folder}budgets/{name}.json"
 
     def read_backfill(self, name: str) -> tuple[bytes, str] | None:
         """Read a backfill's record with its ETag; None if there is none of that name."""
-        stored = self._objects.get(self._bucket, self._backfill_key(name))
-        return None if stored is None else (stored.body, stored.etag)
+        return self._read(self._backfill_key(name))
 
     def write_backfill(self, name: str, body: bytes, etag: str | None) -> bool:
         """Create a backfill's record (`etag` is None), or replace the version read. Returns False if it had changed."""
-        if etag is None:
-            return self._objects.create(self._bucket, self._backfill_key(name), body) is not None
-        return self._objects.replace(self._bucket, self._backfill_key(name), body, etag) is not None
+        return self._write(self._backfill_key(name), body, etag)
 
     def backfill_names(self) -> list[str]:
         """Return the names of this destination's backfills."""
@@ -94,3 +88,12 @@ class SideRecords:
 
     def _backfill_key(self, name: str) -> str:
         return f"{self._folder}backfills/{name}.json"
+
+    def _read(self, key: str) -> tuple[bytes, str] | None:
+        stored = self._objects.get(self._bucket, key)
+        return None if stored is None else (stored.body, stored.etag)
+
+    def _write(self, key: str, body: bytes, etag: str | None) -> bool:
+        if etag is None:
+            return self._objects.create(self._bucket, key, body) is not None
+        return self._objects.replace(self._bucket, key, body, etag) is not None

@@ -78,9 +78,9 @@ def viewer(chromium: Chrome, long_page: Path) -> Viewer:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_complained_of(chromium: Chrome) -> Iterator[None]:
-    chromium.get_log("browser")  # type: ignore[no-untyped-call]  # of selenium
+    chromium.get_log("browser")
     yield
-    complaints = chromium.get_log("browser")  # type: ignore[no-untyped-call]
+    complaints = chromium.get_log("browser")
     assert [entry["message"] for entry in complaints if entry["level"] == "SEVERE"] == []
 
 
@@ -265,5 +265,5 @@ def test_no_code_but_its_own_runs(viewer: Viewer) -> None:
         "document.body.append(code)"
     )
     assert viewer.script("return window.harmed") is None
-    refused = viewer.browser.get_log("browser")  # type: ignore[no-untyped-call]  # of selenium
+    refused = viewer.browser.get_log("browser")
     assert "Content Security Policy" in refused[-1]["message"]

@@ -55,7 +55,7 @@ def cluster(environment: dict[str, str]) -> Iterator[str]:
     from distributed import LocalCluster
 
     of = {"n_workers": 2, "threads_per_worker": 2, "dashboard_address": None, "env": environment}
-    with LocalCluster(**of) as running:  # type: ignore[no-untyped-call]  # Dask has no types there
+    with LocalCluster(**of) as running:
         yield running.scheduler_address
 
 
@@ -70,7 +70,7 @@ def without_key(cluster: str) -> Iterator[None]:
     def give_back(key: str) -> None:
         os.environ["UPSTAGE_API_KEY"] = key
 
-    with Client(cluster) as client:  # type: ignore[no-untyped-call]  # Dask has no types there
+    with Client(cluster) as client:
         (key,) = set(client.run(take).values())
         try:
             yield
@@ -102,7 +102,7 @@ def profilers_of(cluster: str) -> dict[str, bool]:
         profiler = dask_worker.periodic_callbacks.get("profile")
         return profiler is not None and bool(profiler.is_running())
 
-    with Client(cluster) as client:  # type: ignore[no-untyped-call]  # Dask has no types there
+    with Client(cluster) as client:
         return cast("dict[str, bool]", client.run(runs))
 
 
